@@ -1,0 +1,205 @@
+"""Every size of the system, as frozen dataclasses that a preset file fills.
+
+A preset is a TOML file with one table for each dataclass; an unknown key is an error, so a
+misspelt setting never passes silently. Nothing here imports another part of Quintet.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_type_hints
+
+SAMPLE_RATE = 24_000  # samples of sound per second, everywhere inside the system
+STEPS_PER_SECOND = 4  # the clock of the live session
+STEP_SAMPLES = SAMPLE_RATE // STEPS_PER_SECOND  # 6,000 samples of sound in one step
+
+PRESETS = Path(__file__).parent / "presets"
+
+T = TypeVar("T")
+
+
+class UserError(ValueError):
+    """Bad input from a person: one clear sentence that ends with the remedy."""
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """SentencePiece BPE with byte fallback."""
+
+    vocab_size: int = 1_024
+
+
+@dataclass(frozen=True)
+class AudioConfig:
+    """The causal convolutional codec with residual vector quantization."""
+
+    channels: int = 16  # after the first convolution; doubled at each strided one
+    strides: tuple[int, ...] = (5, 5, 8, 10)
+    kernel_size: int = 7
+    residual_kernel_size: int = 3
+    lstm_layers: int = 2
+    latent_dim: int = 64
+    num_codebooks: int = 4
+    codebook_size: int = 1_024
+
+    @property
+    def hop(self) -> int:
+        """Samples of sound in one latent frame."""
+        return math.prod(self.strides)
+
+    @property
+    def frames_per_step(self) -> float:
+        """Latent frames in one step of the clock; not always a whole number (18.75 [ref])."""
+        return STEP_SAMPLES / self.hop
+
+    @property
+    def bits_per_second(self) -> float:
+        return SAMPLE_RATE / self.hop * self.num_codebooks * math.log2(self.codebook_size)
+
+    def frames_before(self, step: int) -> int:
+        """Latent frames that are complete before `step` begins: a frame belongs to the step
+        in which its last sample lies."""
+        return step * STEP_SAMPLES // self.hop
+
+    def step_of(self, frame: int) -> int:
+        """The step in which the last sample of `frame` lies."""
+        return ((frame + 1) * self.hop - 1) // STEP_SAMPLES
+
+    def frames_in(self, step: int) -> int:
+        """Latent frames of one step: constant if the hop divides 6,000, else 18 or 19 [ref]."""
+        return self.frames_before(step + 1) - self.frames_before(step)
+
+
+@dataclass(frozen=True)
+class ImageConfig:
+    """The VQ image tokenizer; the product of its strides is 6, as in the reference."""
+
+    size: int = 48  # pixels on a side
+    channels: int = 32
+    channel_multipliers: tuple[int, ...] = (1, 2, 3)
+    strides: tuple[int, ...] = (2, 3)
+    residual_blocks: int = 1
+    latent_dim: int = 16
+    codebook_size: int = 1_024
+
+    @property
+    def grid(self) -> int:
+        """Tokens on a side of the picture."""
+        return self.size // math.prod(self.strides)
+
+    @property
+    def num_tokens(self) -> int:
+        return self.grid**2
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The decoder-only transformer and its two heads."""
+
+    d_model: int = 192
+    d_position: int = 32
+    d_time: int = 32
+    num_layers: int = 6
+    num_heads: int = 6
+    num_kv_heads: int = 2
+    d_feed_forward: int = 512
+    audio_head: Literal["parallel", "chained"] = "chained"
+    z_loss: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if self.d_model % self.num_heads or self.num_heads % self.num_kv_heads:
+            raise UserError(
+                f"d_model {self.d_model}, num_heads {self.num_heads} and num_kv_heads "
+                f"{self.num_kv_heads} must divide one another; choose sizes that do."
+            )
+        if self.d_position % 2 or self.d_time % 2 or self.d_token <= 0:
+            raise UserError(
+                "d_position and d_time must be even and, with the flag, smaller than d_model; "
+                "lower them."
+            )
+
+    @property
+    def d_token(self) -> int:
+        """Width of the token's part: position, time and the source flag take the rest."""
+        return self.d_model - self.d_position - self.d_time - 1
+
+
+@dataclass(frozen=True)
+class LiveConfig:
+    """What one step of a live session may cost, and how far back it looks."""
+
+    text_image_rows_per_step: int = 16  # the budget of the text+image stream
+    window_steps: int = 80  # 20 s; older steps leave the context, the system prompt stays
+    max_rows: int = 2_048  # of the key-value cache, prompt included
+
+
+@dataclass(frozen=True)
+class OmniConfig:
+    """A whole system: what a preset file holds and what a model's folder records."""
+
+    name: str = "nano"
+    text: TextConfig = field(default_factory=TextConfig)
+    audio: AudioConfig = field(default_factory=AudioConfig)
+    image: ImageConfig = field(default_factory=ImageConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    live: LiveConfig = field(default_factory=LiveConfig)
+
+    @property
+    def text_image_vocab_size(self) -> int:
+        """Text entries first, then image codes: one vocabulary, without `No Output`."""
+        return self.text.vocab_size + self.image.codebook_size
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+def from_dict(kind: type[T], values: dict[str, Any], where: str) -> T:
+    """Fill dataclass `kind` from nested dictionaries; lists become tuples.
+
+    Raises:
+        UserError: a key that `kind` does not have; `where` names the file in the message.
+    """
+    hints = get_type_hints(kind)
+    known = [f.name for f in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    filled: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in known:
+            raise UserError(
+                f"{where} sets {key!r}, which {kind.__name__} does not have; "
+                f"use one of: {', '.join(known)}."
+            )
+        if dataclasses.is_dataclass(hints[key]) and isinstance(value, dict):
+            value = from_dict(hints[key], value, where)  # type: ignore[arg-type]
+        filled[key] = tuple(value) if isinstance(value, list) else value
+    return kind(**filled)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Raises:
+        UserError: the file is missing or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"There is no file {path}; check the name.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not a TOML file ({error}); mend or replace it.") from None
+
+
+def load_preset(name: str) -> OmniConfig:
+    """The preset `name`, such as "nano" or "reference".
+
+    Raises:
+        UserError: no such preset.
+    """
+    path = PRESETS / f"{name}.toml"
+    if not path.is_file():
+        names = ", ".join(sorted(p.stem for p in PRESETS.glob("*.toml")))
+        raise UserError(f"There is no preset {name!r}; choose one of: {names}.")
+    return from_dict(OmniConfig, read_toml(path), str(path))

@@ -1,0 +1,188 @@
+"""Documents without a clock, for the stages before real time.
+
+Interleaved text and pictures, spoken lines, and conversations; all from the synthetic world.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from quintet.config import STEP_SAMPLES, OmniConfig
+from quintet.data.world.grammar import KINDS, Request, request
+from quintet.data.world.pictures import canonical_picture, render_picture
+from quintet.data.world.scenes import assistant_speech
+from quintet.data.world.things import THINGS, Thing, with_article
+from quintet.media.speech import random_voice, synthesize
+from quintet.timeline.rows import Rows
+from quintet.timeline.streams import Stream
+from quintet.timeline.targets import Sample, Vocabulary, next_row_sample, turn_sample
+from quintet.timeline.timeline import Timeline
+from quintet.tokenizers.bundle import Tokenizers
+
+CAPTIONS = ("This is {a}.", "Here is {a}.", "{A}.", "I see {a}.", "A picture of {a}.", "{a}")
+AUDIO_LEVELS = (0.1, 0.9)  # peak of a spoken request
+SPOKEN_SHARE = 0.5  # of the requests in conversations
+TURN_TIME = 0  # the constant time of text and pictures outside live mode
+
+
+@dataclass(frozen=True)
+class Material:
+    """Encoded once, used by many documents: pictures by thing, and spoken requests."""
+
+    seen: dict[str, list[np.ndarray]]  # codes [G * G] of pictures as a camera sees them
+    drawn: dict[str, np.ndarray]  # codes [G * G] of pictures as the assistant draws them
+
+    @classmethod
+    def make(
+        cls, config: OmniConfig, tokenizers: Tokenizers, each: int, seed: int
+    ) -> Material:
+        """`each` pictures of every thing."""
+        rng, size = np.random.default_rng((seed, 3)), config.image.size
+        seen, drawn = {}, {}
+        for thing in THINGS:
+            pictures = [render_picture(thing, rng, "train", size) for _ in range(each)]
+            seen[thing.name] = [tokenizers.encode_image(picture) for picture in pictures]
+            drawn[thing.name] = tokenizers.encode_image(canonical_picture(thing, size))
+        return cls(seen, drawn)
+
+
+class DocumentMaker:
+    """Makes samples of each kind; every method is a pure function of its generator."""
+
+    def __init__(self, config: OmniConfig, tokenizers: Tokenizers, material: Material) -> None:
+        self.config, self.tokenizers, self.material = config, tokenizers, material
+        self.vocabulary = Vocabulary(config.text_image_vocab_size, config.audio.codebook_size)
+        self._answers: dict[str, np.ndarray] = {}
+
+    def _timeline(self) -> Timeline:
+        return Timeline(self.config.audio.num_codebooks, self.config.text.vocab_size)
+
+    def _picture(self, thing: Thing, rng: np.random.Generator) -> np.ndarray:
+        pictures = self.material.seen[thing.name]
+        return pictures[int(rng.integers(len(pictures)))]
+
+    def interleaved(self, rng: np.random.Generator, parts: int = 3) -> Rows:
+        """Paragraphs and pictures in turn, as on a web page; flag 0, time constant."""
+        timeline, text = self._timeline(), self.tokenizers.text
+        for _ in range(parts):
+            thing = THINGS[int(rng.integers(len(THINGS)))]
+            a = with_article(thing.name)
+            caption = CAPTIONS[int(rng.integers(len(CAPTIONS)))]
+            words = caption.format(a=a, A=a.capitalize())
+            drawn = rng.random() < 0.5
+            picture = self.material.drawn[thing.name] if drawn else self._picture(thing, rng)
+            ids = [*text.encode(words), text.end_id]
+            if rng.random() < 0.5:
+                timeline.add_text(Stream.TEXT_IN, ids, TURN_TIME)
+                self._add_picture(timeline, picture)
+            else:
+                self._add_picture(timeline, picture)
+                timeline.add_text(Stream.TEXT_IN, ids, TURN_TIME)
+        return timeline.turns()
+
+    def _add_picture(self, timeline: Timeline, picture: np.ndarray) -> None:
+        """A received picture in the middle of the text stream."""
+        timeline.add_text(Stream.TEXT_IN, [self.tokenizers.text.image_id], TURN_TIME)
+        timeline.add_image(Stream.TEXT_IN, picture, TURN_TIME)
+
+    def sentences(self, rng: np.random.Generator, count: int = 8) -> Rows:
+        """Plain text, a line after another."""
+        timeline, text = self._timeline(), self.tokenizers.text
+        for _ in range(count):
+            said = request(str(rng.choice(KINDS)), rng)
+            for line in filter(None, (said.text, said.reply)):
+                timeline.add_text(Stream.TEXT_IN, [*text.encode(line), text.end_id], TURN_TIME)
+        return timeline.turns()
+
+    def speech_of(self, text: str, rng: np.random.Generator) -> np.ndarray:
+        """Codes [T, Q] of a line in a random user's voice, after up to a step of silence."""
+        sound = synthesize(text, random_voice(rng, "train"))
+        sound = sound * np.float32(rng.uniform(*AUDIO_LEVELS) / max(0.05, np.abs(sound).max()))
+        lead = int(rng.integers(STEP_SAMPLES))
+        tail = STEP_SAMPLES + (-(lead + len(sound)) % STEP_SAMPLES)
+        sound = np.pad(sound, (lead, tail))
+        noise = rng.standard_normal(len(sound)).astype(np.float32)
+        level = np.float32(10 ** rng.uniform(-4, -2.5))
+        return self.tokenizers.encode_audio(sound + level * noise)
+
+    def _add_speech(self, timeline: Timeline, stream: Stream, codes: np.ndarray) -> None:
+        """Audio rows whose time is their own position, in steps."""
+        audio = self.config.audio
+        step = 0
+        while audio.frames_before(step) < len(codes):
+            frames = slice(audio.frames_before(step), audio.frames_before(step + 1))
+            timeline.add_audio(stream, codes[frames], step)
+            step += 1
+
+    def spoken(self, rng: np.random.Generator) -> Rows:
+        """One spoken line: a user's, or an answer in the assistant's voice."""
+        timeline, said = self._timeline(), request(str(rng.choice(KINDS)), rng)
+        if said.reply and rng.random() < 0.5:
+            codes = self._answer_codes(said.reply)
+        else:
+            codes = self.speech_of(said.text, rng)
+        self._add_speech(timeline, Stream.AUDIO_IN, codes)
+        return timeline.turns()
+
+    def _answer_codes(self, text: str) -> np.ndarray:
+        if text not in self._answers:
+            sound = assistant_speech(text)
+            sound = np.pad(sound, (0, -len(sound) % STEP_SAMPLES))
+            self._answers[text] = self.tokenizers.encode_audio(sound)
+        return self._answers[text]
+
+    def conversation(self, rng: np.random.Generator) -> Sample:
+        """A request, written or spoken, with a picture where it needs one, and its answer."""
+        kinds = [kind for kind in KINDS if kind != "chatter"]
+        said = request(str(rng.choice(kinds)), rng)
+        timeline, text = self._timeline(), self.tokenizers.text
+        if said.kind == "name" and said.thing:
+            self._add_picture(timeline, self._picture(said.thing, rng))
+        if rng.random() < SPOKEN_SHARE:
+            self._add_speech(timeline, Stream.AUDIO_IN, self.speech_of(said.text, rng))
+        else:
+            ids = [*text.encode(said.text), text.end_id]
+            timeline.add_text(Stream.TEXT_IN, ids, TURN_TIME)
+        self._add_answer(timeline, said)
+        return turn_sample(timeline.turns(), self.vocabulary)
+
+    def _add_answer(self, timeline: Timeline, said: Request) -> None:
+        text = self.tokenizers.text
+        timeline.add_text(Stream.TEXT_OUT, text.encode(said.reply), TURN_TIME)
+        if said.kind == "draw" and said.thing:
+            timeline.add_text(Stream.TEXT_OUT, [text.image_id], TURN_TIME)
+            timeline.add_image(Stream.TEXT_OUT, self.material.drawn[said.thing.name], TURN_TIME)
+        timeline.add_text(Stream.TEXT_OUT, [text.end_id], TURN_TIME)
+        self._add_speech(timeline, Stream.AUDIO_OUT, self._answer_codes(said.reply))
+
+
+def pretrain_samples(maker: DocumentMaker, count: int, seed: int) -> list[Sample]:
+    """Interleaved documents: next-row prediction on text and pictures, the audio head unasked."""
+    rng = np.random.default_rng((seed, 10))
+    rows = [
+        maker.interleaved(rng) if index % 5 else maker.sentences(rng) for index in range(count)
+    ]
+    return [next_row_sample(table, maker.vocabulary) for table in rows]
+
+
+def audio_samples(maker: DocumentMaker, count: int, seed: int) -> list[Sample]:
+    """Spoken lines: next-row prediction on audio."""
+    rng = np.random.default_rng((seed, 11))
+    return [next_row_sample(maker.spoken(rng), maker.vocabulary) for _ in range(count)]
+
+
+def unfrozen_samples(maker: DocumentMaker, count: int, seed: int) -> list[Sample]:
+    """All modalities, unmixed; the head that a sample does not use learns `No Output`."""
+    rng = np.random.default_rng((seed, 12))
+    makers = (maker.interleaved, maker.sentences, maker.spoken, maker.spoken)
+    rows = [makers[index % len(makers)](rng) for index in range(count)]
+    return [next_row_sample(table, maker.vocabulary, both_heads=True) for table in rows]
+
+
+def instruct_samples(maker: DocumentMaker, count: int, seed: int) -> list[Sample]:
+    """Conversations in turn mode: flag 1 on the answers, loss there only."""
+    rng = np.random.default_rng((seed, 13))
+    return [maker.conversation(rng) for _ in range(count)]
+

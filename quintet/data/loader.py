@@ -1,0 +1,68 @@
+"""Samples -> batches, as a pure function of the step: a resumed run sees what it would have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from quintet.timeline.rows import Rows
+from quintet.timeline.streams import Modality
+from quintet.timeline.targets import Sample
+
+SORTED_TOGETHER = 16  # batches whose samples are sorted by length, so that little is padding
+LATEST_START = 14_400  # steps: training begins samples anywhere in the first hour
+
+
+class Loader:
+    """Every epoch is a permutation of the samples, cut into batches of similar lengths.
+
+    Args:
+        picture_rows: rows of one picture; random positions shift pictures by whole ones, so
+            that the place inside the picture stays readable.
+    """
+
+    def __init__(
+        self, samples: Sequence[Sample], batch_size: int, seed: int, picture_rows: int
+    ) -> None:
+        assert len(samples) >= batch_size, "fewer samples than one batch"
+        self.samples, self.batch_size, self.seed = samples, batch_size, seed
+        self.picture_rows = picture_rows
+        self.batches_per_epoch = len(samples) // batch_size
+        self._lengths = np.array([len(sample) for sample in samples])
+        self._epoch: tuple[int, list[np.ndarray]] | None = None
+
+    def _batches(self, epoch: int) -> list[np.ndarray]:
+        if self._epoch is None or self._epoch[0] != epoch:
+            rng = np.random.default_rng((self.seed, epoch))
+            order = rng.permutation(len(self.samples))
+            order = order[: self.batches_per_epoch * self.batch_size]
+            batches: list[np.ndarray] = []
+            for start in range(0, len(order), SORTED_TOGETHER * self.batch_size):
+                group = order[start : start + SORTED_TOGETHER * self.batch_size]
+                group = group[np.argsort(self._lengths[group], kind="stable")]
+                batches += [group[i : i + self.batch_size]
+                            for i in range(0, len(group), self.batch_size)]
+            shuffled = rng.permutation(len(batches))
+            self._epoch = (epoch, [batches[i] for i in shuffled])
+        return self._epoch[1]
+
+    def batch(self, step: int) -> list[Sample]:
+        """The samples of training step `step`, moved to a random place in time."""
+        epoch, index = divmod(step, self.batches_per_epoch)
+        rng = np.random.default_rng((self.seed, 1, step))
+        return [self._move(self.samples[i], rng) for i in self._batches(epoch)[index]]
+
+    def _move(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        rows = sample.rows
+        steps = int(rng.integers(LATEST_START))
+        # One offset for each modality and source: [modality, flag].
+        offsets = rng.integers(0, 1_024, (len(Modality), 2))
+        offsets[Modality.IMAGE] = offsets[Modality.IMAGE] // 64 * self.picture_rows
+        moved = Rows(
+            rows.stream, rows.modality, rows.tokens,
+            rows.position + offsets[rows.modality, rows.flag].astype(np.int32),
+            rows.step + steps,
+        )  # fmt: skip
+        return replace(sample, rows=moved)

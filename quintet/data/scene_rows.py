@@ -1,0 +1,92 @@
+"""Scenes -> timelines: the script's media become rows on the five streams."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from quintet.config import STEP_SAMPLES, OmniConfig
+from quintet.data.world.scenes import Reply, Scene
+from quintet.timeline.streams import Stream
+from quintet.timeline.targets import Sample, Vocabulary, live_sample
+from quintet.timeline.timeline import Timeline
+from quintet.tokenizers.bundle import Tokenizers
+
+
+def shrink(picture: np.ndarray, size: int) -> np.ndarray:
+    """uint8 [H, H, 3] -> uint8 [size, size, 3]."""
+    image = Image.fromarray(picture).resize((size, size), Image.Resampling.BOX)
+    return np.asarray(image)
+
+
+class SceneEncoder:
+    """Turns scenes into timelines; what the assistant says and draws is encoded once."""
+
+    def __init__(self, config: OmniConfig, tokenizers: Tokenizers) -> None:
+        self.config, self.tokenizers = config, tokenizers
+        self.vocabulary = Vocabulary(config.text_image_vocab_size, config.audio.codebook_size)
+        self._speech: dict[str, np.ndarray] = {}
+        self._drawings: dict[str, np.ndarray] = {}
+
+    def speech_codes(self, reply: Reply) -> np.ndarray:
+        """The answer's sound, padded to whole steps, as codes [T, Q]."""
+        if reply.text not in self._speech:
+            padding = -len(reply.speech) % STEP_SAMPLES
+            sound = np.pad(reply.speech, (0, padding))
+            self._speech[reply.text] = self.tokenizers.encode_audio(sound)
+        return self._speech[reply.text]
+
+    def drawing_codes(self, reply: Reply) -> np.ndarray:
+        """The answer's picture as codes [G * G]."""
+        assert reply.thing is not None and reply.drawing is not None
+        if reply.thing.name not in self._drawings:
+            picture = shrink(reply.drawing, self.config.image.size)
+            self._drawings[reply.thing.name] = self.tokenizers.encode_image(picture)
+        return self._drawings[reply.thing.name]
+
+    def timeline(self, scene: Scene) -> Timeline:
+        """Everything that was heard, typed, shown, written, said and drawn."""
+        tokenizers, audio = self.tokenizers, self.config.audio
+        timeline = Timeline(audio.num_codebooks, self.config.text.vocab_size)
+        heard = tokenizers.encode_audio(scene.microphone)
+        for step in range(scene.num_steps):
+            frames = slice(audio.frames_before(step), audio.frames_before(step + 1))
+            timeline.add_audio(Stream.AUDIO_IN, heard[frames], step)
+        for typed in scene.typed:
+            ids = [*tokenizers.text.encode(typed.text), tokenizers.text.end_id]
+            timeline.add_text(Stream.TEXT_IN, ids, typed.step)
+        for shown in scene.shown:
+            picture = shrink(shown.picture, self.config.image.size)
+            timeline.add_image(Stream.IMAGE_IN, tokenizers.encode_image(picture), shown.step)
+        for reply in scene.replies:
+            self._add_reply(timeline, reply)
+        return timeline
+
+    def _add_reply(self, timeline: Timeline, reply: Reply) -> None:
+        text, budget = self.tokenizers.text, self.config.live.text_image_rows_per_step
+        written = [(False, token) for token in text.encode(reply.text)]
+        if reply.drawing is not None:
+            written.append((False, text.image_id))
+            written += [(True, int(code)) for code in self.drawing_codes(reply)]
+        written.append((False, text.end_id))
+        for index, (is_image, token) in enumerate(written):
+            step = reply.step + index // budget
+            if is_image:
+                timeline.add_image(Stream.TEXT_OUT, np.array([token]), step)
+            else:
+                timeline.add_text(Stream.TEXT_OUT, [token], step)
+        codes, audio = self.speech_codes(reply), self.config.audio
+        first, step = 0, reply.step
+        while first < len(codes):
+            count = audio.frames_in(step)
+            timeline.add_audio(Stream.AUDIO_OUT, codes[first : first + count], step)
+            first, step = first + count, step + 1
+
+    def sample(self, scene: Scene) -> Sample:
+        """The scene's rows in live order, with what is asked at each tip."""
+        return live_sample(
+            self.timeline(scene).rows(),
+            self.config.live.text_image_rows_per_step,
+            self.config.audio.frames_in,
+            self.vocabulary,
+        )

@@ -1,0 +1,91 @@
+"""Pictures of things: as a camera might see them, and as the assistant draws them."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from quintet.data.world.things import Thing
+from quintet.media.emoji import render_emoji
+
+WHITE = (255, 255, 255)
+
+
+def _colour(rng: np.random.Generator, split: str) -> np.ndarray:
+    """A background colour [3], float in [0, 255]; the splits share no colour.
+
+    The test split takes the hues (of the colour circle, in sixths) that training leaves out.
+    """
+    while True:
+        colour = rng.uniform(30, 255, 3)
+        hue = (np.arctan2(np.sqrt(3) * (colour[1] - colour[2]), 2 * colour[0] - colour[1:].sum()))
+        held_out = int(hue / (np.pi / 3) + 6) % 6 == 2
+        if held_out == (split == "test"):
+            return colour
+
+
+def _background(rng: np.random.Generator, split: str, size: int) -> np.ndarray:
+    """[size, size, 3], float in [0, 255]. Checkers are kept for the test split."""
+    first, second = _colour(rng, split), _colour(rng, split)
+    if rng.random() < 0.15:
+        first = second = np.array(WHITE, float)
+    y, x = np.mgrid[0:size, 0:size] / size
+    kinds = ("plain", "gradient", "checkers") if split == "test" else (
+        "plain", "plain", "gradient", "stripes", "noise", "blobs"
+    )  # fmt: skip
+    kind = kinds[int(rng.integers(len(kinds)))]
+    angle = rng.uniform(0, 2 * np.pi)
+    along = x * np.cos(angle) + y * np.sin(angle)
+    mix = np.zeros((size, size))
+    if kind == "gradient":
+        mix = (along - along.min()) / np.ptp(along)
+    elif kind == "stripes":
+        mix = 0.5 * (np.sin(along * rng.uniform(8, 30)) > 0)
+    elif kind == "checkers":
+        count = int(rng.integers(3, 8))
+        mix = 0.5 * (((x * count).astype(int) + (y * count).astype(int)) % 2)
+    elif kind == "noise":
+        mix = rng.uniform(0, 0.35, (size, size))
+    elif kind == "blobs":
+        coarse = Image.fromarray((rng.random((4, 4)) * 255).astype(np.uint8))
+        mix = np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC)) / 255
+    return first + (second - first) * mix[..., None]
+
+
+def render_picture(
+    thing: Thing, rng: np.random.Generator, split: str, size: int = 96
+) -> np.ndarray:
+    """uint8 [size, size, 3]: the thing at a random size, place and tilt on a random background.
+
+    `split` "test" uses backgrounds and sizes that "train" never shows.
+    """
+    canvas = Image.fromarray(_background(rng, split, size).clip(0, 255).astype(np.uint8))
+    # The test sizes lie in a gap of the training sizes.
+    share = rng.uniform(0.68, 0.76) if split == "test" else rng.choice(
+        [rng.uniform(0.52, 0.67), rng.uniform(0.77, 0.95)]
+    )  # fmt: skip
+    emoji = render_emoji(thing.emoji)
+    scale = share * size / max(emoji.size)
+    emoji = emoji.resize(
+        (max(1, round(emoji.width * scale)), max(1, round(emoji.height * scale))),
+        Image.Resampling.BOX if scale < 0.5 else Image.Resampling.BICUBIC,
+    )
+    emoji = emoji.rotate(rng.uniform(-25, 25), Image.Resampling.BICUBIC, expand=True)
+    left = int(rng.integers(min(0, size - emoji.width), max(0, size - emoji.width) + 1))
+    top = int(rng.integers(min(0, size - emoji.height), max(0, size - emoji.height) + 1))
+    canvas.paste(emoji, (left, top), emoji)
+    if rng.random() < 0.15:
+        canvas = canvas.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, size / 80)))
+    return np.asarray(canvas)
+
+
+def canonical_picture(thing: Thing, size: int = 96) -> np.ndarray:
+    """uint8 [size, size, 3]: what the assistant draws: upright, centred, on white."""
+    emoji = render_emoji(thing.emoji)
+    scale = 0.9 * size / max(emoji.size)
+    emoji = emoji.resize(
+        (round(emoji.width * scale), round(emoji.height * scale)), Image.Resampling.LANCZOS
+    )
+    canvas = Image.new("RGB", (size, size), WHITE)
+    canvas.paste(emoji, ((size - emoji.width) // 2, (size - emoji.height) // 2), emoji)
+    return np.asarray(canvas)

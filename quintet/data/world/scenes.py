@@ -1,0 +1,343 @@
+"""Live scenes of the synthetic world: scripts placed on the clock, with everything labelled.
+
+A scene is one to three events with pauses between them. The assistant's answer to a spoken
+request begins two steps after the step that holds the last sound of it, so that one whole quiet
+step is heard first; a typed request is complete when it arrives and is answered in the next step.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from quintet.config import SAMPLE_RATE, STEP_SAMPLES, STEPS_PER_SECOND, UserError
+from quintet.data.world.grammar import KINDS, Request, request
+from quintet.data.world.pictures import canonical_picture, render_picture
+from quintet.data.world.things import THINGS, Thing
+from quintet.media.audio import write_audio
+from quintet.media.images import write_image
+from quintet.media.speech import ASSISTANT_VOICE, Voice, random_voice, synthesize
+
+KIND_SHARES = {
+    "name": 0.25, "draw": 0.2, "say": 0.17, "repeat": 0.1, "count": 0.05, "greet": 0.05,
+    "chatter": 0.18,
+}  # fmt: skip
+QUIET_SCENES = 0.08  # nothing but noise and other people's talk
+BYSTANDER_SHARE = 0.5  # of the chatter: somebody else speaks than the user
+TYPED_SHARE = 0.3  # of the requests; the others are spoken
+PICTURE_UNASKED = 0.1  # of the events: a picture is shown and nobody asks
+PICTURE_SIZE = 96  # pixels on a side
+DRAWING_STEPS = 5  # a drawn picture takes this many steps to arrive
+SPOKEN_DELAY, TYPED_DELAY = 2, 1  # steps from the end of a request to its answer
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture that the user shows during `step`."""
+
+    step: int
+    thing: Thing
+    picture: np.ndarray  # uint8 [H, W, 3]
+
+
+@dataclass(frozen=True)
+class Typed:
+    """A message that the user types; it arrives whole during `step`."""
+
+    step: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """Something that a person says into the microphone."""
+
+    text: str
+    start_sample: int
+    end_sample: int
+    voice: Voice
+    speaker: str = "user"  # or "bystander"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the assistant should do from the start of `step` on."""
+
+    step: int
+    kind: str
+    request: str
+    typed: bool
+    text: str
+    speech: np.ndarray  # float32 [samples], 24 kHz
+    thing: Thing | None
+    drawing: np.ndarray | None  # uint8 [H, W, 3]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A script with its media. `microphone` is float32 [num_steps * 6000]."""
+
+    seed: int
+    split: str
+    num_steps: int
+    microphone: np.ndarray
+    lines: tuple[Line, ...]
+    typed: tuple[Typed, ...]
+    shown: tuple[Shown, ...]
+    replies: tuple[Reply, ...]
+
+
+@functools.lru_cache(maxsize=4_096)
+def assistant_speech(text: str) -> np.ndarray:
+    """The assistant's voice saying `text`, float32 [samples]: always the same sound."""
+    return synthesize(text, ASSISTANT_VOICE)
+
+
+@dataclass
+class _Script:
+    """A scene while it is being written."""
+
+    rng: np.random.Generator
+    split: str
+    voice: Voice
+    bystander: Voice
+    max_steps: int
+    step: int = 0  # where the next event may begin
+    sounds: list[tuple[int, np.ndarray]] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
+    typed: list[Typed] = field(default_factory=list)
+    shown: list[Shown] = field(default_factory=list)
+    replies: list[Reply] = field(default_factory=list)
+
+    def pause(self, least: int, most: int) -> None:
+        self.step += int(self.rng.integers(least, most + 1))
+
+    def speak(self, text: str, speaker: str) -> int:
+        """Say `text` from somewhere in the current step on; the step of its last sound."""
+        voice = self.voice if speaker == "user" else self.bystander
+        sound = synthesize(text, voice)
+        start = self.step * STEP_SAMPLES + int(self.rng.integers(STEP_SAMPLES))
+        self.sounds.append((start, sound))
+        self.lines.append(Line(text, start, start + len(sound), voice, speaker))
+        return (start + len(sound) - 1) // STEP_SAMPLES
+
+    def show(self, thing: Thing) -> None:
+        picture = render_picture(thing, self.rng, self.split, PICTURE_SIZE)
+        self.shown.append(Shown(self.step, thing, picture))
+
+    def event(self, asked: Request) -> None:
+        """Write one event and move on to where its answer ends."""
+        if asked.kind == "name" and asked.thing:
+            self.show(asked.thing)
+            self.pause(0, 8)
+        elif self.rng.random() < PICTURE_UNASKED:
+            self.show(THINGS[int(self.rng.integers(len(THINGS)))])
+            self.pause(1, 6)
+        typed = asked.kind != "chatter" and self.rng.random() < TYPED_SHARE
+        if typed:
+            self.typed.append(Typed(self.step, asked.text))
+            answer = self.step + TYPED_DELAY
+        else:
+            overheard = asked.kind == "chatter" and self.rng.random() < BYSTANDER_SHARE
+            speaker = "bystander" if overheard else "user"
+            answer = self.speak(asked.text, speaker) + SPOKEN_DELAY
+        if asked.reply:
+            self.step = answer + self.answer(asked, answer, typed)
+        else:
+            self.step = answer
+
+    def try_event(self, asked: Request) -> bool:
+        """Write one event if it ends before the scene must; otherwise leave no trace of it."""
+        tracks: tuple[list[Any], ...] = (
+            self.sounds, self.lines, self.typed, self.shown, self.replies
+        )  # fmt: skip
+        before, step = [len(track) for track in tracks], self.step
+        self.event(asked)
+        if self.step < self.max_steps:
+            return True
+        for track, length in zip(tracks, before, strict=True):
+            del track[length:]
+        self.step = step
+        return False
+
+    def answer(self, asked: Request, step: int, typed: bool) -> int:
+        """Place the assistant's answer at `step`; how many steps it lasts."""
+        speech = assistant_speech(asked.reply)
+        drawing = None
+        if asked.kind == "draw" and asked.thing:
+            drawing = canonical_picture(asked.thing, PICTURE_SIZE)
+        self.replies.append(
+            Reply(step, asked.kind, asked.text, typed, asked.reply, speech, asked.thing, drawing)
+        )
+        spoken = -(-len(speech) // STEP_SAMPLES)
+        return max(spoken, DRAWING_STEPS if drawing is not None else 0)
+
+
+def _noise(rng: np.random.Generator, length: int) -> np.ndarray:
+    """Noise [length] of a random kind, with unit variance (or none at all)."""
+    kind = int(rng.integers(4))
+    white = rng.standard_normal(length).astype(np.float32)
+    if kind == 0:
+        return np.zeros(length, np.float32)
+    if kind == 1:
+        return white
+    if kind == 2:  # a room: low frequencies dominate
+        rumble = np.convolve(white, np.full(32, 32**-0.5, np.float32), "same")
+        return rumble.astype(np.float32)
+    hum = np.sin(2 * np.pi * rng.choice([50, 60, 100]) * np.arange(length) / SAMPLE_RATE)
+    return (hum + 0.3 * white).astype(np.float32)
+
+
+def _microphone(script: _Script, num_steps: int) -> np.ndarray:
+    rng, length = script.rng, num_steps * STEP_SAMPLES
+    heard = np.zeros(length, np.float32)
+    for start, sound in script.sounds:
+        sound = sound[: length - start]
+        heard[start : start + len(sound)] += sound
+    loudness = rng.uniform(0.1, 0.9)
+    peak = float(np.abs(heard).max())
+    heard *= loudness / peak if peak > 0 else 1.0
+    level = loudness * 10 ** (-rng.uniform(25, 55) / 20)  # of the noise, below the speech's peak
+    return np.clip(heard + np.float32(level) * _noise(rng, length), -1, 1)
+
+
+def make_scene(
+    seed: int, split: str, kinds: tuple[str, ...] | None = None, max_steps: int = 64
+) -> Scene:
+    """A scene of at most `max_steps` steps, a pure function of its arguments.
+
+    `split` is "train" or "test": voices, backgrounds and sizes are disjoint. `kinds` restricts
+    the events; an empty tuple gives a scene in which nothing is said at all. Where nothing fits
+    into `max_steps`, the scene is silent.
+
+    Raises:
+        UserError: a negative seed, or a split or kind that the world does not have.
+    """
+    _check(seed, split, kinds, max_steps)
+    rng = np.random.default_rng((seed, split == "test"))
+    user, bystander = _two_voices(rng, split)
+    script = _Script(rng, split, user, bystander, max_steps)
+    shares = dict(KIND_SHARES)
+    if kinds is None and rng.random() < QUIET_SCENES:
+        kinds = ("chatter",) if rng.random() < 0.5 else ()
+    if kinds is not None:
+        shares = {kind: share for kind, share in shares.items() if kind in kinds}
+    weights = np.array(list(shares.values())) / (sum(shares.values()) or 1)
+    script.pause(1, 6)
+    for _ in range(int(rng.integers(1, 4)) if shares else 0):
+        kind = str(rng.choice(list(shares), p=weights))
+        if not script.try_event(request(kind, rng)):
+            break
+        script.pause(2, 10)
+        if script.step > max_steps * 0.6:
+            break
+    if not shares:
+        script.pause(12, 36)
+    num_steps = min(script.step + 1, max_steps)
+    return Scene(
+        seed, split, num_steps, _microphone(script, num_steps), tuple(script.lines),
+        tuple(script.typed), tuple(script.shown), tuple(script.replies),
+    )  # fmt: skip
+
+
+def save_scene(scene: Scene, folder: Path) -> None:
+    """Write a scene's media, and `scene.json` with every label, into `folder`.
+
+    `user.wav` is the microphone, `reply.wav` the answers placed on the clock; `picture-N.png` is
+    what is shown and `drawing-N.png` what the assistant draws, each counted from 0.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_audio(folder / "user.wav", scene.microphone)
+        write_audio(folder / "reply.wav", _spoken_replies(scene))
+        for index, shown in enumerate(scene.shown):
+            write_image(folder / f"picture-{index}.png", shown.picture)
+        drawings = [reply.drawing for reply in scene.replies if reply.drawing is not None]
+        for index, drawing in enumerate(drawings):
+            write_image(folder / f"drawing-{index}.png", drawing)
+        text = json.dumps(labels(scene), indent=1, ensure_ascii=False) + "\n"
+        (folder / "scene.json").write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be written ({error.strerror}); choose another folder."
+        ) from None
+
+
+def labels(scene: Scene) -> dict[str, Any]:
+    """Everything about a scene but its media, as JSON can hold it; files by `save_scene`'s names.
+
+    Times are in seconds where the name says so; `step` counts quarters of a second.
+    """
+    replies, drawn = [], 0
+    for reply in scene.replies:
+        replies.append({
+            "step": reply.step, "kind": reply.kind, "request": reply.request,
+            "typed": reply.typed, "text": reply.text,
+            "seconds": len(reply.speech) / SAMPLE_RATE,
+            "thing": reply.thing.name if reply.thing else None,
+            "drawing": None if reply.drawing is None else f"drawing-{drawn}.png",
+            "drawing_seconds": 0 if reply.drawing is None else DRAWING_STEPS / STEPS_PER_SECOND,
+        })  # fmt: skip
+        drawn += reply.drawing is not None
+    return {
+        "seed": scene.seed,
+        "split": scene.split,
+        "num_steps": scene.num_steps,
+        "lines": [
+            {
+                "speaker": line.speaker, "text": line.text,
+                "start_seconds": line.start_sample / SAMPLE_RATE,
+                "end_seconds": line.end_sample / SAMPLE_RATE, "voice": vars(line.voice),
+            }
+            for line in scene.lines
+        ],
+        "typed": [vars(typed) for typed in scene.typed],
+        "shown": [
+            {"step": shown.step, "thing": shown.thing.name, "picture": f"picture-{index}.png"}
+            for index, shown in enumerate(scene.shown)
+        ],
+        "replies": replies,
+    }  # fmt: skip
+
+
+def _check(seed: int, split: str, kinds: tuple[str, ...] | None, max_steps: int) -> None:
+    if seed < 0 or max_steps < 1:
+        raise UserError(
+            f"A scene needs a seed of at least 0 and at least 1 step, not {seed} and {max_steps}; "
+            "choose larger ones."
+        )
+    if split not in ("train", "test"):
+        raise UserError(f"The world has no split {split!r}; choose train or test.")
+    unknown = sorted(set(kinds or ()) - set(KINDS))
+    if unknown:
+        raise UserError(
+            f"The world has no events of kind {unknown[0]!r}; choose from: {', '.join(KINDS)}."
+        )
+
+
+def _two_voices(rng: np.random.Generator, split: str) -> tuple[Voice, Voice]:
+    """The user's and a bystander's; two people never share a voice."""
+    user = bystander = random_voice(rng, split)
+    while bystander.name == user.name:
+        bystander = random_voice(rng, split)
+    return user, bystander
+
+
+def _spoken_replies(scene: Scene) -> np.ndarray:
+    """float32 [num_steps * 6000]: the assistant's voice where the answers begin."""
+    track = np.zeros(scene.num_steps * STEP_SAMPLES, np.float32)
+    for reply in scene.replies:
+        start = reply.step * STEP_SAMPLES
+        track[start : start + len(reply.speech)] = reply.speech[: len(track) - start]
+    return track
+
+
+assert set(KIND_SHARES) == set(KINDS)

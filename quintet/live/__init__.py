@@ -1,0 +1,8 @@
+"""Models that run: live sessions, turn mode, and the folders they come from."""
+
+from quintet.live.pretrained import Quintet, load
+from quintet.live.sampling import Sampling
+from quintet.live.session import Session, StepOutput
+from quintet.live.talk import Reply
+
+__all__ = ["Quintet", "Reply", "Sampling", "Session", "StepOutput", "load"]

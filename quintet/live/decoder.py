@@ -1,0 +1,138 @@
+"""The tip loop: asks the two heads at a tip and appends the rows they give.
+
+Both modes share it. Live mode bounds an answer by the step's budget and frames; turn mode lets
+it run until `No Output`. `No Output` costs no row and never enters the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from quintet.live.sampling import Sampling, choose
+from quintet.model.embedding import RowTensors
+from quintet.model.omni import Omni
+from quintet.model.transformer import KVCache
+from quintet.timeline.rows import Rows, make_rows, single_column
+from quintet.timeline.streams import STREAMS, Modality, Stream
+
+
+@dataclass
+class Answer:
+    """What the model made at one tip: tokens of the text+image stream in order, then frames.
+
+    `no_output` is the probability of `No Output` at the first question of each head.
+    """
+
+    text_image: list[tuple[Modality, int]]  # text ids, and image codes from 0
+    frames: list[np.ndarray]  # [Q] each
+    no_output: tuple[float, float] = (1.0, 1.0)
+
+
+class TipDecoder:
+    """A growing sequence of rows with its cache, positions and sampling state.
+
+    Args:
+        image_id: the text entry after which a picture's codes follow.
+    """
+
+    def __init__(
+        self, model: Omni, image_id: int, sampling: Sampling, seed: int, max_rows: int
+    ) -> None:
+        self.model, self.image_id, self.sampling = model, image_id, sampling
+        self.generator = torch.Generator().manual_seed(seed)
+        self.cache = KVCache(model.config.model, max_rows)
+        self.picture_left = 0  # codes that the picture being drawn still needs
+        self._positions: dict[tuple[Modality, bool], int] = {}
+        self._hidden_1D: Tensor | None = None  # at the tip: the last row
+
+    def count(self, modality: Modality, is_output: bool) -> int:
+        """Rows of `modality` and source so far: the position of the next one."""
+        return self._positions.get((modality, is_output), 0)
+
+    def append(self, stream: Stream, modality: Modality, tokens: np.ndarray, step: int) -> None:
+        """Add rows of `tokens` [N, Q] (text and image entries of the unified vocabulary)."""
+        if not len(tokens):
+            return
+        key = (modality, STREAMS[stream].is_output)
+        first = self._positions.get(key, 0)
+        self._positions[key] = first + len(tokens)
+        position = np.arange(first, first + len(tokens))
+        self._extend(make_rows(stream, modality, tokens, position, np.asarray(step)))
+
+    @torch.no_grad()
+    def _extend(self, rows: Rows) -> None:
+        hidden_BTD = self.model(RowTensors.from_rows([rows]), cache=self.cache)
+        self._hidden_1D = hidden_BTD[:, -1]
+
+    def _entry(self, modality: Modality, token: int) -> np.ndarray:
+        config = self.model.config
+        offset = config.text.vocab_size if modality == Modality.IMAGE else 0
+        return single_column(np.array([token + offset]), config.audio.num_codebooks)
+
+    @torch.no_grad()
+    def answer(
+        self, step: int, budget: int, frames: int, frame_step: Callable[[int], int] | None = None
+    ) -> Answer:
+        """Ask both heads at the tip; at most `budget` text+image rows and `frames` frames.
+
+        The time of all rows is `step`; in turn mode `frame_step` gives that of each frame.
+        """
+        assert self._hidden_1D is not None, "a tip needs a row"
+        made, silent_text = Answer([], []), 1.0
+        while len(made.text_image) < budget:
+            chosen, silence = self._ask_text_image()
+            if not made.text_image:
+                silent_text = silence
+            if chosen is None:
+                break
+            made.text_image.append(chosen)
+            self.append(Stream.TEXT_OUT, chosen[0], self._entry(*chosen), step)
+        silent_audio = self._silence_of_audio()
+        while len(made.frames) < frames:
+            codes = self.model.audio_head.sample(self._hidden_1D, self._choose_audio)
+            if codes is None:
+                break
+            frame = codes.numpy().astype(np.int32)
+            time = frame_step(len(made.frames)) if frame_step else step
+            made.frames.append(frame)
+            self.append(Stream.AUDIO_OUT, Modality.AUDIO, frame[None], time)
+        made.no_output = (silent_text, silent_audio)
+        return made
+
+    def _choose_audio(self, logits: Tensor) -> Tensor:
+        sampling = self.sampling
+        return choose(logits, sampling.audio_temperature, sampling.top_p, self.generator)
+
+    def _silence_of_audio(self) -> float:
+        """Probability that the audio head stays silent at the tip."""
+        assert self._hidden_1D is not None
+        first = self.model.audio_head.sub_heads[0](self._hidden_1D)
+        return float(first.softmax(-1)[0, -1])
+
+    def _ask_text_image(self) -> tuple[tuple[Modality, int] | None, float]:
+        """A text entry or image code (None: silent), and the probability of silence.
+
+        A picture, once begun, is finished: inside it only image codes are allowed, outside it
+        none are.
+        """
+        config, sampling = self.model.config, self.sampling
+        logits = self.model.text_image_head(self._hidden_1D)
+        silence = float(logits.softmax(-1)[0, -1])
+        first_code = config.text.vocab_size
+        if self.picture_left:
+            codes = logits[:, first_code:-1]
+            code = choose(codes, sampling.image_temperature, sampling.top_p, self.generator)
+            self.picture_left -= 1
+            return (Modality.IMAGE, int(code)), silence
+        logits[:, first_code:-1] = -torch.inf
+        token = int(choose(logits, sampling.text_temperature, sampling.top_p, self.generator))
+        if token == logits.shape[-1] - 1:
+            return None, silence
+        if token == self.image_id:
+            self.picture_left = config.image.num_tokens
+        return (Modality.TEXT, token), silence

@@ -1,0 +1,169 @@
+"""A live session: 250 ms of sound, text and pictures in, 250 ms of speech, words and pictures out.
+
+One call of `step` is one step of the clock. Everything a session remembers is bounded, so it can
+run for hours: the cache slides by steps, the codec's state has a fixed size, and time and
+position are functions that never run out.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+from quintet.config import STEP_SAMPLES, UserError
+from quintet.live.decoder import Answer, TipDecoder
+from quintet.live.sampling import Sampling
+from quintet.media.images import fit_image
+from quintet.model.omni import Omni
+from quintet.timeline.rows import single_column
+from quintet.timeline.streams import Modality, Stream
+from quintet.tokenizers.bundle import Tokenizers
+
+MAX_TEXT_TOKENS = 512  # of one typed message
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """What the model gives in one step, to be played during `step` (the input's step + 1)."""
+
+    step: int
+    audio: np.ndarray  # float32 [6000]; zeros when silent
+    speaking: bool
+    text: str  # new words; "" when silent
+    text_ended: bool  # the message that the words belong to is complete
+    image: np.ndarray | None  # uint8 [H, W, 3]: the picture being drawn, as far as it is
+    image_done: bool
+    counts: dict[str, int]  # rows of this step by kind: text_in, audio_in, image_in, ..._out
+    no_output: tuple[float, float]  # probability of silence: text+image head, audio head
+    seconds: float  # that the step took to compute
+
+
+class _Words:
+    """Turns ids into words as they come, keeping back bytes of an unfinished character."""
+
+    def __init__(self, tokenizers: Tokenizers) -> None:
+        self.tokenizer = tokenizers.text
+        self.pending: list[int] = []
+
+    def push(self, token: int) -> str:
+        """The words that are complete with `token`."""
+        self.pending.append(token)
+        text = self.tokenizer.decode(self.pending)
+        if text.endswith("\N{REPLACEMENT CHARACTER}") and len(self.pending) < 4:
+            return ""
+        self.pending.clear()
+        return text
+
+
+class Session:
+    """One conversation. Not safe to step from two threads at once."""
+
+    def __init__(
+        self, model: Omni, tokenizers: Tokenizers, sampling: Sampling | None = None, seed: int = 0
+    ) -> None:
+        self.config, self.tokenizers = model.config, tokenizers
+        live = self.config.live
+        self.decoder = TipDecoder(
+            model, tokenizers.text.image_id, sampling or Sampling(), seed, live.max_rows
+        )
+        self.now = 0  # the step whose input comes next
+        self._heard = None  # state of the audio encoder
+        self._voice = None  # state of the audio decoder, None between utterances
+        self._words = _Words(tokenizers)
+        self._picture: list[int] = []  # codes of the picture being drawn
+
+    @torch.no_grad()
+    def step(
+        self, audio: np.ndarray, image: np.ndarray | None = None, text: str | None = None
+    ) -> StepOutput:
+        """Hear `audio` (float32 [6000]), see `image` (uint8 [H, W, 3]), read `text`; answer.
+
+        Raises:
+            UserError: a shape that is not as above, or a text too long for one message.
+        """
+        started = time.perf_counter()
+        heard, ids, codes = self._read_inputs(audio, image, text)
+        live, decoder, step = self.config.live, self.decoder, self.now
+        decoder.cache.slide(step - live.window_steps + 1)
+        num_codebooks = self.config.audio.num_codebooks
+        decoder.append(Stream.TEXT_IN, Modality.TEXT, single_column(ids, num_codebooks), step)
+        decoder.append(Stream.IMAGE_IN, Modality.IMAGE, single_column(codes, num_codebooks), step)
+        decoder.append(Stream.AUDIO_IN, Modality.AUDIO, heard, step)
+        self.now = step + 1
+        decoder.cache.slide(self.now - live.window_steps + 1)
+        frames = self.config.audio.frames_in(self.now)
+        answer = decoder.answer(self.now, live.text_image_rows_per_step, frames)
+        counts = {"text_in": len(ids), "image_in": len(codes), "audio_in": len(heard)}
+        return self._output(answer, counts, started)
+
+    def _read_inputs(
+        self, audio: np.ndarray, image: np.ndarray | None, text: str | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Audio codes [T, Q], text entries [N] and image entries [G * G] of the inputs."""
+        if audio.shape != (STEP_SAMPLES,):
+            raise UserError(
+                f"A step takes {STEP_SAMPLES} samples of sound, not an array of shape "
+                f"{audio.shape}; cut the sound into steps of 250 ms."
+            )
+        tokenizers = self.tokenizers
+        ids: list[int] = []
+        if text:
+            ids = [*tokenizers.text.encode(text), tokenizers.text.end_id]
+            if len(ids) > MAX_TEXT_TOKENS:
+                raise UserError(
+                    f"A message may have {MAX_TEXT_TOKENS} tokens and this one has {len(ids)}; "
+                    "send it in parts."
+                )
+        codes = np.zeros(0, np.int32)
+        if image is not None:
+            picture = fit_image(Image.fromarray(image), self.config.image.size)
+            codes = tokenizers.encode_image(picture) + self.config.text.vocab_size
+        sound = torch.from_numpy(np.ascontiguousarray(audio, np.float32))[None].clamp(-1, 1)
+        heard, self._heard = tokenizers.audio.encode(sound, self._heard)
+        return heard[0].numpy(), np.array(ids, np.int32), codes
+
+    def _output(self, answer: Answer, counts: dict[str, int], started: float) -> StepOutput:
+        words, ended = "", False
+        drew = done = False
+        for modality, token in answer.text_image:
+            if modality == Modality.IMAGE:
+                self._picture.append(token)
+                drew, done = True, len(self._picture) == self.config.image.num_tokens
+            else:
+                words += self._words.push(token)
+                ended = ended or token == self.tokenizers.text.end_id
+        image = self._preview() if drew else None
+        if done:
+            self._picture = []
+        images = sum(m == Modality.IMAGE for m, _ in answer.text_image)
+        counts |= {
+            "text_out": len(answer.text_image) - images,
+            "image_out": images,
+            "audio_out": len(answer.frames),
+        }
+        audio = self._sound(answer.frames)
+        return StepOutput(
+            self.now, audio, bool(answer.frames), words, ended, image, done, counts,
+            answer.no_output, time.perf_counter() - started,
+        )  # fmt: skip
+
+    def _preview(self) -> np.ndarray:
+        """uint8 [H, W, 3] of the codes so far."""
+        picture_CHW = self.tokenizers.image.preview(self._picture)
+        return (picture_CHW.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+
+    def _sound(self, frames: list[np.ndarray]) -> np.ndarray:
+        """float32 [6000]; the decoder starts afresh with each utterance."""
+        audio = np.zeros(STEP_SAMPLES, np.float32)
+        if not frames:
+            self._voice = None
+            return audio
+        codes_BTQ = torch.from_numpy(np.stack(frames)).long()[None]
+        sound_BS, self._voice = self.tokenizers.audio.decode(codes_BTQ, self._voice)
+        made = min(STEP_SAMPLES, sound_BS.shape[1])
+        audio[:made] = sound_BS[0, :made].numpy()
+        return audio

@@ -1,0 +1,137 @@
+"""A live session over files: a question goes in on the clock, the reply is collected."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from quintet.config import SAMPLE_RATE, STEP_SAMPLES, STEPS_PER_SECOND, UserError
+from quintet.live.session import Session, StepOutput
+from quintet.live.timeline_plot import plot_timeline
+from quintet.media.audio import read_audio, write_audio
+from quintet.media.images import read_image, write_image
+
+LEAD_STEPS = 1  # pictures and text arrive in this step; the sound begins in the next
+QUIET_STEPS = 6  # after the input has ended: this long without output ends the session
+LONGEST_REPLY_STEPS = 80  # 20 s after the input has ended
+MAX_TEXT = 4_000  # characters
+
+Media = np.ndarray | str | Path
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a live session gave back, from the first step of its input on.
+
+    `audio` is float32 [samples] at 24 kHz on the session's clock, `images` are the finished
+    pictures, `timeline` is one `StepOutput` for each step, in order.
+    """
+
+    text: str
+    audio: np.ndarray
+    images: list[np.ndarray]
+    timeline: list[StepOutput]
+    input_steps: int  # steps until the input ended
+
+    @property
+    def stats(self) -> dict[str, float | int | None]:
+        """Step times in milliseconds, and the latency of the first sound.
+
+        `first_audio_seconds` runs from the end of the input to the first sample played.
+        """
+        milliseconds = np.array([out.seconds for out in self.timeline]) * 1_000
+        # Sound of step s plays at s / 4 s; input that ended in step n ended at n / 4 s.
+        spoken = [out.step for out in self.timeline if out.speaking and out.step >= self.input_steps]
+        first = (spoken[0] - self.input_steps) / STEPS_PER_SECOND if spoken else None
+        return {
+            "steps": len(self.timeline),
+            "input_seconds": self.input_steps / STEPS_PER_SECOND,
+            "step_milliseconds_p50": round(float(np.percentile(milliseconds, 50)), 2),
+            "step_milliseconds_p99": round(float(np.percentile(milliseconds, 99)), 2),
+            "step_milliseconds_max": round(float(milliseconds.max()), 2),
+            "first_audio_seconds": first,
+            "spoken_seconds": sum(out.speaking for out in self.timeline) / STEPS_PER_SECOND,
+            "pictures": len(self.images),
+        }
+
+    def save(self, folder: str | Path) -> None:
+        """Write reply.wav, reply.txt, picture-N.png, timeline.png and stats.json."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_audio(folder / "reply.wav", self.audio)
+        (folder / "reply.txt").write_text(self.text + "\n", encoding="utf-8")
+        for index, image in enumerate(self.images):
+            write_image(folder / f"picture-{index}.png", image)
+        plot_timeline(self.timeline, folder / "timeline.png")
+        stats = json.dumps(self.stats, indent=2) + "\n"
+        (folder / "stats.json").write_text(stats, encoding="utf-8")
+
+
+def _sound(audio: Media | None) -> np.ndarray:
+    if audio is None:
+        return np.zeros(0, np.float32)
+    return audio if isinstance(audio, np.ndarray) else read_audio(audio)
+
+
+def _pictures(image: Media | Sequence[Media] | None) -> list[np.ndarray]:
+    if image is None:
+        return []
+    several = image if isinstance(image, Sequence) and not isinstance(image, str) else [image]
+    return [
+        one if isinstance(one, np.ndarray) else np.asarray(read_image(one))  # type: ignore[arg-type]
+        for one in several
+    ]
+
+
+def talk(
+    session: Session, audio: Media | None = None,
+    image: Media | Sequence[Media] | None = None, text: str | None = None,
+) -> Reply:
+    """Run `session` over the inputs until the reply has ended.
+
+    Pictures arrive one a step from the first step on, text in the step after the last of them,
+    and the sound begins then too.
+
+    Raises:
+        UserError: nothing to hear, see or read; a file that cannot be read; a text too long.
+    """
+    if text is not None and len(text) > MAX_TEXT:
+        raise UserError(
+            f"The text has {len(text):,} characters and may have {MAX_TEXT:,}; shorten it."
+        )
+    sound, pictures = _sound(audio), _pictures(image)
+    if not len(sound) and not pictures and not text:
+        raise UserError("There is nothing to answer; give a sound, a picture or a text.")
+    first_sound = LEAD_STEPS + len(pictures)
+    sound_steps = -(-len(sound) // STEP_SAMPLES)
+    input_steps = first_sound + max(sound_steps, 1 if text else 0)
+    padded = np.zeros((input_steps + LONGEST_REPLY_STEPS) * STEP_SAMPLES, np.float32)
+    start = first_sound * STEP_SAMPLES
+    padded[start : start + len(sound)] = sound
+    outputs: list[StepOutput] = []
+    for step in range(input_steps + LONGEST_REPLY_STEPS):
+        outputs.append(
+            session.step(
+                padded[step * STEP_SAMPLES : (step + 1) * STEP_SAMPLES],
+                pictures[step] if step < len(pictures) else None,
+                text if step == len(pictures) else None,
+            )
+        )
+        recent = outputs[-QUIET_STEPS:]
+        if step >= input_steps + QUIET_STEPS and not any(o.speaking or o.text or o.image is not None
+                                                         for o in recent):
+            break
+    return _collect(outputs, input_steps)
+
+
+def _collect(outputs: list[StepOutput], input_steps: int) -> Reply:
+    text = "".join(out.text + ("\n" if out.text_ended else "") for out in outputs).strip()
+    # Output of step s plays during step s: the first call's output belongs to step 1.
+    audio = np.concatenate([np.zeros(STEP_SAMPLES, np.float32), *(out.audio for out in outputs)])
+    images = [out.image for out in outputs if out.image_done and out.image is not None]
+    assert len(audio) % STEP_SAMPLES == 0 and SAMPLE_RATE == STEP_SAMPLES * STEPS_PER_SECOND
+    return Reply(text, audio, images, outputs, input_steps)

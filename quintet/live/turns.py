@@ -1,0 +1,124 @@
+"""Turn mode: the same model and rows without a clock, a message after another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+from quintet.config import STEP_SAMPLES, UserError
+from quintet.live.decoder import Answer, TipDecoder
+from quintet.live.sampling import Sampling
+from quintet.media.images import fit_image
+from quintet.model.omni import Omni
+from quintet.timeline.rows import single_column
+from quintet.timeline.streams import Modality, Stream
+from quintet.tokenizers.bundle import Tokenizers
+
+MAX_ROWS = 2_048  # of a conversation
+MAX_ANSWER_ROWS = 256
+MAX_ANSWER_FRAMES = 240
+ROLES = ("user", "assistant")
+
+Part = str | np.ndarray | Image.Image  # words, sound (float32 [S]), or a picture
+
+
+@dataclass(frozen=True)
+class TurnReply:
+    """An answer in turn mode: words, finished pictures, and sound (float32 [samples])."""
+
+    text: str
+    images: list[np.ndarray]
+    audio: np.ndarray
+
+
+class _Conversation:
+    """Feeds messages to a decoder. Time is constant, but for sound, whose time is its position."""
+
+    def __init__(self, model: Omni, tokenizers: Tokenizers, sampling: Sampling, seed: int) -> None:
+        self.config, self.tokenizers = model.config, tokenizers
+        self.decoder = TipDecoder(model, tokenizers.text.image_id, sampling, seed, MAX_ROWS)
+
+    def _entries(self, stream: Stream, modality: Modality, ids: Sequence[int]) -> None:
+        tokens = single_column(np.array(ids, np.int32), self.config.audio.num_codebooks)
+        self.decoder.append(stream, modality, tokens, step=0)
+
+    def add(self, role: str, part: Part) -> None:
+        """Append one part of a message."""
+        is_user, text = role == "user", self.tokenizers.text
+        words = Stream.TEXT_IN if is_user else Stream.TEXT_OUT
+        if isinstance(part, str):
+            self._entries(words, Modality.TEXT, [*text.encode(part), text.end_id])
+        elif isinstance(part, Image.Image) or part.ndim == 3:
+            picture = part if isinstance(part, Image.Image) else Image.fromarray(part)
+            codes = self.tokenizers.encode_image(fit_image(picture, self.config.image.size))
+            self._entries(words, Modality.TEXT, [text.image_id])
+            offset = self.config.text.vocab_size
+            self._entries(words, Modality.IMAGE, (codes + offset).tolist())
+        else:
+            self._add_sound(Stream.AUDIO_IN if is_user else Stream.AUDIO_OUT, part)
+
+    def _add_sound(self, stream: Stream, sound: np.ndarray) -> None:
+        padded = np.pad(sound.astype(np.float32), (0, -len(sound) % STEP_SAMPLES))
+        codes, audio, step = self.tokenizers.encode_audio(padded), self.config.audio, 0
+        while audio.frames_before(step) < len(codes):
+            frames = codes[audio.frames_before(step) : audio.frames_before(step + 1)]
+            self.decoder.append(stream, Modality.AUDIO, frames, step)
+            step += 1
+
+    def answer(self) -> TurnReply:
+        """Ask both heads until each says `No Output`."""
+        answer = self.decoder.answer(
+            0, MAX_ANSWER_ROWS, MAX_ANSWER_FRAMES, self.config.audio.step_of
+        )
+        return TurnReply(*self._words_and_pictures(answer), self._sound(answer))
+
+    def _words_and_pictures(self, answer: Answer) -> tuple[str, list[np.ndarray]]:
+        text = self.tokenizers.text
+        words = text.decode(token for m, token in answer.text_image if m == Modality.TEXT)
+        codes = [token for m, token in answer.text_image if m == Modality.IMAGE]
+        size, images = self.config.image.num_tokens, []
+        for start in range(0, len(codes) - size + 1, size):
+            picture_CHW = self.tokenizers.image.preview(codes[start : start + size])
+            pixels = (picture_CHW.permute(1, 2, 0) * 255).round().to(torch.uint8)
+            images.append(pixels.numpy())
+        return words, images
+
+    def _sound(self, answer: Answer) -> np.ndarray:
+        if not answer.frames:
+            return np.zeros(0, np.float32)
+        codes_BTQ = torch.from_numpy(np.stack(answer.frames)).long()[None]
+        return self.tokenizers.audio.decode(codes_BTQ)[0][0].numpy()
+
+
+@torch.no_grad()
+def chat(
+    model: Omni, tokenizers: Tokenizers, messages: Sequence[dict[str, object]],
+    sampling: Sampling, seed: int,
+) -> TurnReply:
+    """Answer the last of `messages`: {"role": "user" or "assistant", "content": text or parts}.
+
+    Raises:
+        UserError: no message, an unknown role, an empty message, or too long a conversation.
+    """
+    conversation = _Conversation(model, tokenizers, sampling, seed)
+    if not messages or messages[-1].get("role") != "user":
+        raise UserError("The last message must be the user's; add one with role 'user'.")
+    for message in messages:
+        role, content = message.get("role"), message.get("content")
+        if role not in ROLES:
+            raise UserError(f"A message has role {role!r}; use one of: {', '.join(ROLES)}.")
+        parts = content if isinstance(content, list | tuple) else [content]
+        if not parts or not all(isinstance(p, str | np.ndarray | Image.Image) for p in parts):
+            raise UserError(
+                "A message holds something that is not a text, a sound or a picture; "
+                "give strings, arrays of samples, or pictures."
+            )
+        for part in parts:
+            if conversation.decoder.cache.length > MAX_ROWS - MAX_ANSWER_ROWS - MAX_ANSWER_FRAMES:
+                raise UserError("The conversation is too long for this model; start a new one.")
+            conversation.add(str(role), part)
+    return conversation.answer()

@@ -1,0 +1,118 @@
+"""Picture files to arrays and back: whatever the file holds becomes upright RGB on white."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from quintet.config import UserError
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+MAX_BYTES = 20_000_000
+MAX_PIXELS = 50_000_000  # judged by the header, before anything is decoded
+WHITE = (255, 255, 255)
+
+
+def read_image(path: Path | str) -> Image.Image:
+    """The picture of a file, RGB, rotated upright; transparency becomes white.
+
+    Of an animation, the first frame.
+
+    Raises:
+        UserError: the file is missing, too large, broken, or not of one of `FORMATS`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"There is no picture {path}; check the name.")
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}); check its permissions."
+        ) from None
+    return read_image_bytes(data, str(path))
+
+
+def read_image_bytes(data: bytes, name: str = "The picture") -> Image.Image:
+    """The same for a file's content; `name` is what messages call it.
+
+    Raises:
+        UserError: as `read_image`.
+    """
+    if len(data) > MAX_BYTES:
+        raise UserError(
+            f"{name} has more than {MAX_BYTES // 1_000_000} MB; make it smaller and try again."
+        )
+    # Pillow has a limit of its own, far above ours: its warning would only be noise.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                _check_size(image, name)
+                return _on_white(ImageOps.exif_transpose(image))
+        except UserError:
+            raise
+        except Image.DecompressionBombError:
+            raise _too_many_pixels(name) from None
+        except Exception:  # noqa: BLE001 decoders fail in many ways; all mean a broken file
+            raise UserError(
+                f"{name} is not a picture that can be read; use {', '.join(FORMATS)}."
+            ) from None
+
+
+def fit_image(image: Image.Image, size: int) -> np.ndarray:
+    """The whole picture, centred on a white square: uint8 [size, size, 3].
+
+    The longer side becomes `size`; shrinking averages pixels (BOX) beyond a factor of two and
+    is LANCZOS otherwise, as is growing.
+    """
+    scale = size / max(image.size)
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    rule = Image.Resampling.BOX if scale < 0.5 else Image.Resampling.LANCZOS
+    fitted = image.convert("RGB").resize((width, height), rule)
+    square = Image.new("RGB", (size, size), WHITE)
+    square.paste(fitted, ((size - width) // 2, (size - height) // 2))
+    return np.asarray(square)
+
+
+def write_image(path: Path | str, pixels: np.ndarray) -> None:
+    """Write uint8 [H, W, 3] as a PNG; the file appears whole or not at all."""
+    path = Path(path)
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            Image.fromarray(pixels).save(file, format="PNG")
+        os.chmod(partial, 0o644)  # a temporary file is private, the result need not be
+        os.replace(partial, path)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
+
+
+def _check_size(image: Image.Image, name: str) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        raise _too_many_pixels(name)
+    if not image.width * image.height:
+        raise UserError(f"{name} has no pixels; give another picture.")
+
+
+def _too_many_pixels(name: str) -> UserError:
+    return UserError(
+        f"{name} has more than {MAX_PIXELS // 1_000_000} million pixels; make it smaller and "
+        "try again."
+    )
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if image.mode in ("RGB", "L") and "transparency" not in image.info:
+        return image.convert("RGB")
+    seen = image.convert("RGBA")
+    white = Image.new("RGBA", seen.size, (*WHITE, 255))
+    return Image.alpha_composite(white, seen).convert("RGB")

@@ -1,0 +1,69 @@
+"""Grouped-query attention with QK-norm, and its key-value cache.
+
+Shapes: B batch, T new rows, S rows seen, H query heads, G key-value heads, E head width,
+D = d_model.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from quintet.config import ModelConfig
+
+
+class LayerCache:
+    """Keys and values of one layer, [B, G, max_rows, E], filled from the front."""
+
+    def __init__(self, config: ModelConfig, batch: int, max_rows: int) -> None:
+        width = config.d_model // config.num_heads
+        self.keys = torch.zeros(batch, config.num_kv_heads, max_rows, width)
+        self.values = torch.zeros_like(self.keys)
+
+    def append(self, keys: Tensor, values: Tensor, length: int) -> tuple[Tensor, Tensor]:
+        """Write after `length` rows; all rows so far."""
+        end = length + keys.shape[2]
+        assert end <= self.keys.shape[2], "the key-value cache is full"
+        self.keys[:, :, length:end] = keys
+        self.values[:, :, length:end] = values
+        return self.keys[:, :, :end], self.values[:, :, :end]
+
+    def keep(self, index: Tensor) -> None:
+        """Move the rows at `index` to the front."""
+        self.keys[:, :, : len(index)] = self.keys[:, :, index]
+        self.values[:, :, : len(index)] = self.values[:, :, index]
+
+
+class Attention(nn.Module):
+    """[B, T, D] -> [B, T, D]. Order is in the embedding, so nothing is rotated or biased here."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.num_heads, self.num_kv_heads = config.num_heads, config.num_kv_heads
+        self.head_width = config.d_model // config.num_heads
+        kv_dim = self.num_kv_heads * self.head_width
+        self.query_key_value = nn.Linear(config.d_model, config.d_model + 2 * kv_dim, bias=False)
+        self.output = nn.Linear(config.d_model, config.d_model, bias=False)
+        # Shared by all heads, so that tensor parallelism can replicate them.
+        self.query_norm = nn.RMSNorm(self.head_width)
+        self.key_norm = nn.RMSNorm(self.head_width)
+        nn.init.zeros_(self.output.weight)
+
+    def forward(
+        self, x_BTD: Tensor, mask: Tensor | None = None, cache: LayerCache | None = None,
+        length: int = 0,
+    ) -> Tensor:
+        """`mask` (bool [T, S] or [B, 1, T, S]) says who sees whom; None is plainly causal."""
+        batch, rows, width = x_BTD.shape
+        kv_dim = self.num_kv_heads * self.head_width
+        q, k, v = self.query_key_value(x_BTD).split([width, kv_dim, kv_dim], dim=-1)
+        q = self.query_norm(q.view(batch, rows, self.num_heads, -1)).transpose(1, 2)
+        k = self.key_norm(k.view(batch, rows, self.num_kv_heads, -1)).transpose(1, 2)
+        v = v.view(batch, rows, self.num_kv_heads, -1).transpose(1, 2)
+        if cache is not None:
+            k, v = cache.append(k, v, length)
+        y = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=mask is None and rows > 1, enable_gqa=True
+        )
+        return self.output(y.transpose(1, 2).reshape(batch, rows, width))

@@ -1,0 +1,91 @@
+"""Rows -> vectors: token, position, time and source flag side by side, not added.
+
+Shapes: B batch, T rows, Q = num_codebooks, D = d_model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from quintet.config import AudioConfig, ModelConfig
+from quintet.timeline.rows import Rows
+from quintet.timeline.streams import Modality
+
+LONGEST_PERIOD = 2**16  # rows or steps: 65,536 steps are four and a half hours
+
+
+@dataclass(frozen=True)
+class RowTensors:
+    """The columns of `Rows` that the model reads, as tensors."""
+
+    tokens: Tensor  # int64 [B, T, Q]
+    is_audio: Tensor  # bool [B, T]
+    position: Tensor  # int64 [B, T]
+    step: Tensor  # int64 [B, T]
+    flag: Tensor  # float [B, T]
+
+    @classmethod
+    def from_rows(cls, tables: list[Rows]) -> RowTensors:
+        """A batch of tables, padded at the end to the longest."""
+        longest = max(len(rows) for rows in tables)
+
+        def stack(columns: list[np.ndarray], dtype: torch.dtype) -> Tensor:
+            padded = [
+                np.pad(c, [(0, longest - len(c))] + [(0, 0)] * (c.ndim - 1)) for c in columns
+            ]
+            return torch.from_numpy(np.stack(padded)).to(dtype)
+
+        return cls(
+            stack([r.tokens for r in tables], torch.long),
+            stack([r.modality == Modality.AUDIO for r in tables], torch.bool),
+            stack([r.position for r in tables], torch.long),
+            stack([r.step for r in tables], torch.long),
+            stack([r.flag for r in tables], torch.float32),
+        )
+
+    def to(self, device: torch.device | str) -> RowTensors:
+        return RowTensors(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+
+def waves(values: Tensor, width: int) -> Tensor:
+    """Sines and cosines [..., width] of integers [...], periods from 2 to `LONGEST_PERIOD`.
+
+    A function, not a table, so it never runs out. Width 32 gives exactly the powers of two,
+    which makes the place inside a picture's grid readable from the running position.
+    """
+    periods = torch.logspace(
+        1, 16, width // 2, base=2.0, dtype=torch.float64, device=values.device
+    )
+    # In float64: an hour's positions times two pi lose the fast periods in float32.
+    angle = 2 * torch.pi * (values[..., None] / periods).frac()
+    return torch.cat([angle.sin(), angle.cos()], dim=-1).float()
+
+
+class Embedding(nn.Module):
+    """[B, T] rows -> [B, T, D]: (token | position | time | flag)."""
+
+    def __init__(self, config: ModelConfig, audio: AudioConfig, text_image_vocab_size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.text_image = nn.Embedding(text_image_vocab_size, config.d_token)
+        # One-hots of Q codebooks, flattened, through one linear map: a sum of Q look-ups.
+        self.audio = nn.Embedding(audio.num_codebooks * audio.codebook_size, config.d_token)
+        offsets = torch.arange(audio.num_codebooks) * audio.codebook_size
+        self.register_buffer("offsets", offsets, persistent=False)
+        nn.init.normal_(self.text_image.weight, std=0.5)
+        nn.init.normal_(self.audio.weight, std=0.5 * audio.num_codebooks**-0.5)
+
+    def forward(self, rows: RowTensors) -> Tensor:
+        audio_BT1 = rows.is_audio[..., None]
+        text_ids_BT = rows.tokens[..., 0].masked_fill(rows.is_audio, 0)
+        codes_BTQ = rows.tokens.masked_fill(~audio_BT1, 0) + self.offsets
+        token = torch.where(
+            audio_BT1, self.audio(codes_BTQ).sum(-2), self.text_image(text_ids_BT)
+        )
+        position = waves(rows.position, self.config.d_position)
+        time = waves(rows.step, self.config.d_time)
+        return torch.cat([token, position, time, rows.flag[..., None]], dim=-1)

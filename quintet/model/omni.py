@@ -1,0 +1,93 @@
+"""Omni: rows -> hidden vectors -> the answers of two heads. Written for one device.
+
+Shapes: B batch, T rows, N asked rows, D = d_model, Q = num_codebooks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from quintet.config import OmniConfig
+from quintet.model.embedding import Embedding, RowTensors
+from quintet.model.heads import AudioHead, TextImageHead, head_loss
+from quintet.model.transformer import KVCache, Transformer
+from quintet.timeline.targets import NOT_ASKED, Sample, Vocabulary
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples padded to one length, and where each head is asked (flat index into B * T)."""
+
+    rows: RowTensors
+    text_at: Tensor  # int64 [N]
+    text_target: Tensor  # int64 [N]
+    audio_at: Tensor  # int64 [M]
+    audio_target: Tensor  # int64 [M, Q]
+
+    @classmethod
+    def from_samples(cls, samples: list[Sample]) -> Batch:
+        longest = max(len(s) for s in samples)
+        pads = [longest - len(s) for s in samples]
+        text = np.concatenate(
+            [np.pad(s.text_target, (0, p), constant_values=NOT_ASKED)
+             for s, p in zip(samples, pads, strict=True)]
+        )
+        audio = np.concatenate(
+            [np.pad(s.audio_target, ((0, p), (0, 0)), constant_values=NOT_ASKED)
+             for s, p in zip(samples, pads, strict=True)]
+        )
+        text_at = np.flatnonzero(text != NOT_ASKED)
+        audio_at = np.flatnonzero(audio[:, 0] != NOT_ASKED)
+        return cls(
+            RowTensors.from_rows([s.rows for s in samples]),
+            torch.from_numpy(text_at),
+            torch.from_numpy(text[text_at].astype(np.int64)),
+            torch.from_numpy(audio_at),
+            torch.from_numpy(audio[audio_at].astype(np.int64)),
+        )
+
+
+class Omni(nn.Module):
+    """One transformer for every modality, stream and stage."""
+
+    def __init__(self, config: OmniConfig) -> None:
+        super().__init__()
+        self.config = config
+        vocab_size = config.text_image_vocab_size
+        self.vocabulary = Vocabulary(vocab_size, config.audio.codebook_size)
+        self.embedding = Embedding(config.model, config.audio, vocab_size)
+        self.transformer = Transformer(config.model)
+        self.text_image_head = TextImageHead(config.model, vocab_size)
+        self.audio_head = AudioHead(config.model, config.audio)
+
+    def forward(
+        self, rows: RowTensors, mask: Tensor | None = None, cache: KVCache | None = None
+    ) -> Tensor:
+        """Hidden vectors [B, T, D] of rows in live order (or in any order, with its mask).
+
+        With a `cache` the rows continue the cached ones and are added to it.
+        """
+        hidden_BTD = self.transformer(self.embedding(rows), mask, cache)
+        if cache is not None:
+            cache.advance(rows.step[0])
+        return hidden_BTD
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy in nats an asked row: "text_image", "audio" (summed over codebooks),
+        and "loss", their sum. Heads run only where they are asked."""
+        hidden_ND = self(batch.rows).flatten(0, 1)
+        zero, z_loss = hidden_ND.new_zeros(()), self.config.model.z_loss
+        losses = {"text_image": zero, "audio": zero}
+        if len(batch.text_at):
+            logits = self.text_image_head(hidden_ND[batch.text_at])
+            losses["text_image"] = head_loss(logits, batch.text_target, z_loss)
+        if len(batch.audio_at):
+            logits_NQK = self.audio_head(hidden_ND[batch.audio_at], batch.audio_target)
+            per_book = head_loss(logits_NQK.flatten(0, 1), batch.audio_target.flatten(), z_loss)
+            losses["audio"] = per_book * batch.audio_target.shape[1]
+        return losses | {"loss": losses["text_image"] + losses["audio"]}

@@ -1,0 +1,22 @@
+"""Audio: the frozen trunk learns to hear and speak through new embeddings and heads alone.
+
+Data: spoken lines; time is the audio position. Only the audio embedding and the audio head
+train, so that pictures and text keep what they have learned.
+"""
+
+from __future__ import annotations
+
+from quintet import train
+from quintet.stages.context import Context
+from quintet.stages.documents import samples_of
+from quintet.stages.omni_task import MODEL_FILE, OmniTask, split
+
+
+def run(context: Context) -> dict[str, float]:
+    samples, held_out = split(samples_of(context, "audio"), held_out=256)
+    task = OmniTask(
+        context.preset, context.train, samples, held_out,
+        start_from=context.made_by("pretrain", MODEL_FILE),
+        trains=lambda name: "audio" in name,
+    )  # fmt: skip
+    return train.run(task, context.train, context.folder, context.name)

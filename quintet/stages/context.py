@@ -1,0 +1,44 @@
+"""What a stage is given: its recipe's table, the preset, and the folders of the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from quintet.config import OmniConfig, UserError, from_dict
+from quintet.train import TrainConfig
+
+
+@dataclass(frozen=True)
+class Context:
+    """One stage of a recipe, about to run."""
+
+    name: str
+    preset: OmniConfig
+    settings: dict[str, Any]  # the stage's table in the recipe
+    run_folder: Path  # of the whole recipe; each stage has a folder below it
+
+    @property
+    def folder(self) -> Path:
+        """Where this stage keeps its checkpoint, log and exports."""
+        return self.run_folder / self.name
+
+    @property
+    def train(self) -> TrainConfig:
+        """The stage's `train` table."""
+        return from_dict(TrainConfig, self.settings.get("train", {}), f"stage {self.name}")
+
+    def made_by(self, stage: str, file: str) -> Path:
+        """A file that an earlier stage exported.
+
+        Raises:
+            UserError: that stage has not run.
+        """
+        path = self.run_folder / stage / file
+        if not path.exists():
+            raise UserError(
+                f"Stage {self.name!r} needs {path}, which stage {stage!r} makes; "
+                f"run that stage first (quintet train RECIPE --stage {stage})."
+            )
+        return path

@@ -1,0 +1,111 @@
+"""Media -> rows: documents and live scenes become shards, once, before the transformer trains.
+
+Every shard is a pure function of the seed and its number, so processes share the work, and a
+run that was killed goes on with the shards that are missing.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from rich.progress import track
+
+from quintet.data.documents import (
+    DocumentMaker,
+    Material,
+    audio_samples,
+    instruct_samples,
+    pretrain_samples,
+    unfrozen_samples,
+)
+from quintet.data.scene_rows import SceneEncoder
+from quintet.data.shards import load_samples, save_samples
+from quintet.data.world.scenes import make_scene
+from quintet.stages.context import Context
+from quintet.stages.omni_task import tokenizers_of
+from quintet.timeline.targets import Sample
+
+MAKERS: dict[str, Callable[[DocumentMaker, int, int], list[Sample]]] = {
+    "pretrain": pretrain_samples,
+    "audio": audio_samples,
+    "unfrozen": unfrozen_samples,
+    "instruct": instruct_samples,
+}
+PICTURES_EACH = 200  # of every thing, as a camera sees it
+HELD_OUT_SEED = 50_000_000  # the seeds of test scenes begin here
+
+
+def shard_path(folder: Path, kind: str, index: int) -> Path:
+    return folder / kind / f"{index:05d}.safetensors"
+
+
+class _Worker:
+    """Makes shards in one process; tokenizers and material are loaded once."""
+
+    def __init__(self, context: Context) -> None:
+        torch.set_num_threads(1)
+        self.context, self.seed = context, int(context.settings.get("seed", 0))
+        self.size = int(context.settings.get("shard_size", 250))
+        tokenizers = tokenizers_of(context)
+        self.scenes = SceneEncoder(context.preset, tokenizers)
+        each = int(context.settings.get("pictures_each", PICTURES_EACH))
+        self.tokenizers, self.each = tokenizers, each
+        self.maker: DocumentMaker | None = None
+
+    def make(self, job: tuple[str, int]) -> None:
+        kind, index = job
+        path = shard_path(self.context.folder, kind, index)
+        if path.exists():
+            return
+        if kind in ("realtime", "realtime_test"):
+            held_out = kind == "realtime_test"
+            first = index * self.size + (HELD_OUT_SEED if held_out else 0) + self.seed * 1_000_000
+            split = "test" if held_out else "train"
+            samples = [
+                self.scenes.sample(make_scene(first + i, split)) for i in range(self.size)
+            ]
+        else:
+            if self.maker is None:
+                preset = self.context.preset
+                material = Material.make(preset, self.tokenizers, self.each, self.seed)
+                self.maker = DocumentMaker(preset, self.tokenizers, material)
+            samples = MAKERS[kind](self.maker, self.size, self.seed * 1_000_000 + index)
+        save_samples(path, samples)
+
+
+_worker: _Worker
+
+
+def _start(context: Context) -> None:
+    global _worker
+    _worker = _Worker(context)
+
+
+def _make(job: tuple[str, int]) -> None:
+    _worker.make(job)
+
+
+def run(context: Context) -> dict[str, float]:
+    """Make the shards that the settings ask for and that are not there yet."""
+    shards: dict[str, int] = context.settings.get("shards", {})
+    jobs = [(kind, index) for kind, count in shards.items() for index in range(count)]
+    jobs = [j for j in jobs if not shard_path(context.folder, *j).exists()]
+    if jobs:
+        processes = int(context.settings.get("processes", 2))
+        with multiprocessing.get_context("spawn").Pool(
+            processes, initializer=_start, initargs=(context,)
+        ) as pool:
+            for _ in track(pool.imap_unordered(_make, jobs), "documents", total=len(jobs)):
+                pass
+    return {f"{kind}_shards": float(count) for kind, count in shards.items()}
+
+
+def samples_of(context: Context, kind: str) -> list[Sample]:
+    """All samples of a kind that the documents stage made, in order."""
+    shard = context.made_by("documents", f"{kind}/00000.safetensors")
+    return [
+        sample for path in sorted(shard.parent.glob("*.safetensors")) for sample in load_samples(path)
+    ]

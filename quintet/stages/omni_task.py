@@ -1,0 +1,99 @@
+"""What all stages of the transformer share: samples in, the two heads' losses out.
+
+A stage file states its data, what trains, and where it starts from; this file does the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from quintet.config import OmniConfig
+from quintet.data.loader import Loader
+from quintet.model.omni import Batch, Omni
+from quintet.stages.context import Context
+from quintet.timeline.targets import Sample
+from quintet.tokenizers.bundle import AUDIO_FILE, IMAGE_FILE, TEXT_FILE, Tokenizers, load_weights
+from quintet.train import Task, TrainConfig
+
+MODEL_FILE = "model.safetensors"
+EVALUATION_BATCHES = 8
+
+
+def tokenizers_of(context: Context) -> Tokenizers:
+    """The three tokenizers that earlier stages trained."""
+    return Tokenizers.load(
+        context.preset,
+        text=context.made_by("text_tokenizer", TEXT_FILE),
+        audio=context.made_by("audio_tokenizer", AUDIO_FILE),
+        image=context.made_by("image_tokenizer", IMAGE_FILE),
+    )
+
+
+class OmniTask(Task):
+    """Train the transformer on samples.
+
+    Args:
+        start_from: weights of an earlier stage; None starts from nothing.
+        trains: says by name which parameters train; the others stay as they are, to the bit.
+    """
+
+    def __init__(
+        self, preset: OmniConfig, config: TrainConfig, samples: Sequence[Sample],
+        held_out: Sequence[Sample], start_from: Path | None,
+        trains: Callable[[str], bool] = lambda name: True,
+    ) -> None:
+        self.preset, self.config, self.start_from, self.trains = preset, config, start_from, trains
+        picture_rows = preset.image.num_tokens
+        self.loader = Loader(samples, config.batch_size, config.seed, picture_rows)
+        self.held_out = Loader(held_out, config.batch_size, config.seed, picture_rows)
+
+    def module(self) -> nn.Module:
+        model = Omni(self.preset)
+        if self.start_from is not None:
+            load_weights(model, self.start_from)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(self.trains(name))
+        if self.config.compile:
+            model.transformer.compile(dynamic=True)
+        return model
+
+    def parameters(self, module: nn.Module) -> list[dict[str, object]]:
+        """Matrices decay towards zero; norms and embeddings do not."""
+        trained = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
+        plain = {n for n, p in trained if p.ndim < 2 or "embedding" in n or ".codes." in n}
+        return [
+            {"params": [p for n, p in trained if n not in plain]},
+            {"params": [p for n, p in trained if n in plain], "weight_decay": 0.0},
+        ]
+
+    def batch(self, step: int) -> Batch:
+        return Batch.from_samples(self.loader.batch(step))
+
+    def losses(self, module: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
+        assert isinstance(module, Omni)
+        rows = torch.tensor(float(batch.rows.step.numel()))
+        return module.losses(batch) | {"rows": rows}
+
+    def evaluate(self, module: nn.Module) -> dict[str, float]:
+        """The losses on samples kept out of training."""
+        assert isinstance(module, Omni)
+        totals: dict[str, float] = {}
+        count = min(EVALUATION_BATCHES, self.held_out.batches_per_epoch)
+        for index in range(count):
+            losses = module.losses(Batch.from_samples(self.held_out.batch(index)))
+            for name, value in losses.items():
+                totals[name] = totals.get(name, 0.0) + float(value) / count
+        return totals
+
+    def export(self, module: nn.Module, folder: Path) -> None:
+        save_file(module.state_dict(), folder / MODEL_FILE)
+
+
+def split(samples: list[Sample], held_out: int) -> tuple[list[Sample], list[Sample]]:
+    """Training samples, and the last `held_out` ones."""
+    return samples[:-held_out], samples[-held_out:]

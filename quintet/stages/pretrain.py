@@ -1,0 +1,22 @@
+"""Pretrain: next-row prediction on interleaved text and pictures, as found on the web.
+
+Data: documents with pictures between paragraphs; time constant, flag 0. Everything but the
+audio embedding and the audio head trains; the audio head is never asked.
+"""
+
+from __future__ import annotations
+
+from quintet import train
+from quintet.stages.context import Context
+from quintet.stages.documents import samples_of
+from quintet.stages.omni_task import OmniTask, split
+
+
+def run(context: Context) -> dict[str, float]:
+    samples, held_out = split(samples_of(context, "pretrain"), held_out=256)
+    task = OmniTask(
+        context.preset, context.train, samples, held_out,
+        start_from=None,
+        trains=lambda name: "audio" not in name,
+    )  # fmt: skip
+    return train.run(task, context.train, context.folder, context.name)

@@ -1,0 +1,34 @@
+"""The text tokenizer's stage: SentencePiece learns the world's sentences."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from quintet.data.world.grammar import KINDS, request
+from quintet.stages.context import Context
+from quintet.tokenizers.text import TextTokenizer
+
+
+def world_lines(count: int, seed: int) -> list[str]:
+    """Requests and answers of every kind."""
+    rng = np.random.default_rng(seed)
+    lines = []
+    for index in range(count):
+        said = request(KINDS[index % len(KINDS)], rng)
+        lines += [line for line in (said.text, said.reply) if line]
+    return lines
+
+
+def run(context: Context) -> dict[str, float]:
+    """Train and write `text_tokenizer.model`; what is there already is kept."""
+    path = context.folder / "text_tokenizer.model"
+    lines = world_lines(context.settings.get("lines", 20_000), context.settings.get("seed", 0))
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        TextTokenizer.train(lines, context.preset.text.vocab_size).save(path)
+    tokenizer = TextTokenizer.load(path)
+    ids = sum(len(tokenizer.encode(line)) for line in lines)
+    return {
+        "vocab_size": float(tokenizer.vocab_size),
+        "characters_per_token": sum(map(len, lines)) / ids,
+    }

@@ -1,0 +1,74 @@
+"""The three tokenizers of a model, loaded together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from quintet.config import OmniConfig, UserError
+from quintet.tokenizers.audio import AudioTokenizer
+from quintet.tokenizers.image import ImageTokenizer
+from quintet.tokenizers.text import TextTokenizer
+
+TEXT_FILE = "text_tokenizer.model"
+AUDIO_FILE = "audio_tokenizer.safetensors"
+IMAGE_FILE = "image_tokenizer.safetensors"
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Fill `module` from a safetensors file (float16 on disk is widened).
+
+    Raises:
+        UserError: the file is missing, damaged, or belongs to another shape.
+    """
+    try:
+        weights = load_file(path)
+    except FileNotFoundError:
+        raise UserError(f"There is no file {path}; train that part first or copy it.") from None
+    except SafetensorError as error:
+        raise UserError(f"{path} is damaged ({error}); copy or train it again.") from None
+    mine = module.state_dict()
+    wrong = [k for k in mine if k not in weights or weights[k].shape != mine[k].shape]
+    if wrong or len(weights) != len(mine):
+        first = wrong[0] if wrong else next(k for k in weights if k not in mine)
+        raise UserError(
+            f"{path} was made for another shape of model (first difference: {first}); "
+            "use the config.json that came with it."
+        )
+    module.load_state_dict(weights)
+
+
+@dataclass(frozen=True)
+class Tokenizers:
+    """Text, audio and image, ready for use: evaluation mode, weight normalization folded."""
+
+    text: TextTokenizer
+    audio: AudioTokenizer
+    image: ImageTokenizer
+
+    @classmethod
+    def load(cls, config: OmniConfig, text: Path, audio: Path, image: Path) -> Tokenizers:
+        """Read the three files; each of the paths may lie in a different stage's folder."""
+        audio_tokenizer = AudioTokenizer(config.audio).fold().eval()
+        load_weights(audio_tokenizer, audio)
+        image_tokenizer = ImageTokenizer(config.image).eval()
+        load_weights(image_tokenizer, image)
+        return cls(TextTokenizer.load(text), audio_tokenizer, image_tokenizer)
+
+    def encode_audio(self, samples: np.ndarray) -> np.ndarray:
+        """float32 [S] from a fresh state -> codes int32 [T, Q]."""
+        if not len(samples):
+            return np.zeros((0, self.audio.config.num_codebooks), np.int32)
+        codes_BTQ, _ = self.audio.encode(torch.from_numpy(samples)[None])
+        return codes_BTQ[0].numpy().astype(np.int32)
+
+    def encode_image(self, picture: np.ndarray) -> np.ndarray:
+        """uint8 [size, size, 3] -> codes int32 [G * G], row by row."""
+        image_BCHW = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
+        return self.image.encode(image_BCHW).flatten().numpy().astype(np.int32)

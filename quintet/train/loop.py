@@ -1,0 +1,159 @@
+"""The only training loop: steps, schedule, clipping, log, checkpoints, exact resumption."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import nn
+
+from quintet.config import UserError
+from quintet.train.task import Task, TrainConfig
+
+CHECKPOINT = "checkpoint.pt"
+LOG = "log.jsonl"
+
+
+def learning_rate(step: int, config: TrainConfig) -> float:
+    """Warmup, constant, then linear decay to zero over the last `decay_fraction`."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    decay_steps = max(1, round(config.steps * config.decay_fraction))
+    return config.learning_rate * min(1.0, (config.steps - step) / decay_steps)
+
+
+def save_checkpoint(
+    folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, step: int, config: TrainConfig
+) -> None:
+    """Write atomically, so that a kill at any moment leaves a whole checkpoint."""
+    state = {
+        "step": step,
+        "steps": config.steps,
+        "module": module.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "random": torch.get_rng_state(),
+    }
+    partial = folder / (CHECKPOINT + ".partial")
+    torch.save(state, partial)
+    partial.replace(folder / CHECKPOINT)
+
+
+def load_checkpoint(
+    folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer
+) -> int:
+    """Restore what `save_checkpoint` wrote; the step to go on with (0 if there is none).
+
+    Raises:
+        UserError: the checkpoint is damaged or belongs to a model of another shape.
+    """
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return 0
+    try:
+        state = torch.load(path, weights_only=True)
+        module.load_state_dict(state["module"])
+        optimizer.load_state_dict(state["optimizer"])
+    except Exception as error:  # torch raises many kinds for a damaged or foreign file
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{path} does not fit this stage ({reason}); "
+            "delete that folder to start the stage again, or restore the preset it was made with."
+        ) from None
+    torch.set_rng_state(state["random"])
+    return int(state["step"])
+
+
+class _Log:
+    """One JSON object a line; lines past a resumed step are cut, as they will be written again."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        lines = path.read_text().splitlines() if path.exists() else []
+        kept = [line for line in lines if json.loads(line)["step"] < step]
+        path.write_text("".join(line + "\n" for line in kept))
+        self.file = path.open("a", buffering=1)
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        self.file.write(json.dumps({"step": step, **values}) + "\n")
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+
+
+def run(task: Task, config: TrainConfig, folder: Path, name: str) -> dict[str, float]:
+    """Train `task` in `folder` to its last step and export it; the last scores.
+
+    A finished or interrupted run in `folder` is continued, with the same losses to the last
+    digit as if it had never stopped.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    module = task.module()
+    optimizer = torch.optim.AdamW(
+        task.parameters(module),
+        lr=config.learning_rate,
+        betas=config.betas,
+        weight_decay=config.weight_decay,
+    )
+    first = load_checkpoint(folder, module, optimizer)
+    log = _Log(folder / LOG, first)
+    module.train()
+    with _progress() as progress:
+        bar = progress.add_task(name, total=config.steps, completed=first, note="")
+        for step in range(first, config.steps):
+            values = _train_step(task, module, optimizer, config, step)
+            log.write(step, values)
+            progress.update(bar, advance=1, note=f"loss {values['loss']:.4f}")
+            done = step + 1
+            if done % config.evaluate_every == 0 and done < config.steps:
+                log.write(step, _evaluate(task, module))
+            if done % config.checkpoint_every == 0 or done == config.steps:
+                save_checkpoint(folder, module, optimizer, done, config)
+    scores = _evaluate(task, module)
+    task.export(module, folder)
+    (folder / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
+    return scores
+
+
+def _train_step(
+    task: Task, module: nn.Module, optimizer: torch.optim.Optimizer, config: TrainConfig, step: int
+) -> dict[str, float]:
+    started = time.perf_counter()
+    rate = learning_rate(step, config)
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("scale", 1.0)
+    task.before_step(module, step)
+    with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
+        losses = task.losses(module, task.batch(step), step)
+    optimizer.zero_grad(set_to_none=True)
+    losses["loss"].backward()
+    norm = nn.utils.clip_grad_norm_(
+        [p for group in optimizer.param_groups for p in group["params"]], config.clip
+    )
+    if torch.isfinite(norm):  # one bad batch must not poison the weights
+        optimizer.step()
+    values = {key: float(value.detach()) for key, value in losses.items()}
+    seconds = time.perf_counter() - started
+    return values | {"gradient_norm": float(norm), "learning_rate": rate, "seconds": seconds}
+
+
+def _evaluate(task: Task, module: nn.Module) -> dict[str, Any]:
+    """Scores with the random state untouched, so evaluating never changes the training."""
+    state = torch.get_rng_state()
+    module.eval()
+    with torch.no_grad():
+        scores = task.evaluate(module)
+    module.train()
+    torch.set_rng_state(state)
+    return {f"eval/{key}": value for key, value in scores.items()}

@@ -1,0 +1,66 @@
+"""What a trained stage must state; `train.run` does everything else."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The settings of one trained stage, as its table in the recipe states them."""
+
+    steps: int
+    batch_size: int
+    learning_rate: float = 1e-3
+    warmup_steps: int = 50
+    decay_fraction: float = 0.3  # of the steps, at the end: linear to zero (warmup-stable-decay)
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.95)
+    clip: float = 1.0  # norm of the gradient
+    seed: int = 0
+    checkpoint_every: int = 200  # steps
+    evaluate_every: int = 500  # steps
+    precision: Literal["float32", "bfloat16"] = "float32"  # of activations; weights stay float32
+    compile: bool = False
+    threads: int = 1
+
+
+class Task(ABC):
+    """A module to train and how: batches, losses, evaluation and what to keep.
+
+    `batch` is a pure function of the step, so a run that was killed continues with exactly the
+    batches it would have seen.
+    """
+
+    @abstractmethod
+    def module(self) -> nn.Module:
+        """What trains, with its starting weights. Frozen parts have requires_grad False."""
+
+    @abstractmethod
+    def batch(self, step: int) -> Any:
+        """The inputs of `step`, the same at every call."""
+
+    @abstractmethod
+    def losses(self, module: nn.Module, batch: Any, step: int) -> dict[str, Tensor]:
+        """Scalars to log; the one named "loss" is minimized."""
+
+    def before_step(self, module: nn.Module, step: int) -> None:
+        """For what happens at a given step, such as filling codebooks."""
+
+    def parameters(self, module: nn.Module) -> Iterable[Any]:
+        """Parameters, or optimizer groups of them."""
+        return [p for p in module.parameters() if p.requires_grad]
+
+    def evaluate(self, module: nn.Module) -> dict[str, float]:
+        """Scores on held-out data."""
+        return {}
+
+    @abstractmethod
+    def export(self, module: nn.Module, folder: Path) -> None:
+        """Write what later stages and the model's folder need."""

@@ -1,0 +1,194 @@
+"""The synthetic world keeps its laws: determinism, timing, disjoint splits."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from quintet.config import SAMPLE_RATE, STEP_SAMPLES, UserError
+from quintet.data.world.grammar import KINDS, request
+from quintet.data.world.pictures import canonical_picture, render_picture
+from quintet.data.world.scenes import Scene, make_scene, save_scene
+from quintet.data.world.things import BY_NAME, THINGS, with_article
+from quintet.data.world.viewer import write_viewer
+from quintet.media.audio import read_audio
+from quintet.media.images import read_image
+from quintet.media.speech import ASSISTANT_VOICE, TEST_VOICES, TRAIN_VOICES
+
+NUM_SCENES = 40
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[Scene]:
+    return [make_scene(seed, "train" if seed % 2 else "test") for seed in range(NUM_SCENES)]
+
+
+def test_things_are_unique() -> None:
+    assert len(THINGS) == len(BY_NAME) == len({thing.emoji for thing in THINGS}) == 64
+    assert all(len(thing.emoji) == 1 and thing.name.isalpha() for thing in THINGS)
+
+
+def test_articles() -> None:
+    assert with_article("apple") == "an apple"
+    assert with_article("cat") == "a cat"
+
+
+@pytest.mark.parametrize("size", [48, 96])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_pictures_are_squares_and_deterministic(size: int, split: str) -> None:
+    for thing in THINGS:
+        seen = render_picture(thing, np.random.default_rng(3), split, size)
+        again = render_picture(thing, np.random.default_rng(3), split, size)
+        assert seen.shape == (size, size, 3)
+        assert seen.dtype == np.uint8
+        assert np.array_equal(seen, again)
+
+
+def test_drawings_differ_and_stand_on_white() -> None:
+    drawings = [canonical_picture(thing) for thing in THINGS]
+    assert len({drawing.tobytes() for drawing in drawings}) == 64
+    for drawing in drawings:
+        edges = np.concatenate([drawing[0], drawing[-1], drawing[:, 0], drawing[:, -1]])
+        assert (edges == 255).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_requests_vary_and_answers_follow_from_them(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    asked = [request(kind, rng) for _ in range(300)]
+    assert len({one.text for one in asked}) >= 6
+    assert all(bool(one.reply) == (kind != "chatter") for one in asked)
+    assert all("{" not in one.text + one.reply for one in asked)
+    if kind != "name":  # what is seen decides there, not what is said
+        answers = {one.text: one.reply for one in asked}
+        assert all(answers[one.text] == one.reply for one in asked)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_scene_is_a_function_of_its_arguments(split: str) -> None:
+    first, second = make_scene(5, split), make_scene(5, split)
+    assert np.array_equal(first.microphone, second.microphone)
+    assert (first.lines, first.typed) == (second.lines, second.typed)
+    for one, other in zip(first.shown, second.shown, strict=True):
+        assert np.array_equal(one.picture, other.picture)
+    for reply, same in zip(first.replies, second.replies, strict=True):
+        assert np.array_equal(reply.speech, same.speech)
+
+
+def test_seeds_and_splits_give_different_scenes() -> None:
+    heard = {make_scene(seed, split).microphone.tobytes()
+             for seed in (1, 2) for split in ("train", "test")}  # fmt: skip
+    assert len(heard) == 4
+
+
+def test_answers_keep_the_clock(scenes: list[Scene]) -> None:
+    replies = 0
+    for scene in scenes:
+        ends = {(line.end_sample - 1) // STEP_SAMPLES + 2: line.text for line in scene.lines}
+        arrives = {typed.step + 1: typed.text for typed in scene.typed}
+        for reply in scene.replies:
+            asked = arrives if reply.typed else ends
+            assert asked[reply.step] == reply.request
+            end = reply.step * STEP_SAMPLES + len(reply.speech)
+            assert end <= scene.num_steps * STEP_SAMPLES
+            replies += 1
+    assert replies >= NUM_SCENES // 2
+
+
+def test_the_microphone_holds_the_scene(scenes: list[Scene]) -> None:
+    for scene in scenes:
+        assert scene.microphone.shape == (scene.num_steps * STEP_SAMPLES,)
+        assert scene.microphone.dtype == np.float32
+        assert np.abs(scene.microphone).max() <= 1
+        assert all(line.end_sample <= len(scene.microphone) for line in scene.lines)
+        steps = [typed.step for typed in scene.typed] + [shown.step for shown in scene.shown]
+        assert all(step < scene.num_steps for step in steps)
+
+
+def test_the_latest_picture_is_named(scenes: list[Scene]) -> None:
+    named = 0
+    for scene in scenes:
+        for reply in scene.replies:
+            if reply.kind == "name":
+                latest = [shown for shown in scene.shown if shown.step < reply.step][-1]
+                assert reply.thing == latest.thing
+                assert latest.thing.name in reply.text
+                named += 1
+            assert (reply.drawing is not None) == (reply.kind == "draw")
+    assert named
+
+
+def test_every_person_has_a_voice_of_the_split(scenes: list[Scene]) -> None:
+    for scene in scenes:
+        own = TRAIN_VOICES if scene.split == "train" else TEST_VOICES
+        voices: dict[str, set[str]] = {"user": set(), "bystander": set()}
+        for line in scene.lines:
+            assert line.voice.name in own
+            assert line.voice.name != ASSISTANT_VOICE.name
+            voices[line.speaker].add(line.voice.name)
+        assert len(voices["user"]) <= 1
+        assert not voices["user"] & voices["bystander"]
+
+
+@pytest.mark.parametrize("max_steps", [1, 8, 20, 40])
+def test_a_scene_ends_in_time(max_steps: int) -> None:
+    for seed in range(12):
+        scene = make_scene(seed, "train", max_steps=max_steps)
+        assert 1 <= scene.num_steps <= max_steps
+
+
+def test_kinds_can_be_chosen() -> None:
+    for seed in range(5):
+        assert {reply.kind for reply in make_scene(seed, "train", ("count",)).replies} == {"count"}
+        quiet = make_scene(seed, "train", ())
+        assert not quiet.lines and not quiet.replies and not quiet.typed
+
+
+def test_wrong_arguments_are_refused() -> None:
+    with pytest.raises(UserError, match="choose train or test"):
+        make_scene(0, "valid")
+    with pytest.raises(UserError, match="choose from"):
+        make_scene(0, "train", ("sing",))
+    with pytest.raises(UserError, match="seed of at least 0"):
+        make_scene(-1, "train")
+
+
+def test_a_saved_scene_holds_everything(tmp_path: Path) -> None:
+    scene = make_scene(3, "train", ("draw", "name"))
+    save_scene(scene, tmp_path / "scene")
+    labels = json.loads((tmp_path / "scene" / "scene.json").read_text(encoding="utf-8"))
+    assert labels["num_steps"] == scene.num_steps
+    assert len(labels["replies"]) == len(scene.replies)
+    user = read_audio(tmp_path / "scene" / "user.wav")
+    reply = read_audio(tmp_path / "scene" / "reply.wav")
+    assert len(user) == len(reply) == scene.num_steps * STEP_SAMPLES
+    assert np.abs(user - scene.microphone).max() < 1e-4
+    first = scene.replies[0]
+    start = first.step * STEP_SAMPLES
+    assert not reply[:start].any()
+    assert np.abs(reply[start : start + len(first.speech)] - first.speech).max() < 1e-4
+    assert labels["replies"][0]["seconds"] == pytest.approx(len(first.speech) / SAMPLE_RATE)
+    files = [shown["picture"] for shown in labels["shown"]]
+    files += [said["drawing"] for said in labels["replies"] if said["drawing"]]
+    assert files
+    for file in files:
+        assert read_image(tmp_path / "scene" / file).size == (96, 96)
+
+
+def test_the_page_names_files_that_exist_and_escapes_text(tmp_path: Path) -> None:
+    scene = make_scene(3, "train", ("draw",))
+    reply = scene.replies[0]
+    object.__setattr__(reply, "text", "<script>alert('1')</script>")
+    page = write_viewer(tmp_path, [scene, make_scene(4, "test")]).read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    named = [part.split('"')[0] for part in page.split('src="')[1:]]
+    assert len(named) >= 5
+    assert all((tmp_path / file).is_file() for file in named)
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    with pytest.raises(UserError, match="choose another folder"):
+        save_scene(make_scene(0, "train", ()), tmp_path / "file")

@@ -1,0 +1,98 @@
+"""Picture files come in upright, RGB, on white, or are refused in one sentence."""
+
+import io
+import struct
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from quintet.config import UserError
+from quintet.media.images import MAX_BYTES, fit_image, read_image, read_image_bytes, write_image
+
+
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def refusal(data: bytes) -> str:
+    with pytest.raises(UserError) as raised:
+        read_image_bytes(data)
+    message = str(raised.value)
+    assert "\n" not in message
+    assert message.endswith(".")
+    return message
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
+def test_every_format_is_read(kind: str) -> None:
+    image = read_image_bytes(encoded(Image.new("RGB", (20, 10), (255, 0, 0)), kind))
+    assert image.mode == "RGB"
+    assert image.size == (20, 10)
+    assert image.getpixel((5, 5)) == pytest.approx((255, 0, 0), abs=4)
+
+
+def test_a_written_picture_is_read_back(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)
+    write_image(tmp_path / "noise.png", pixels)
+    assert np.array_equal(np.asarray(read_image(tmp_path / "noise.png")), pixels)
+    assert [p.name for p in tmp_path.iterdir()] == ["noise.png"]
+
+
+def test_transparency_becomes_white() -> None:
+    clear = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
+    assert read_image_bytes(encoded(clear, "PNG")).getpixel((1, 1)) == (255, 255, 255)
+    palette = Image.new("P", (4, 4), 0)
+    palette.putpalette([0, 0, 0] * 256)
+    data = encoded(palette, "PNG", transparency=0)
+    assert read_image_bytes(data).getpixel((1, 1)) == (255, 255, 255)
+
+
+def test_a_rotated_photograph_stands_upright() -> None:
+    image = Image.new("RGB", (20, 10))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned by a quarter
+    assert read_image_bytes(encoded(image, "JPEG", exif=exif)).size == (10, 20)
+
+
+@pytest.mark.parametrize("side", [8_000, 30_000])
+def test_huge_pictures_are_refused_before_decoding(side: int) -> None:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        checksum = zlib.crc32(kind + body)
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", checksum)
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(9)))
+    start = time.perf_counter()
+    assert "50 million pixels" in refusal(data)
+    assert time.perf_counter() - start < 1
+
+
+def test_other_refusals() -> None:
+    whole = encoded(Image.effect_noise((64, 64), 50), "PNG")
+    assert "not a picture" in refusal(whole[: len(whole) // 2])
+    assert "not a picture" in refusal(b"")
+    assert "not a picture" in refusal(b"hello")
+    assert "not a picture" in refusal(encoded(Image.new("RGB", (4, 4)), "TIFF"))
+    assert "20 MB" in refusal(bytes(MAX_BYTES + 1))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="check the name"):
+        read_image(tmp_path / "missing.png")
+
+
+@pytest.mark.parametrize("size", [(200, 100), (10, 30), (1, 500), (48, 48)])
+def test_the_whole_picture_fits_centred_on_white(size: tuple[int, int]) -> None:
+    fitted = fit_image(Image.new("RGB", size, (0, 0, 0)), 48)
+    assert fitted.shape == (48, 48, 3)
+    assert fitted.dtype == np.uint8
+    rows, columns = np.nonzero(fitted[..., 0] < 128)
+    assert max(np.ptp(rows), np.ptp(columns)) + 1 == 48
+    for where in (rows, columns):  # as much white before as after
+        assert abs((where.min()) - (47 - where.max())) <= 1
