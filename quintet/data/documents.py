@@ -22,6 +22,7 @@ from quintet.timeline.timeline import Timeline
 from quintet.tokenizers.bundle import Tokenizers
 
 CAPTIONS = ("This is {a}.", "Here is {a}.", "{A}.", "I see {a}.", "A picture of {a}.", "{a}")
+TRANSCRIBE = ("write down what you hear.", "what am I saying?", "transcribe this.")
 AUDIO_LEVELS = (0.1, 0.9)  # peak of a spoken request
 SPOKEN_SHARE = 0.5  # of the requests in conversations
 TURN_TIME = 0  # the constant time of text and pictures outside live mode
@@ -148,6 +149,16 @@ class DocumentMaker:
         self._add_answer(timeline, said)
         return turn_sample(timeline.turns(), self.vocabulary)
 
+    def transcription(self, rng: np.random.Generator) -> Sample:
+        """A spoken line between a written order and its transcript: hearing, word for word."""
+        timeline, text = self._timeline(), self.tokenizers.text
+        said = request(str(rng.choice(KINDS)), rng)
+        order = TRANSCRIBE[int(rng.integers(len(TRANSCRIBE)))]
+        timeline.add_text(Stream.TEXT_IN, [*text.encode(order), text.end_id], TURN_TIME)
+        self._add_speech(timeline, Stream.AUDIO_IN, self.speech_of(said.text, rng))
+        timeline.add_text(Stream.TEXT_OUT, [*text.encode(said.text), text.end_id], TURN_TIME)
+        return turn_sample(timeline.turns(), self.vocabulary)
+
     def _add_answer(self, timeline: Timeline, said: Request) -> None:
         text = self.tokenizers.text
         timeline.add_text(Stream.TEXT_OUT, text.encode(said.reply), TURN_TIME)
@@ -186,3 +197,8 @@ def instruct_samples(maker: DocumentMaker, count: int, seed: int) -> list[Sample
     rng = np.random.default_rng((seed, 13))
     return [maker.conversation(rng) for _ in range(count)]
 
+
+def transcribe_samples(maker: DocumentMaker, count: int, seed: int) -> list[Sample]:
+    """Spoken lines to be written down, in turn mode."""
+    rng = np.random.default_rng((seed, 14))
+    return [maker.transcription(rng) for _ in range(count)]

@@ -13,6 +13,7 @@ from quintet.timeline.targets import Sample
 
 SORTED_TOGETHER = 16  # batches whose samples are sorted by length, so that little is padding
 LATEST_START = 14_400  # steps: training begins samples anywhere in the first hour
+LATEST_POSITION = 45_000  # rows of one modality and source that an hour may hold
 
 
 class Loader:
@@ -58,8 +59,8 @@ class Loader:
         rows = sample.rows
         steps = int(rng.integers(LATEST_START))
         # One offset for each modality and source: [modality, flag].
-        offsets = rng.integers(0, 1_024, (len(Modality), 2))
-        offsets[Modality.IMAGE] = offsets[Modality.IMAGE] // 64 * self.picture_rows
+        offsets = rng.integers(0, LATEST_POSITION, (len(Modality), 2))
+        offsets[Modality.IMAGE] -= offsets[Modality.IMAGE] % self.picture_rows
         moved = Rows(
             rows.stream, rows.modality, rows.tokens,
             rows.position + offsets[rows.modality, rows.flag].astype(np.int32),

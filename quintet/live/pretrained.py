@@ -112,7 +112,9 @@ def find(name: str) -> Path:
         if (folder / CONFIG_FILE).is_file():
             return folder
     if Path(name).is_dir():
-        raise UserError(f"{name} holds no {CONFIG_FILE}, so it is not a model; name another folder.")
+        raise UserError(
+            f"{name} holds no {CONFIG_FILE}, so it is not a model; name another folder."
+        )
     bundled = ", ".join(sorted(p.parent.name for p in BUNDLED.glob(f"*/{CONFIG_FILE}"))) or "none"
     if name.count("/") == 1 and not name.startswith((".", "/")):
         return _from_hub(name, bundled)

@@ -73,6 +73,7 @@ class Session:
         self.now = 0  # the step whose input comes next
         self._heard = None  # state of the audio encoder
         self._voice = None  # state of the audio decoder, None between utterances
+        self._spare = np.zeros(0, np.float32)  # decoded samples that the last step had no room for
         self._words = _Words(tokenizers)
         self._picture: list[int] = []  # codes of the picture being drawn
 
@@ -157,13 +158,19 @@ class Session:
         return (picture_CHW.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
 
     def _sound(self, frames: list[np.ndarray]) -> np.ndarray:
-        """float32 [6000]; the decoder starts afresh with each utterance."""
-        audio = np.zeros(STEP_SAMPLES, np.float32)
+        """float32 [6000]; the decoder starts afresh with each utterance.
+
+        Where a step holds no whole number of frames, an utterance begins one frame late, so that
+        every step finds its 6,000 samples; what is left at its end plays in the next step.
+        """
         if not frames:
-            self._voice = None
-            return audio
+            sound, self._voice, self._spare = self._spare, None, np.zeros(0, np.float32)
+            return np.pad(sound, (0, STEP_SAMPLES - len(sound)))
+        if self._voice is None and STEP_SAMPLES % self.config.audio.hop:
+            self._spare = np.zeros(self.config.audio.hop, np.float32)
         codes_BTQ = torch.from_numpy(np.stack(frames)).long()[None]
         sound_BS, self._voice = self.tokenizers.audio.decode(codes_BTQ, self._voice)
-        made = min(STEP_SAMPLES, sound_BS.shape[1])
-        audio[:made] = sound_BS[0, :made].numpy()
-        return audio
+        sound = np.concatenate([self._spare, sound_BS[0].numpy()])
+        sound = np.pad(sound, (0, max(0, STEP_SAMPLES - len(sound))))  # ended inside the step
+        self._spare = sound[STEP_SAMPLES:]
+        return sound[:STEP_SAMPLES]

@@ -45,7 +45,8 @@ class Reply:
         """
         milliseconds = np.array([out.seconds for out in self.timeline]) * 1_000
         # Sound of step s plays at s / 4 s; input that ended in step n ended at n / 4 s.
-        spoken = [out.step for out in self.timeline if out.speaking and out.step >= self.input_steps]
+        ended = self.input_steps
+        spoken = [out.step for out in self.timeline if out.speaking and out.step >= ended]
         first = (spoken[0] - self.input_steps) / STEPS_PER_SECOND if spoken else None
         return {
             "steps": len(self.timeline),

@@ -61,7 +61,7 @@ def read_image_bytes(data: bytes, name: str = "The picture") -> Image.Image:
             raise
         except Image.DecompressionBombError:
             raise _too_many_pixels(name) from None
-        except Exception:  # noqa: BLE001 decoders fail in many ways; all mean a broken file
+        except Exception:
             raise UserError(
                 f"{name} is not a picture that can be read; use {', '.join(FORMATS)}."
             ) from None

@@ -35,6 +35,13 @@ class LayerCache:
         self.values[:, :, : len(index)] = self.values[:, :, index]
 
 
+class HeadNorm(nn.RMSNorm):
+    """RMSNorm in the dtype of its input: under autocast the weight follows the activations."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+
+
 class Attention(nn.Module):
     """[B, T, D] -> [B, T, D]. Order is in the embedding, so nothing is rotated or biased here."""
 
@@ -46,8 +53,8 @@ class Attention(nn.Module):
         self.query_key_value = nn.Linear(config.d_model, config.d_model + 2 * kv_dim, bias=False)
         self.output = nn.Linear(config.d_model, config.d_model, bias=False)
         # Shared by all heads, so that tensor parallelism can replicate them.
-        self.query_norm = nn.RMSNorm(self.head_width)
-        self.key_norm = nn.RMSNorm(self.head_width)
+        self.query_norm = HeadNorm(self.head_width)
+        self.key_norm = HeadNorm(self.head_width)
         nn.init.zeros_(self.output.weight)
 
     def forward(

@@ -13,7 +13,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from quintet.config import AudioConfig, ModelConfig
 
@@ -88,9 +87,17 @@ class AudioHead(nn.Module):
         return torch.cat(codes)
 
 
-def head_loss(logits: Tensor, targets: Tensor, z_loss: float) -> Tensor:
-    """Mean cross-entropy of [N, entries] against [N], with z-loss (Chowdhery et al. 2022)."""
+def head_loss(
+    logits: Tensor, targets: Tensor, z_loss: float, weights: Tensor | None = None
+) -> Tensor:
+    """Mean cross-entropy of [N, entries] against [N], with z-loss (Chowdhery et al. 2022).
+
+    `weights` [N] makes it a weighted mean.
+    """
     logits = logits.float()
     log_z = logits.logsumexp(-1)
     chosen = logits.gather(-1, targets[:, None])[:, 0]
-    return (log_z - chosen).mean() + z_loss * log_z.square().mean()
+    losses = log_z - chosen + z_loss * log_z.square()
+    if weights is None:
+        return losses.mean()
+    return (losses * weights).sum() / weights.sum()

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from quintet.config import OmniConfig
 from quintet.model.embedding import Embedding, RowTensors
@@ -77,15 +76,20 @@ class Omni(nn.Module):
             cache.advance(rows.step[0])
         return hidden_BTD
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, text_weight: float = 1.0) -> dict[str, Tensor]:
         """Cross-entropy in nats an asked row: "text_image", "audio" (summed over codebooks),
-        and "loss", their sum. Heads run only where they are asked."""
+        and "loss", their sum. Heads run only where they are asked.
+
+        Words count `text_weight` times in the mean: a word is one row and a picture hundreds.
+        """
         hidden_ND = self(batch.rows).flatten(0, 1)
         zero, z_loss = hidden_ND.new_zeros(()), self.config.model.z_loss
         losses = {"text_image": zero, "audio": zero}
         if len(batch.text_at):
             logits = self.text_image_head(hidden_ND[batch.text_at])
-            losses["text_image"] = head_loss(logits, batch.text_target, z_loss)
+            is_word = batch.text_target < self.config.text.vocab_size
+            weights = torch.where(is_word, text_weight, 1.0)
+            losses["text_image"] = head_loss(logits, batch.text_target, z_loss, weights)
         if len(batch.audio_at):
             logits_NQK = self.audio_head(hidden_ND[batch.audio_at], batch.audio_target)
             per_book = head_loss(logits_NQK.flatten(0, 1), batch.audio_target.flatten(), z_loss)

@@ -19,6 +19,7 @@ from quintet.data.documents import (
     audio_samples,
     instruct_samples,
     pretrain_samples,
+    transcribe_samples,
     unfrozen_samples,
 )
 from quintet.data.scene_rows import SceneEncoder
@@ -33,6 +34,7 @@ MAKERS: dict[str, Callable[[DocumentMaker, int, int], list[Sample]]] = {
     "audio": audio_samples,
     "unfrozen": unfrozen_samples,
     "instruct": instruct_samples,
+    "transcribe": transcribe_samples,
 }
 PICTURES_EACH = 200  # of every thing, as a camera sees it
 HELD_OUT_SEED = 50_000_000  # the seeds of test scenes begin here
@@ -60,7 +62,7 @@ class _Worker:
         path = shard_path(self.context.folder, kind, index)
         if path.exists():
             return
-        if kind in ("realtime", "realtime_test"):
+        if kind not in MAKERS:
             held_out = kind == "realtime_test"
             first = index * self.size + (HELD_OUT_SEED if held_out else 0) + self.seed * 1_000_000
             split = "test" if held_out else "train"
@@ -106,6 +108,5 @@ def run(context: Context) -> dict[str, float]:
 def samples_of(context: Context, kind: str) -> list[Sample]:
     """All samples of a kind that the documents stage made, in order."""
     shard = context.made_by("documents", f"{kind}/00000.safetensors")
-    return [
-        sample for path in sorted(shard.parent.glob("*.safetensors")) for sample in load_samples(path)
-    ]
+    shards = sorted(shard.parent.glob("*.safetensors"))
+    return [sample for path in shards for sample in load_samples(path)]

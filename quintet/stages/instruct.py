@@ -1,6 +1,7 @@
 """Instruct: conversations in turn mode, with text, pictures and sound on both sides.
 
-Flag 1 on what the assistant made, and loss there only.
+Requests with their answers, and spoken lines to be written down. Flag 1 on what the assistant
+made, and loss there only.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from quintet.stages.omni_task import MODEL_FILE, OmniTask, split
 
 
 def run(context: Context) -> dict[str, float]:
-    samples, held_out = split(samples_of(context, "instruct"), held_out=256)
+    answers, held_out = split(samples_of(context, "instruct"), held_out=256)
+    samples = answers + samples_of(context, "transcribe")
     task = OmniTask(
         context.preset, context.train, samples, held_out,
         start_from=context.made_by("unfrozen", MODEL_FILE),
+        text_weight=context.settings.get("text_weight", 4.0),
     )  # fmt: skip
     return train.run(task, context.train, context.folder, context.name)

@@ -40,14 +40,16 @@ class OmniTask(Task):
     Args:
         start_from: weights of an earlier stage; None starts from nothing.
         trains: says by name which parameters train; the others stay as they are, to the bit.
+        text_weight: how much more a word counts in the loss than another row.
     """
 
     def __init__(
         self, preset: OmniConfig, config: TrainConfig, samples: Sequence[Sample],
         held_out: Sequence[Sample], start_from: Path | None,
-        trains: Callable[[str], bool] = lambda name: True,
+        trains: Callable[[str], bool] = lambda name: True, text_weight: float = 1.0,
     ) -> None:
         self.preset, self.config, self.start_from, self.trains = preset, config, start_from, trains
+        self.text_weight = text_weight
         picture_rows = preset.image.num_tokens
         self.loader = Loader(samples, config.batch_size, config.seed, picture_rows)
         self.held_out = Loader(held_out, config.batch_size, config.seed, picture_rows)
@@ -77,7 +79,7 @@ class OmniTask(Task):
     def losses(self, module: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
         assert isinstance(module, Omni)
         rows = torch.tensor(float(batch.rows.step.numel()))
-        return module.losses(batch) | {"rows": rows}
+        return module.losses(batch, self.text_weight) | {"rows": rows}
 
     def evaluate(self, module: nn.Module) -> dict[str, float]:
         """The losses on samples kept out of training."""

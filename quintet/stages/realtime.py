@@ -17,5 +17,6 @@ def run(context: Context) -> dict[str, float]:
         context.preset, context.train,
         samples_of(context, "realtime"), samples_of(context, "realtime_test"),
         start_from=context.made_by("instruct", MODEL_FILE),
+        text_weight=context.settings.get("text_weight", 4.0),
     )  # fmt: skip
     return train.run(task, context.train, context.folder, context.name)

@@ -14,7 +14,9 @@ from quintet.timeline.rows import Rows
 from quintet.timeline.timeline import live_rank
 
 
-def window_mask(step: np.ndarray, window_steps: int, prefix: np.ndarray | None = None) -> np.ndarray:
+def window_mask(
+    step: np.ndarray, window_steps: int, prefix: np.ndarray | None = None
+) -> np.ndarray:
     """[N, N]: keys of the last `window_steps` steps (the query's own counted), and the prefix.
 
     `prefix` [N] marks the rows of the system prompt, which never leave the window.

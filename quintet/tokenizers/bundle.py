@@ -70,5 +70,5 @@ class Tokenizers:
 
     def encode_image(self, picture: np.ndarray) -> np.ndarray:
         """uint8 [size, size, 3] -> codes int32 [G * G], row by row."""
-        image_BCHW = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
+        image_BCHW = torch.tensor(picture).permute(2, 0, 1)[None].float() / 255
         return self.image.encode(image_BCHW).flatten().numpy().astype(np.int32)

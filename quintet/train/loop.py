@@ -27,7 +27,8 @@ def learning_rate(step: int, config: TrainConfig) -> float:
 
 
 def save_checkpoint(
-    folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, step: int, config: TrainConfig
+    folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, step: int,
+    config: TrainConfig,
 ) -> None:
     """Write atomically, so that a kill at any moment leaves a whole checkpoint."""
     state = {

@@ -50,7 +50,7 @@ class Task(ABC):
     def losses(self, module: nn.Module, batch: Any, step: int) -> dict[str, Tensor]:
         """Scalars to log; the one named "loss" is minimized."""
 
-    def before_step(self, module: nn.Module, step: int) -> None:
+    def before_step(self, module: nn.Module, step: int) -> None:  # noqa: B027 (may stay empty)
         """For what happens at a given step, such as filling codebooks."""
 
     def parameters(self, module: nn.Module) -> Iterable[Any]:

@@ -38,6 +38,11 @@ assert len(THINGS) == 64 and len({t.emoji for t in THINGS}) == 64
 BY_NAME: dict[str, Thing] = {thing.name: thing for thing in THINGS}
 
 
+UNCOUNTED = ("bread", "cheese", "coffee", "fire")
+
+
 def with_article(name: str) -> str:
-    """ "apple" -> "an apple"."""
+    """ "apple" -> "an apple", "bread" -> "some bread"."""
+    if name in UNCOUNTED:
+        return f"some {name}"
     return ("an " if name[0] in "aeiou" else "a ") + name

@@ -1,0 +1,209 @@
+"""The live protocol: what a client and the server say to each other over one WebSocket.
+
+Events are JSON objects in text frames, told apart by `type`. Sound is PCM16: mono, 24 kHz,
+little-endian, in binary frames.
+
+Client to server, at any time and in any order:
+
+    binary                                      microphone sound, at most 2 s in one frame
+    {"type": "text", "text": "draw a cat."}     a typed message, at most 2,000 characters
+    {"type": "image", "data": "data:image/png;base64,..."}   a picture, or a frame of a camera
+    {"type": "reset"}                           begin a new conversation
+
+Server to client:
+
+    {"type": "hello", ...}      once, first: model, clock, sizes and limits (`hello`)
+    {"type": "image", ...}      the picture being drawn, as far as it is: `data` (a PNG data URL),
+                                `done`, `step`; it stands before the step that it belongs to
+    {"type": "step", ...}       four times a second: `step`, `text` (new words), `text_ended`,
+                                `speaking`, `counts` (rows of each stream), `no_output`
+                                (probability of silence: text+image head, audio head),
+                                `milliseconds` (to compute it), `input_level` (RMS, 0 to 1)
+    binary                      follows a step whose `speaking` is true: its 6,000 samples
+    {"type": "reset"}           the old conversation is over; steps count from 1 again
+    {"type": "error", ...}      `message`: one sentence. The session goes on.
+
+The clock never waits for a client: a step without sound hears silence. The server closes with
+1008 (too many bad messages, or a foreign origin), 1011 (the model failed), or 1013 (no free
+place, or the client reads too slowly: come back later).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from quintet.config import SAMPLE_RATE, STEP_SAMPLES, STEPS_PER_SECOND, OmniConfig, UserError
+from quintet.live.session import StepOutput
+from quintet.media.images import read_image_bytes
+
+MAX_TEXT = 2_000  # characters of one typed message
+MAX_MESSAGE = 8 * 2**20  # bytes of one text frame, picture included
+MAX_SOUND = 2 * SAMPLE_RATE * 2  # bytes of one binary frame: 2 s
+IMAGES_PER_SECOND = 4
+SIDE = 1_024  # pixels that a received picture keeps; more would only burden the model's thread
+SHOWN = 192  # pixels at least of a drawn picture, so that small ones do not look like stamps
+
+PICTURE_TYPES = ("png", "jpeg", "webp", "gif", "bmp")
+
+
+@dataclass(frozen=True)
+class TextMessage:
+    """Something typed."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class ImageMessage:
+    """A picture, still encoded: decoding is slow and belongs to another thread."""
+
+    data: bytes
+
+
+@dataclass(frozen=True)
+class ResetMessage:
+    """The person wants a new conversation."""
+
+
+def parse_event(frame: str) -> TextMessage | ImageMessage | ResetMessage:
+    """What a client's text frame says.
+
+    Raises:
+        UserError: it is not one of the client's events, or it is too long.
+    """
+    if len(frame) > MAX_MESSAGE:
+        raise UserError(f"A message may have {MAX_MESSAGE // 2**20} MB; send a smaller one.")
+    try:
+        event = json.loads(frame)
+    except (ValueError, RecursionError):  # deep nesting exhausts the stack of the parser
+        raise UserError("The message is not JSON; send an object with a type.") from None
+    kind = event.get("type") if isinstance(event, dict) else None
+    if kind == "text":
+        return TextMessage(_typed(event.get("text")))
+    if kind == "image":
+        return ImageMessage(_data_url(event.get("data")))
+    if kind == "reset":
+        return ResetMessage()
+    raise UserError("The message has no known type; use text, image or reset.")
+
+
+def _typed(text: object) -> str:
+    if not isinstance(text, str) or not text.strip():
+        raise UserError("The text is empty; type something first.")
+    if len(text) > MAX_TEXT:
+        raise UserError(
+            f"A text may have {MAX_TEXT:,} characters and this one has {len(text):,}; "
+            "send it in parts."
+        )
+    # JSON can hold half of a surrogate pair, which no tokenizer can encode.
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _data_url(url: object) -> bytes:
+    head, comma, body = url.partition(",") if isinstance(url, str) else ("", "", "")
+    if not comma or head not in {f"data:image/{kind};base64" for kind in PICTURE_TYPES}:
+        raise UserError(
+            f"The picture must be a base64 data URL; use one of {', '.join(PICTURE_TYPES)}."
+        )
+    try:
+        return base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError):
+        raise UserError("The picture is not valid base64; send it again.") from None
+
+
+def decode_picture(data: bytes) -> np.ndarray:
+    """uint8 [H, W, 3], at most `SIDE` pixels on a side.
+
+    Raises:
+        UserError: no picture that can be read.
+    """
+    picture = read_image_bytes(data)
+    picture.thumbnail((SIDE, SIDE))
+    return np.asarray(picture)
+
+
+def decode_sound(frame: bytes) -> np.ndarray:
+    """float32 [N] in [-1, 1) of a binary frame.
+
+    Raises:
+        UserError: half a sample, or more than 2 s.
+    """
+    if len(frame) % 2:
+        raise UserError("The sound has half a sample; send PCM16, two bytes a sample.")
+    if len(frame) > MAX_SOUND:
+        raise UserError("One frame may hold 2 s of sound; send it in shorter pieces.")
+    return np.frombuffer(frame, "<i2").astype(np.float32) / 32_768
+
+
+def encode_sound(audio: np.ndarray) -> bytes:
+    """PCM16 of float32 [N]; what lies outside [-1, 1] is clipped."""
+    return (np.clip(audio, -1, 1) * 32_767).astype("<i2").tobytes()
+
+
+def hello(config: OmniConfig) -> dict[str, Any]:
+    """The server's first event; `rows` says how many rows fill one step of each stream."""
+    audio = config.audio.frames_per_step
+    return {
+        "type": "hello",
+        "preset": config.name,
+        "sample_rate": SAMPLE_RATE,
+        "steps_per_second": STEPS_PER_SECOND,
+        "step_samples": STEP_SAMPLES,
+        "image_size": config.image.size,
+        "window_steps": config.live.window_steps,
+        "rows": {
+            "text_in": config.live.text_image_rows_per_step,
+            "audio_in": audio,
+            "image_in": config.image.num_tokens,
+            "text_out": config.live.text_image_rows_per_step,
+            "image_out": config.live.text_image_rows_per_step,
+            "audio_out": audio,
+        },
+        "limits": {"text": MAX_TEXT, "message": MAX_MESSAGE, "images": IMAGES_PER_SECOND},
+    }
+
+
+def step_event(output: StepOutput, input_level: float) -> dict[str, Any]:
+    """The event of one step."""
+    return {
+        "type": "step",
+        "step": output.step,
+        "text": output.text,
+        "text_ended": output.text_ended,
+        "speaking": output.speaking,
+        "counts": output.counts,
+        "no_output": [round(float(p), 4) for p in output.no_output],
+        "milliseconds": round(output.seconds * 1_000, 1),
+        "input_level": round(input_level, 4),
+    }
+
+
+def image_event(output: StepOutput) -> dict[str, Any]:
+    """The event of a step that drew; `output.image` must be there."""
+    assert output.image is not None
+    picture = Image.fromarray(output.image)
+    longest = max(picture.size)
+    if longest < SHOWN:
+        size = (picture.width * SHOWN // longest, picture.height * SHOWN // longest)
+        picture = picture.resize(size, Image.Resampling.BICUBIC)
+    file = io.BytesIO()
+    picture.save(file, "PNG", compress_level=1)  # speed matters more than a few kilobytes
+    data = base64.b64encode(file.getvalue()).decode("ascii")
+    return {
+        "type": "image",
+        "step": output.step,
+        "data": f"data:image/png;base64,{data}",
+        "done": output.image_done,
+    }
+
+
+def error_event(message: str) -> dict[str, str]:
+    return {"type": "error", "message": message}

@@ -1,0 +1,50 @@
+"""Release: the trained parts become a model's folder, with a card that says how it was made."""
+
+from __future__ import annotations
+
+import json
+
+from quintet.live.pretrained import assemble
+from quintet.stages.context import Context
+from quintet.stages.omni_task import MODEL_FILE
+from quintet.tokenizers.bundle import AUDIO_FILE, IMAGE_FILE, TEXT_FILE
+
+CARD = """# Quintet {name}
+
+A small omni model: it hears, sees, reads, writes, speaks and draws at once, on a clock of four
+steps a second. It knows {things} everyday things of a synthetic world and nothing else: its
+speech comes from espeak-ng, its pictures from the Noto Color Emoji font.
+
+Trained from nothing by `quintet train {recipe}` (seeds are in that file); every stage's last
+scores, on data kept out of training:
+
+```json
+{scores}
+```
+"""
+
+
+def run(context: Context) -> dict[str, float]:
+    """Assemble `model/` in this stage's folder; copy it to quintet/bundled/NAME to ship it."""
+    system = assemble(
+        context.made_by(context.settings.get("model", "realtime"), MODEL_FILE),
+        [
+            context.made_by("text_tokenizer", TEXT_FILE),
+            context.made_by(context.settings.get("audio", "audio_tokenizer"), AUDIO_FILE),
+            context.made_by("image_tokenizer", IMAGE_FILE),
+        ],
+        context.preset,
+    )
+    scores = {
+        path.parent.name: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(context.run_folder.glob("*/scores.json"))
+        if path.parent.name != context.name
+    }
+    system.card = CARD.format(
+        name=context.preset.name,
+        things=64,
+        recipe=context.settings.get("recipe", "recipes/nano.toml"),
+        scores=json.dumps(scores, indent=2),
+    )
+    system.save_pretrained(context.folder / "model")
+    return {"parameters": float(sum(p.numel() for p in system.model.parameters()))}
