@@ -1,0 +1,1 @@
+"""Documents and scenes -> rows: sources, shards, resumable loading, the synthetic world."""

@@ -1,0 +1,1 @@
+"""Rows -> hidden vectors -> logits. Written for one device."""

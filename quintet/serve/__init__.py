@@ -1,0 +1,81 @@
+"""The server: protocol, limits, metrics and the page around live sessions."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+import uvicorn
+from uvicorn.config import WS_PROTOCOLS
+
+from quintet.config import UserError
+from quintet.serve.app import create_app
+from quintet.serve.live_socket import LiveModel
+from quintet.serve.protocol import MAX_MESSAGE
+
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
+
+__all__ = ["create_app", "serve"]
+
+
+def serve(
+    model: LiveModel, host: str = "127.0.0.1", port: int = 8321, max_sessions: int = 4
+) -> None:
+    """Serve `model` and its page until interrupted.
+
+    Raises:
+        UserError: the port is taken or may not be used, or the host is not of this machine.
+    """
+    listening = listen(host, port)
+    app = create_app(model, max_sessions, LOOPBACK if host in LOOPBACK else None)
+    server = uvicorn.Server(uvicorn_config(app))
+    shown = f"[{host}]" if ":" in host else host
+    address = f"http://{shown}:{listening.getsockname()[1]}"
+    print(f"Quintet ({model.config.name}) listens at {address}; Ctrl-C stops it.", flush=True)
+    with listening:
+        server.run(sockets=[listening])
+
+
+def uvicorn_config(app: object) -> uvicorn.Config:
+    """How the server runs: without compression, which sound and pictures do not need."""
+    protocols = ("websockets-sansio", "auto")
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        ws=next(name for name in protocols if name in WS_PROTOCOLS),
+        ws_max_size=MAX_MESSAGE,
+        ws_per_message_deflate=False,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=3,
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket: taken here, so that a port in use is told before the model's page is.
+
+    Raises:
+        UserError: as `serve`.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host.strip("[]"), port))
+        bound.listen(128)
+    except OverflowError:
+        bound.close()
+        raise UserError(f"There is no port {port}; choose one up to 65535 with --port.") from None
+    except OSError as error:
+        bound.close()
+        raise _no_port(error, host, port) from None
+    return bound
+
+
+def _no_port(error: OSError, host: str, port: int) -> UserError:
+    if error.errno == errno.EADDRINUSE:
+        return UserError(
+            f"Port {port} is taken; stop the other program or choose another with --port."
+        )
+    if error.errno == errno.EACCES:
+        return UserError(f"Port {port} needs more rights; choose one above 1023 with --port.")
+    return UserError(f"This machine has no address {host!r}; choose another with --host.")

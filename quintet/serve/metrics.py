@@ -33,10 +33,6 @@ class Metrics:
         """That quantile of the recent steps; 0 before the first."""
         return float(np.quantile(self._recent, quantile)) if self._recent else 0.0
 
-    def forget_recent(self) -> None:
-        """Leave the recent steps out of the quantiles (a warm-up is slower than life)."""
-        self._recent.clear()
-
     def prometheus(self) -> str:
         """Every number, in Prometheus' text format."""
         lines = [

@@ -145,7 +145,8 @@ def decode_sound(frame: bytes) -> np.ndarray:
 
 def encode_sound(audio: np.ndarray) -> bytes:
     """PCM16 of float32 [N]; what lies outside [-1, 1] is clipped."""
-    return (np.clip(audio, -1, 1) * 32_767).astype("<i2").tobytes()
+    samples: np.ndarray = (np.clip(audio, -1, 1) * 32_767).astype("<i2")
+    return bytes(samples.tobytes())
 
 
 def hello(config: OmniConfig) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Arrays <-> ids: text, sound and pictures. Knows media, not time."""

@@ -1,0 +1,1 @@
+"""The synthetic world: things, sentences, pictures and live scenes, seeded and labelled."""

@@ -1,0 +1,226 @@
+"""One live connection: a reader, a ticker and a writer around one `Session`.
+
+    reader  takes frames as they come: sound into a buffer, the newest picture, waiting texts
+    ticker  every 250 ms, on absolute deadlines, gives what came to `Session.step` in the
+            model's thread, and queues the answer
+    writer  empties the queue into the socket
+
+Nothing here waits for something that has no bound: the buffers drop or refuse, a queue that a
+slow client lets fill ends the connection, and a late model skips deadlines. The words of the
+protocol are in `quintet.serve.protocol`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from fastapi import WebSocket, WebSocketDisconnect
+
+from quintet.config import STEPS_PER_SECOND, OmniConfig, UserError
+from quintet.live.session import StepOutput
+from quintet.serve import protocol
+from quintet.serve.metrics import Metrics
+from quintet.serve.sound_buffer import SoundBuffer, level
+
+STEP_SECONDS = 1 / STEPS_PER_SECOND
+QUEUED = 64  # frames that a client may lag behind: at least five seconds
+WAITING_TEXTS = 8  # typed messages that wait for their step
+BAD_MESSAGES = 20  # refused in `BAD_SECONDS` before the connection is closed
+BAD_SECONDS = 10.0
+CLOSE_SECONDS = 1.0  # that the farewell to a client that does not read may take
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+class StepSession(Protocol):
+    """What a connection needs of `quintet.live.Session`."""
+
+    def step(
+        self, audio: np.ndarray, image: np.ndarray | None = None, text: str | None = None
+    ) -> StepOutput: ...
+
+
+class LiveModel(Protocol):
+    """What the server needs of `quintet.live.Quintet`."""
+
+    @property
+    def config(self) -> OmniConfig: ...
+
+    def session(self, *, seed: int) -> StepSession: ...
+
+
+class ClosingError(Exception):
+    """Ends the connection with a code and a reason that the client sees."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code, self.reason = code, reason
+
+
+class LiveConnection:
+    """Serves one accepted WebSocket until either side ends it."""
+
+    def __init__(
+        self, socket: WebSocket, model: LiveModel, worker: Executor, metrics: Metrics
+    ) -> None:
+        self.socket, self.model, self.worker, self.metrics = socket, model, worker, metrics
+        self.sound = SoundBuffer()
+        self.image: np.ndarray | None = None  # the newest that no step has seen
+        self.texts: deque[str] = deque()
+        self.reset_wanted = False
+        self.out: asyncio.Queue[dict[str, Any] | bytes] = asyncio.Queue(QUEUED)
+        self._refused: deque[float] = deque(maxlen=BAD_MESSAGES)  # when messages were refused
+        self._pictures: deque[float] = deque(maxlen=protocol.IMAGES_PER_SECOND)
+
+    async def run(self) -> None:
+        """Returns when the connection is over."""
+        self._send(protocol.hello(self.model.config))
+        jobs = (self._read(), self._tick(), self._write())
+        tasks = [asyncio.create_task(job) for job in jobs]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        errors = [task.exception() for task in tasks if not task.cancelled()]
+        error = next((error for error in errors if error), None)
+        if error is None or isinstance(error, (WebSocketDisconnect, ConnectionError)):
+            return
+        if not isinstance(error, ClosingError):
+            log.error("A live session failed.", exc_info=error)
+            error = ClosingError(1011, "The model failed; start a new conversation.")
+        self.metrics.closed[error.code] += 1
+        await close(self.socket, error.code, error.reason)
+
+    # ---- reader
+
+    async def _read(self) -> None:
+        while True:
+            message = await self.socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            try:
+                if message.get("bytes") is not None:
+                    self.sound.push(protocol.decode_sound(message["bytes"]))
+                else:
+                    await self._take_event(message["text"])
+            except UserError as error:
+                self._refuse(str(error))
+
+    async def _take_event(self, frame: str) -> None:
+        event = protocol.parse_event(frame)
+        if isinstance(event, protocol.TextMessage):
+            if len(self.texts) >= WAITING_TEXTS:
+                raise UserError("Too many messages are waiting; send this one a little later.")
+            self.texts.append(event.text)
+        elif isinstance(event, protocol.ImageMessage):
+            if _too_many(self._pictures, 1.0):
+                limit = protocol.IMAGES_PER_SECOND
+                raise UserError(f"Pictures come too fast; send at most {limit} in a second.")
+            self.image = await asyncio.to_thread(protocol.decode_picture, event.data)
+        else:  # what came before the wish belongs to the old conversation
+            self.image = None
+            self.texts.clear()
+            self.sound.clear()
+            self.reset_wanted = True
+
+    def _refuse(self, sentence: str) -> None:
+        """Tell the client; one that keeps sending what is refused is sent away."""
+        self.metrics.errors += 1
+        if _too_many(self._refused, BAD_SECONDS):
+            raise ClosingError(1008, "Too many messages were refused; mend the client.")
+        self._send(protocol.error_event(sentence))
+
+    # ---- ticker
+
+    async def _tick(self) -> None:
+        session = await self._in_worker(self._new_session)
+        clock = asyncio.get_running_loop().time
+        deadline = clock()
+        while True:
+            deadline += STEP_SECONDS
+            late = clock() - deadline
+            if late > 0:  # a late model gets fewer steps, never a queue of them
+                missed = int(late / STEP_SECONDS) + 1
+                self.metrics.skipped_steps += missed
+                deadline += missed * STEP_SECONDS
+            await asyncio.sleep(deadline - clock())
+            if self.reset_wanted:
+                session = await self._restart()
+            await self._step(session)
+
+    async def _restart(self) -> StepSession:
+        """A new conversation; its event stands between the old answers and the new."""
+        self.reset_wanted = False
+        session = await self._in_worker(self._new_session)
+        self._send({"type": "reset"})
+        return session
+
+    def _new_session(self) -> StepSession:
+        return self.model.session(seed=secrets.randbelow(2**31))
+
+    async def _step(self, session: StepSession) -> None:
+        audio = self.sound.take()
+        image, self.image = self.image, None
+        text = self.texts.popleft() if self.texts else None
+        try:
+            output = await self._in_worker(session.step, audio, image, text)
+        except UserError as error:  # such as too many tokens; the sound is not to blame
+            self._refuse(str(error))
+            output = await self._in_worker(session.step, audio)
+        self.metrics.record_step(output.seconds)
+        if output.image is not None:
+            self._send(await asyncio.to_thread(protocol.image_event, output))
+        self._send(protocol.step_event(output, level(audio)))
+        if output.speaking:
+            self._send(protocol.encode_sound(output.audio))
+
+    async def _in_worker(self, job: Callable[..., T], *values: object) -> T:
+        """Run `job` in the model's thread: the event loop never computes a step."""
+        return await asyncio.get_running_loop().run_in_executor(self.worker, job, *values)
+
+    # ---- writer
+
+    def _send(self, frame: dict[str, Any] | bytes) -> None:
+        try:
+            self.out.put_nowait(frame)
+        except asyncio.QueueFull:
+            raise ClosingError(1013, "The client reads too slowly; reconnect.") from None
+
+    async def _write(self) -> None:
+        while True:
+            frame = await self.out.get()
+            if isinstance(frame, bytes):
+                await self.socket.send_bytes(frame)
+            else:
+                await self.socket.send_json(frame)
+
+
+async def close(socket: WebSocket, code: int, reason: str) -> None:
+    """Say why in an event, then close; give up on a client that reads neither."""
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await socket.send_json(protocol.error_event(reason))
+            await socket.close(code, reason)
+    except (TimeoutError, RuntimeError, WebSocketDisconnect, ConnectionError):
+        pass  # it has gone already
+
+
+def _too_many(times: deque[float], seconds: float) -> bool:
+    """Note an event now; true if the deque already held its full length within `seconds`."""
+    now = time.monotonic()
+    full = len(times) == times.maxlen and now - times[0] < seconds
+    if not full:
+        times.append(now)
+    return full

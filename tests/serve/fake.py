@@ -1,0 +1,65 @@
+"""A model that needs no weights: it answers what it hears in a way that a test can foresee."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+
+from quintet.config import STEP_SAMPLES, OmniConfig, UserError
+from quintet.live.session import StepOutput
+
+
+class FakeSession:
+    """Says "you wrote X" to a text, draws two steps long at "draw", refuses "refuse"."""
+
+    def __init__(self, model: FakeModel) -> None:
+        self.model, self.now, self.drawing = model, 0, 0
+
+    def step(
+        self, audio: np.ndarray, image: np.ndarray | None = None, text: str | None = None
+    ) -> StepOutput:
+        self.model.threads.add(threading.current_thread().name)
+        if text == "refuse":
+            raise UserError("The text is refused; send another.")
+        if text == "crash":
+            raise RuntimeError("the fake is broken")
+        self.model.heard.append((audio, image, text))
+        self.now += 1
+        words = f"you wrote {text}" if text else "I see it." if image is not None else ""
+        if text and "draw" in text:
+            self.drawing = 2
+        picture = np.full((48, 48, 3), 80 * self.drawing, np.uint8) if self.drawing else None
+        self.drawing = max(0, self.drawing - 1)
+        speaking = bool(words)
+        counts = {"text_in": 3 * bool(text), "audio_in": 5, "image_in": 64 * (image is not None),
+                  "text_out": 4 * speaking, "image_out": 16 * (picture is not None),
+                  "audio_out": 5 * speaking}  # fmt: skip
+        sound = np.full(STEP_SAMPLES, 0.5 if speaking else 0.0, np.float32)
+        return StepOutput(
+            self.now, sound, speaking, words, speaking, picture,
+            picture is not None and not self.drawing, counts,
+            (0.02, 0.01) if speaking else (0.98, 0.99), self.model.seconds,
+        )  # fmt: skip
+
+
+class FakeModel:
+    """Remembers what its sessions heard, and in which threads."""
+
+    card = ""
+
+    def __init__(self, seconds: float = 0.01) -> None:
+        self.config = OmniConfig()
+        self.seconds = seconds
+        self.heard: list[tuple[np.ndarray, np.ndarray | None, str | None]] = []
+        self.threads: set[str] = set()
+        self.num_sessions = 0
+
+    def session(self, **_: Any) -> FakeSession:
+        self.num_sessions += 1
+        return FakeSession(self)
+
+    def texts(self) -> list[str]:
+        """Every text that a session was given."""
+        return [text for _, _, text in self.heard if text]

@@ -1,0 +1,67 @@
+"""The HTTP side, and how the server begins to listen."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import pytest
+from fake import FakeModel
+from fastapi.testclient import TestClient
+
+from quintet.config import UserError
+from quintet.serve import create_app, listen
+
+
+def test_the_page_comes_with_a_strict_policy() -> None:
+    with TestClient(create_app(FakeModel())) as client:
+        page = client.get("/")
+    assert page.status_code == 200
+    assert "Quintet" in page.text
+    policy = page.headers["content-security-policy"]
+    assert policy.startswith("default-src 'self'; img-src 'self' data: blob:;")
+    assert "unsafe" not in policy
+    assert page.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("name", ["app.js", "style.css", "microphone_worklet.js", "icon.svg"])
+def test_its_files_are_served(name: str) -> None:
+    with TestClient(create_app(FakeModel())) as client:
+        assert client.get(f"/{name}").status_code == 200
+
+
+def test_health_ready_and_metrics() -> None:
+    with TestClient(create_app(FakeModel())) as client:
+        assert client.get("/health").json() == {"status": "ok"}
+        for _ in range(50):
+            if client.get("/ready").status_code == 200:
+                break
+            time.sleep(0.02)
+        assert client.get("/ready").json()["ready"]
+        text = client.get("/metrics").text
+    for name in ("sessions", "step_seconds", "rejected_total"):
+        assert f"# TYPE quintet_{name} " in text
+    assert 'quintet_step_seconds{quantile="0.99"}' in text
+
+
+def test_a_website_under_a_name_of_its_own_is_refused() -> None:
+    app = create_app(FakeModel(), hosts=["127.0.0.1", "localhost"])
+    with TestClient(app, base_url="http://evil.example") as client:
+        assert client.get("/").status_code == 400
+    with TestClient(app, base_url="http://localhost:8321") as client:
+        assert client.get("/").status_code == 200
+
+
+def test_a_taken_port_is_one_sentence() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(UserError, match=f"^Port {port} is taken; .* --port"):
+            listen("127.0.0.1", port)
+
+
+@pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 70_000), ("192.0.2.1", 8321)])
+def test_an_address_that_cannot_be_is_one_sentence(host: str, port: int) -> None:
+    with pytest.raises(UserError, match=r"choose .*--(port|host)\.$"):
+        listen(host, port)
