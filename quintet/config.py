@@ -193,13 +193,13 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def load_preset(name: str) -> OmniConfig:
-    """The preset `name`, such as "nano" or "reference".
+    """The preset `name`, such as "nano" or "reference", or a preset file of your own.
 
     Raises:
         UserError: no such preset.
     """
-    path = PRESETS / f"{name}.toml"
+    path = Path(name) if name.endswith(".toml") else PRESETS / f"{name}.toml"
     if not path.is_file():
         names = ", ".join(sorted(p.stem for p in PRESETS.glob("*.toml")))
-        raise UserError(f"There is no preset {name!r}; choose one of: {names}.")
+        raise UserError(f"There is no preset {name!r}; name a file, or one of: {names}.")
     return from_dict(OmniConfig, read_toml(path), str(path))

@@ -5,9 +5,12 @@
             model's thread, and queues the answer
     writer  empties the queue into the socket
 
-Nothing here waits for something that has no bound: the buffers drop or refuse, a queue that a
-slow client lets fill ends the connection, and a late model skips deadlines. The words of the
-protocol are in `quintet.serve.protocol`.
+Nothing here waits for something that has no bound: the buffers drop or refuse, and a queue that
+a slow client lets fill ends the connection. A late model skips deadlines: after a step that
+overran, the next one begins at the next multiple of 250 ms, the steps between are left out and
+told as `skipped`, and the sound that piled up is passed over where it is quiet (`SoundBuffer`).
+A person who gives nothing for long frees the place. The words of the protocol are in
+`quintet.serve.protocol`.
 """
 
 from __future__ import annotations
@@ -28,13 +31,14 @@ from quintet.config import STEPS_PER_SECOND, OmniConfig, UserError
 from quintet.live.session import StepOutput
 from quintet.serve import protocol
 from quintet.serve.metrics import Metrics
-from quintet.serve.sound_buffer import SoundBuffer, level
+from quintet.serve.sound_buffer import QUIET, SoundBuffer, level
 
 STEP_SECONDS = 1 / STEPS_PER_SECOND
 QUEUED = 64  # frames that a client may lag behind: at least five seconds
 WAITING_TEXTS = 8  # typed messages that wait for their step
 BAD_MESSAGES = 20  # refused in `BAD_SECONDS` before the connection is closed
 BAD_SECONDS = 10.0
+IDLE_SECONDS = 600.0  # of nothing but silence, after which the place is needed for others
 CLOSE_SECONDS = 1.0  # that the farewell to a client that does not read may take
 
 T = TypeVar("T")
@@ -79,6 +83,8 @@ class LiveConnection:
         self.texts: deque[str] = deque()
         self.reset_wanted = False
         self.out: asyncio.Queue[dict[str, Any] | bytes] = asyncio.Queue(QUEUED)
+        self.skipped = 0  # deadlines missed since the last step
+        self._active = time.monotonic()  # when the client last gave more than silence
         self._refused: deque[float] = deque(maxlen=BAD_MESSAGES)  # when messages were refused
         self._pictures: deque[float] = deque(maxlen=protocol.IMAGES_PER_SECOND)
 
@@ -112,11 +118,18 @@ class LiveConnection:
                 return
             try:
                 if message.get("bytes") is not None:
-                    self.sound.push(protocol.decode_sound(message["bytes"]))
+                    self._take_sound(message["bytes"])
                 else:
+                    self._active = time.monotonic()
                     await self._take_event(message["text"])
             except UserError as error:
                 self._refuse(str(error))
+
+    def _take_sound(self, frame: bytes) -> None:
+        sound = protocol.decode_sound(frame)
+        if level(sound) > QUIET:
+            self._active = time.monotonic()
+        self.sound.push(sound)
 
     async def _take_event(self, frame: str) -> None:
         event = protocol.parse_event(frame)
@@ -154,8 +167,13 @@ class LiveConnection:
             if late > 0:  # a late model gets fewer steps, never a queue of them
                 missed = int(late / STEP_SECONDS) + 1
                 self.metrics.skipped_steps += missed
+                self.skipped += missed
                 deadline += missed * STEP_SECONDS
             await asyncio.sleep(deadline - clock())
+            if time.monotonic() - self._active > IDLE_SECONDS:
+                raise ClosingError(
+                    protocol.IDLE, "Nothing was said for long; continue if you like."
+                )
             if self.reset_wanted:
                 session = await self._restart()
             await self._step(session)
@@ -182,7 +200,8 @@ class LiveConnection:
         self.metrics.record_step(output.seconds)
         if output.image is not None:
             self._send(await asyncio.to_thread(protocol.image_event, output))
-        self._send(protocol.step_event(output, level(audio)))
+        skipped, self.skipped = self.skipped, 0
+        self._send(protocol.step_event(output, level(audio), skipped))
         if output.speaking:
             self._send(protocol.encode_sound(output.audio))
 

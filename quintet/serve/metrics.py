@@ -59,7 +59,7 @@ class Metrics:
             ),
             *_labelled(
                 "quintet_closed_total", "Sessions that the server ended.", "code",
-                {1008: 0, 1011: 0, 1013: 0} | self.closed,
+                {1008: 0, 1011: 0, 1013: 0, 4000: 0} | self.closed,
             ),
         ]  # fmt: skip
         return "\n".join(lines) + "\n"

@@ -18,14 +18,16 @@ Server to client:
     {"type": "step", ...}       four times a second: `step`, `text` (new words), `text_ended`,
                                 `speaking`, `counts` (rows of each stream), `no_output`
                                 (probability of silence: text+image head, audio head),
-                                `milliseconds` (to compute it), `input_level` (RMS, 0 to 1)
+                                `milliseconds` (to compute it), `input_level` (RMS, 0 to 1),
+                                `skipped` (steps left out before it, as the model was late)
     binary                      follows a step whose `speaking` is true: its 6,000 samples
     {"type": "reset"}           the old conversation is over; steps count from 1 again
     {"type": "error", ...}      `message`: one sentence. The session goes on.
 
 The clock never waits for a client: a step without sound hears silence. The server closes with
-1008 (too many bad messages, or a foreign origin), 1011 (the model failed), or 1013 (no free
-place, or the client reads too slowly: come back later).
+1008 (too many bad messages), 1009 (a frame larger than any limit), 1011 (the model failed), 1013
+(no free place, or the client reads too slowly: come back later), or 4000 (nothing but silence came
+for ten minutes). A foreign origin is refused at the handshake, with HTTP 403.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ from quintet.config import SAMPLE_RATE, STEP_SAMPLES, STEPS_PER_SECOND, OmniConf
 from quintet.live.session import StepOutput
 from quintet.media.images import read_image_bytes
 
+IDLE = 4000  # close code, of those that are free for applications
 MAX_TEXT = 2_000  # characters of one typed message
 MAX_MESSAGE = 8 * 2**20  # bytes of one text frame, picture included
 MAX_SOUND = 2 * SAMPLE_RATE * 2  # bytes of one binary frame: 2 s
@@ -172,8 +175,8 @@ def hello(config: OmniConfig) -> dict[str, Any]:
     }
 
 
-def step_event(output: StepOutput, input_level: float) -> dict[str, Any]:
-    """The event of one step."""
+def step_event(output: StepOutput, input_level: float, skipped: int = 0) -> dict[str, Any]:
+    """The event of one step, before which `skipped` steps were left out."""
     return {
         "type": "step",
         "step": output.step,
@@ -184,6 +187,7 @@ def step_event(output: StepOutput, input_level: float) -> dict[str, Any]:
         "no_output": [round(float(p), 4) for p in output.no_output],
         "milliseconds": round(output.seconds * 1_000, 1),
         "input_level": round(input_level, 4),
+        "skipped": skipped,
     }
 
 

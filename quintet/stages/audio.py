@@ -13,7 +13,7 @@ from quintet.stages.omni_task import MODEL_FILE, OmniTask, split
 
 
 def run(context: Context) -> dict[str, float]:
-    samples, held_out = split(samples_of(context, "audio"), held_out=256)
+    samples, held_out = split(context, samples_of(context, "audio"))
     task = OmniTask(
         context.preset, context.train, samples, held_out,
         start_from=context.made_by("pretrain", MODEL_FILE),

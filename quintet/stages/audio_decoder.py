@@ -34,9 +34,10 @@ class AudioDecoderTask(Task):
 
     def __init__(
         self, config: AudioConfig, start_from: Path, speech: SpeechBank, held_out: SpeechBank,
-        batch_size: int, seed: int,
+        batch_size: int, seed: int, held_out_clips: int,
     ) -> None:
         self.config, self.start_from = config, start_from
+        self.held_out_clips = held_out_clips
         self.speech, self.held_out = speech, held_out
         self.batch_size, self.seed = batch_size, seed
         self.mel = MultiScaleMelLoss()
@@ -82,8 +83,9 @@ class AudioDecoderTask(Task):
         """On voices kept out of training, and on the assistant's."""
         assert isinstance(module, AudioTokenizer)
         rng = np.random.default_rng((self.seed, 3))
-        others = np.stack([self.held_out.clip(rng, self.samples) for _ in range(64)])
-        own = np.stack([self._answer(rng) for _ in range(64)])
+        count = range(self.held_out_clips)
+        others = np.stack([self.held_out.clip(rng, self.samples) for _ in count])
+        own = np.stack([self._answer(rng) for _ in count])
         scores = {}
         for name, clips in (("mel", others), ("mel_assistant", own)):
             clips_BS = torch.from_numpy(clips)
@@ -106,5 +108,6 @@ def run(context: Context) -> dict[str, float]:
         SpeechBank.make(cache, settings.get("held_out_utterances", 200), config.seed, "test"),
         config.batch_size,
         config.seed,
+        settings.get("held_out_clips", 64),
     )
     return train.run(task, config, context.folder, context.name)

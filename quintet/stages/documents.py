@@ -106,7 +106,11 @@ def run(context: Context) -> dict[str, float]:
 
 
 def samples_of(context: Context, kind: str) -> list[Sample]:
-    """All samples of a kind that the documents stage made, in order."""
+    """Samples of a kind that the documents stage made, in order.
+
+    The stage's settings may say how many shards of each kind it trains on; otherwise all.
+    """
     shard = context.made_by("documents", f"{kind}/00000.safetensors")
     shards = sorted(shard.parent.glob("*.safetensors"))
-    return [sample for path in shards for sample in load_samples(path)]
+    count = context.settings.get("shards", {}).get(kind, len(shards))
+    return [sample for path in shards[:count] for sample in load_samples(path)]

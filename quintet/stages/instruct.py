@@ -13,7 +13,7 @@ from quintet.stages.omni_task import MODEL_FILE, OmniTask, split
 
 
 def run(context: Context) -> dict[str, float]:
-    answers, held_out = split(samples_of(context, "instruct"), held_out=256)
+    answers, held_out = split(context, samples_of(context, "instruct"))
     samples = answers + samples_of(context, "transcribe")
     task = OmniTask(
         context.preset, context.train, samples, held_out,

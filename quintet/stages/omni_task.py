@@ -22,6 +22,7 @@ from quintet.train import Task, TrainConfig
 
 MODEL_FILE = "model.safetensors"
 EVALUATION_BATCHES = 8
+HELD_OUT = 256  # samples, unless the stage says otherwise
 
 
 def tokenizers_of(context: Context) -> Tokenizers:
@@ -96,6 +97,7 @@ class OmniTask(Task):
         save_file(module.state_dict(), folder / MODEL_FILE)
 
 
-def split(samples: list[Sample], held_out: int) -> tuple[list[Sample], list[Sample]]:
-    """Training samples, and the last `held_out` ones."""
+def split(context: Context, samples: list[Sample]) -> tuple[list[Sample], list[Sample]]:
+    """Training samples, and the last `held_out` ones (a setting of the stage)."""
+    held_out = int(context.settings.get("held_out", HELD_OUT))
     return samples[:-held_out], samples[-held_out:]

@@ -13,7 +13,7 @@ from quintet.stages.omni_task import OmniTask, split
 
 
 def run(context: Context) -> dict[str, float]:
-    samples, held_out = split(samples_of(context, "pretrain"), held_out=256)
+    samples, held_out = split(context, samples_of(context, "pretrain"))
     task = OmniTask(
         context.preset, context.train, samples, held_out,
         start_from=None,

@@ -1,7 +1,8 @@
 """Realtime: simulated scenes on the five streams, the final training.
 
-Loss at every tip, for the heads that are asked there. Evaluated on scenes whose voices,
-backgrounds and picture sizes training never saw.
+Loss at every tip, for the heads that are asked there. Some conversations and transcripts without
+a clock stay in the mixture, so that turn mode is not forgotten. Evaluated on scenes whose
+voices, backgrounds and picture sizes training never saw.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from quintet.stages.omni_task import MODEL_FILE, OmniTask
 
 
 def run(context: Context) -> dict[str, float]:
+    kinds = ("realtime", "instruct", "transcribe")
     task = OmniTask(
         context.preset, context.train,
-        samples_of(context, "realtime"), samples_of(context, "realtime_test"),
-        start_from=context.made_by("instruct", MODEL_FILE),
+        [sample for kind in kinds for sample in samples_of(context, kind)],
+        samples_of(context, "realtime_test"),
+        start_from=context.made_by("transcribe", MODEL_FILE),
         text_weight=context.settings.get("text_weight", 4.0),
     )  # fmt: skip
     return train.run(task, context.train, context.folder, context.name)

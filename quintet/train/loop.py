@@ -123,7 +123,6 @@ def run(task: Task, config: TrainConfig, folder: Path, name: str) -> dict[str, f
                 save_checkpoint(folder, module, optimizer, done, config)
     scores = _evaluate(task, module)
     task.export(module, folder)
-    (folder / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
     return scores
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ class FakeSession:
         self, audio: np.ndarray, image: np.ndarray | None = None, text: str | None = None
     ) -> StepOutput:
         self.model.threads.add(threading.current_thread().name)
+        time.sleep(self.model.delay)
         if text == "refuse":
             raise UserError("The text is refused; send another.")
         if text == "crash":
@@ -45,13 +47,16 @@ class FakeSession:
 
 
 class FakeModel:
-    """Remembers what its sessions heard, and in which threads."""
+    """Remembers what its sessions heard, and in which threads.
+
+    A step says that it took `seconds`, and really takes `delay`.
+    """
 
     card = ""
 
-    def __init__(self, seconds: float = 0.01) -> None:
+    def __init__(self, seconds: float = 0.01, delay: float = 0.0) -> None:
         self.config = OmniConfig()
-        self.seconds = seconds
+        self.seconds, self.delay = seconds, delay
         self.heard: list[tuple[np.ndarray, np.ndarray | None, str | None]] = []
         self.threads: set[str] = set()
         self.num_sessions = 0
@@ -63,3 +68,7 @@ class FakeModel:
     def texts(self) -> list[str]:
         """Every text that a session was given."""
         return [text for _, _, text in self.heard if text]
+
+    def sounds(self) -> list[np.ndarray]:
+        """Every step's sound that was not silence."""
+        return [audio for audio, _, _ in self.heard if audio.any()]

@@ -220,18 +220,18 @@ def test_a_full_server_says_so_and_a_place_is_free_again(client: TestClient) -> 
 
 
 def test_a_slow_machine_takes_no_second_conversation() -> None:
-    with TestClient(create_app(FakeModel(seconds=0.2), max_sessions=4)) as client:
-        with client.websocket_connect("/live") as first:
-            next_event(first, of_type("step"))
-            with client.websocket_connect("/live") as second:
-                assert "too slow" in second.receive_json()["message"]
+    app = create_app(FakeModel(seconds=0.2), max_sessions=4)
+    with TestClient(app) as client, client.websocket_connect("/live") as first:
+        next_event(first, of_type("step"))
+        with client.websocket_connect("/live") as second:
+            assert "too slow" in second.receive_json()["message"]
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://testserver:81"])
 def test_other_websites_cannot_connect(client: TestClient, origin: str) -> None:
-    with pytest.raises(WebSocketDisconnect):
-        with client.websocket_connect("/live", headers={"origin": origin}):
-            pass
+    headers = {"origin": origin}
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/live", headers=headers):
+        pass
 
 
 def test_the_page_of_this_server_can(client: TestClient) -> None:

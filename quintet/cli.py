@@ -1,0 +1,230 @@
+"""The commands. Each imports what it needs when it runs, so that `--help` is quick.
+
+A person's mistake is one sentence on standard error and exit status 2, never a traceback.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from quintet.config import UserError
+
+FOLDER = click.Path(path_type=Path)
+MODEL = click.option("--model", default="nano", show_default=True, help="Name, folder or hub id.")
+SEED = click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31))
+JSON = click.option("--json", "json_file", type=FOLDER, help="Also write the numbers here.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="quintet")
+def commands() -> None:
+    """Quintet: one transformer that hears, sees, reads, writes, speaks and draws in real time."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; the exit status is 2 for a person's mistake and 130 for Ctrl-C."""
+    try:
+        commands.main(arguments, prog_name="quintet", standalone_mode=False)
+    except UserError as error:
+        _leave(str(error), 2)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
+        _leave(f"{error.format_message()} See: {where or 'quintet'} --help", 2)
+    except BrokenPipeError:
+        sys.exit(0)
+    except OSError as error:
+        name = f"{error.filename}: " if error.filename else ""
+        _leave(f"{name}{error.strerror or error}; check the path and the space left.", 2)
+
+
+def _leave(message: str, status: int) -> None:
+    print(" ".join(message.split()), file=sys.stderr)
+    sys.exit(status)
+
+
+def _write_json(values: Any, path: Path | None) -> None:
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".partial")
+        partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        partial.replace(path)
+
+
+def _folder(path: Path) -> Path:
+    """`path` as a folder that can be made, checked before the work begins."""
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path} is a file; name a folder with --out.")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@commands.command()
+@click.argument("model", default="nano")
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8321, show_default=True)
+@click.option("--sessions", default=4, show_default=True, type=click.IntRange(1, 64),
+              help="Conversations at once; more are turned away.")  # fmt: skip
+def serve(model: str, host: str, port: int, sessions: int) -> None:
+    """Serve MODEL and its page, where a person can talk to it."""
+    from quintet.live import load
+    from quintet.serve import serve as run
+
+    run(load(model), host, port, sessions)
+
+
+@commands.command()
+@click.argument("audio", required=False, type=FOLDER)
+@click.option("--image", "images", multiple=True, type=FOLDER, help="A picture to show; may repeat.")
+@click.option("--text", help="Something to type.")
+@MODEL
+@SEED
+@click.option("--out", required=True, type=FOLDER, help="Folder for the reply.")
+def talk(
+    audio: Path | None, images: tuple[Path, ...], text: str | None, model: str, seed: int, out: Path
+) -> None:
+    """A live session over files: AUDIO is heard, pictures are seen, the reply is kept.
+
+    Writes reply.wav, reply.txt, picture-N.png, timeline.png and stats.json.
+    """
+    from quintet.live import load
+
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; name a folder with --out.")
+    reply = load(model).talk(audio, list(images), text, seed)
+    reply.save(out)
+    stats = reply.stats
+    latency = stats["first_audio_seconds"]
+    click.echo(f"It says: {reply.text or '(nothing)'}")
+    click.echo(
+        f"{stats['spoken_seconds']} s of speech, {len(reply.images)} pictures; "
+        f"first sound {'never came' if latency is None else f'{latency} s after the question'}; "
+        f"a step took {stats['step_milliseconds_p50']} ms (p99 {stats['step_milliseconds_p99']})."
+    )
+    click.echo(f"In {out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
+
+
+@commands.command()
+@MODEL
+@SEED
+@click.option("--out", default=Path("chat"), show_default=True, type=FOLDER,
+              help="Folder for the pictures and sounds of the answers.")  # fmt: skip
+@click.option("--once", help="Answer this one line and stop.")
+@click.option("--image", "images", multiple=True, type=FOLDER, help="Pictures beside --once.")
+@click.option("--sound", "sounds", multiple=True, type=FOLDER, help="Sounds beside --once.")
+def chat(
+    model: str, seed: int, out: Path, once: str | None, images: tuple[Path, ...],
+    sounds: tuple[Path, ...],
+) -> None:  # fmt: skip
+    """Turn by turn in the terminal: type a line; /image FILE and /sound FILE add to the next."""
+    from quintet.commands.chat import Chat
+    from quintet.live import load
+
+    conversation = Chat(load(model), out, seed)
+    for image in images:
+        conversation.attach_image(image)
+    for sound in sounds:
+        conversation.attach_sound(sound)
+    if once is not None or images or sounds:
+        conversation.say(once or "")
+    else:
+        conversation.run()
+
+
+@commands.command()
+@click.argument("file", type=FOLDER)
+@click.option("--out", type=FOLDER, help="The token file; by default beside FILE.")
+@MODEL
+def encode(file: Path, out: Path | None, model: str) -> None:
+    """A sound, a picture or a text FILE to tokens (safetensors), with bit rate and quality."""
+    from quintet.commands.tokens import encode_file
+
+    click.echo(encode_file(file, out, model))
+
+
+@commands.command()
+@click.argument("file", type=FOLDER)
+@click.option("--out", type=FOLDER, help="The media file; by default beside FILE.")
+@MODEL
+def decode(file: Path, out: Path | None, model: str) -> None:
+    """A token FILE that `encode` wrote, back to a sound, a picture or a text."""
+    from quintet.commands.tokens import decode_file
+
+    click.echo(decode_file(file, out, model))
+
+
+@commands.command()
+@click.option("--out", required=True, type=FOLDER)
+@click.option("--scenes", default=8, show_default=True, type=click.IntRange(1, 100_000))
+@SEED
+@click.option("--split", default="train", show_default=True, type=click.Choice(["train", "test"]))
+def world(out: Path, scenes: int, seed: int, split: str) -> None:
+    """Synthetic live scenes: scripts, sound, pictures, labels, and a page to look at them."""
+    from rich.progress import track
+
+    from quintet.data.world.scenes import make_scene
+    from quintet.data.world.viewer import write_viewer
+
+    folder = _folder(out)
+    made = [
+        make_scene(seed + index, split)
+        for index in track(range(scenes), "scenes", transient=True)
+    ]
+    click.echo(f"{len(made)} scenes; look at them in {write_viewer(folder, made)}")
+
+
+@commands.command()
+@click.argument("recipe")
+@click.option("--stage", help="Only this stage.")
+@click.option("--out", "runs", default=Path("runs"), show_default=True, type=FOLDER,
+              help="Each recipe has a folder here, and each stage one below it.")  # fmt: skip
+def train(recipe: str, stage: str | None, runs: Path) -> None:
+    """Train a RECIPE's stages in order. A run that was stopped goes on where it was."""
+    from quintet.stages.recipe import Recipe, is_finished, run_stage
+
+    for context in Recipe.load(recipe, runs).only(stage):
+        finished = is_finished(context)
+        scores = run_stage(context)
+        shown = ", ".join(f"{key} {value:.4g}" for key, value in scores.items())
+        click.echo(f"{context.name}{' was finished before' if finished else ''}: {shown}")
+
+
+@commands.command(name="eval")
+@click.argument("model", default="nano")
+@click.option("--out", required=True, type=FOLDER)
+@click.option("--scenes", default=40, show_default=True, type=click.IntRange(1, 10_000),
+              help="Held-out scenes of each kind.")  # fmt: skip
+@SEED
+@JSON
+def evaluate(model: str, out: Path, scenes: int, seed: int, json_file: Path | None) -> None:
+    """The report card of MODEL on held-out scenes: report.json and report.html."""
+    from quintet.evals.report import evaluate as run
+    from quintet.evals.report import print_scores
+    from quintet.live import load
+
+    report = run(load(model), _folder(out), scenes, seed)
+    print_scores(report)
+    _write_json(report, json_file)
+    click.echo(f"In {out}: report.json, report.html")
+
+
+@commands.command()
+@click.argument("what", type=click.Choice(["live", "codec", "train"]))
+@click.option("--model", default="nano", show_default=True, help="Name, folder or hub id.")
+@JSON
+def bench(what: str, model: str, json_file: Path | None) -> None:
+    """Speed beside a peer or a limit, in one run: of a live step, the codec, or training."""
+    from quintet.commands.bench import run_benchmark
+
+    _write_json({"rows": run_benchmark(what, model)}, json_file)
+
+
+if __name__ == "__main__":
+    main()

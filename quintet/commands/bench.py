@@ -1,0 +1,50 @@
+"""`quintet bench`: the benchmarks lie beside the package, in a checkout of the project."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from quintet.config import UserError
+
+CHECKOUT = Path(__file__).parent.parent.parent
+
+
+def run_benchmark(what: str, model: str) -> list[dict[str, Any]]:
+    """Run `benchmarks/WHAT.py`, print its table; rows {"name", "unit", "value", "peer", "ratio"}.
+
+    Raises:
+        UserError: Quintet was installed without its benchmarks, or a peer is missing.
+    """
+    if not (CHECKOUT / "benchmarks" / f"{what}.py").is_file():
+        raise UserError(
+            "The benchmarks are not installed with the package; run this in a checkout of the "
+            "project, after pip install -e ."
+        )
+    if str(CHECKOUT) not in sys.path:
+        sys.path.insert(0, str(CHECKOUT))
+    try:
+        rows: list[dict[str, Any]] = importlib.import_module(f"benchmarks.{what}").run(model)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"This benchmark's peer needs the package {error.name}; install the development "
+            "extra: pip install -c constraints.txt -e '.[dev]'"
+        ) from None
+    _print(rows, what)
+    return rows
+
+
+def _print(rows: list[dict[str, Any]], what: str) -> None:
+    table = Table("", "unit", "value", "peer or limit", "ratio", title=f"bench {what}")
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for row in rows:
+        numbers = ("" if row[key] is None else f"{row[key]:,.3g}" for key in ("peer", "ratio"))
+        value = row["value"]
+        table.add_row(row["name"], row["unit"], f"{value:,.4g}", *numbers)
+    Console().print(table)

@@ -1,0 +1,90 @@
+"""`quintet chat`: turn mode in the terminal; pictures and sounds of the answers are saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import numpy as np
+
+from quintet.config import UserError
+from quintet.live import Quintet
+from quintet.media.audio import read_audio, write_audio
+from quintet.media.images import read_image, write_image
+
+LONGEST_SOUND = 20.0  # seconds
+HELP = "/image FILE and /sound FILE add to your next message; /new forgets; /quit leaves."
+
+
+class Chat:
+    """One conversation.
+
+    The nano model learned single requests with their answers, so each turn is asked afresh;
+    what came before would be noise to it.
+    """
+
+    def __init__(self, model: Quintet, out: Path, seed: int) -> None:
+        if out.exists() and not out.is_dir():
+            raise UserError(f"{out} is a file; name a folder with --out.")
+        self.model, self.out, self.seed = model, out, seed
+        self.parts: list[object] = []
+        self.turns = 0
+
+    def attach_image(self, path: Path) -> None:
+        self.parts.append(read_image(path))
+
+    def attach_sound(self, path: Path) -> None:
+        self.parts.append(read_audio(path, LONGEST_SOUND))
+
+    def say(self, line: str) -> None:
+        """Send `line` with what is attached; print and save the answer.
+
+        Raises:
+            UserError: there is nothing to send.
+        """
+        parts = [*self.parts, line] if line else self.parts
+        if not parts:
+            raise UserError("There is nothing to answer; type something.")
+        self.parts = []
+        reply = self.model.chat([{"role": "user", "content": parts}], self.seed + self.turns)
+        self.turns += 1
+        click.echo(reply.text or "(nothing)")
+        files: list[tuple[str, np.ndarray]] = [
+            (f"{self.turns:03d}-{index}.png", image) for index, image in enumerate(reply.images)
+        ]
+        if files or len(reply.audio):
+            self.out.mkdir(parents=True, exist_ok=True)
+        for name, image in files:
+            write_image(self.out / name, image)
+            click.echo(f"  picture: {self.out / name}")
+        if len(reply.audio):
+            write_audio(self.out / f"{self.turns:03d}.wav", reply.audio)
+            click.echo(f"  sound: {self.out / f'{self.turns:03d}.wav'}")
+
+    def run(self) -> None:
+        """Read lines until the input ends; a mistake is told and the conversation goes on."""
+        click.echo(HELP)
+        while True:
+            try:
+                line = input("> ").strip()
+            except EOFError:
+                return
+            if line == "/quit":
+                return
+            try:
+                self._line(line)
+            except UserError as error:
+                click.echo(str(error), err=True)
+
+    def _line(self, line: str) -> None:
+        command, _, rest = line.partition(" ")
+        if command == "/image":
+            self.attach_image(Path(rest))
+        elif command == "/sound":
+            self.attach_sound(Path(rest))
+        elif command == "/new":
+            self.parts = []
+        elif command.startswith("/"):
+            raise UserError(f"There is no command {command}. {HELP}")
+        else:
+            self.say(line)

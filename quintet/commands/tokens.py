@@ -1,0 +1,187 @@
+"""`quintet encode` and `quintet decode`: one tokenizer both ways, over files.
+
+A token file is safetensors with one tensor, `tokens`: [T, Q] codes of sound, [G, G] codes of a
+picture, or [N] entries of text. Its metadata says which medium, whose tokenizer, and what is
+needed to give the same length or size back.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from quintet.config import SAMPLE_RATE, UserError
+from quintet.live import Quintet, load
+from quintet.media.audio import read_audio, write_audio
+from quintet.media.images import fit_image, read_image, write_image
+from quintet.train.spectral import MultiScaleMelLoss
+
+SOUNDS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au")
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
+TEXTS = (".txt", ".md")
+MAX_CHARACTERS = 500_000  # of a text
+MAX_TOKEN_BYTES = 64_000_000  # of a token file
+
+
+def encode_file(path: Path, out: Path | None, model: str) -> str:
+    """Write the tokens of a sound, picture or text; a line that says what they cost and keep.
+
+    Raises:
+        UserError: the file cannot be read or is of no known kind, or there is no such model.
+    """
+    suffix = path.suffix.lower()
+    encoders = {SOUNDS: _encode_sound, PICTURES: _encode_picture, TEXTS: _encode_text}
+    for suffixes, encode in encoders.items():
+        if suffix in suffixes:
+            out = out or path.with_name(path.name + ".safetensors")
+            tokens, metadata, note = encode(path, load(model))
+            metadata["model"] = model
+            _write_bytes(out, save({"tokens": tokens}, metadata=metadata))
+            return f"{out}: {note}"
+    known = ", ".join(SOUNDS + PICTURES + TEXTS)
+    raise UserError(f"{path} is of no known kind; its name must end in one of: {known}.")
+
+
+def _encode_sound(path: Path, model: Quintet) -> tuple[np.ndarray, dict[str, str], str]:
+    sound, config = read_audio(path), model.config.audio
+    padded = np.pad(sound, (0, -len(sound) % config.hop))
+    with torch.no_grad():
+        codes_TQ = model.tokenizers.encode_audio(padded)
+        made_BS, _ = model.tokenizers.audio.decode(torch.from_numpy(codes_TQ).long()[None])
+        # Nepers between log-mel spectrograms, mean over several resolutions.
+        distance = MultiScaleMelLoss()(made_BS, torch.from_numpy(padded)[None])
+    note = (
+        f"{len(sound) / SAMPLE_RATE:.2f} s of sound in {codes_TQ.size:,} codes, "
+        f"{config.bits_per_second:.0f} bit/s; spectral distance {float(distance):.3f} nepers"
+    )
+    return codes_TQ, {"medium": "sound", "samples": str(len(sound))}, note
+
+
+def _encode_picture(path: Path, model: Quintet) -> tuple[np.ndarray, dict[str, str], str]:
+    config = model.config.image
+    pixels = fit_image(read_image(path), config.size)
+    with torch.no_grad():
+        codes = model.tokenizers.encode_image(pixels)
+        made = _picture(codes, model)
+    error = np.square((made.astype(np.float64) - pixels) / 255).mean()
+    bits = codes.size * math.log2(config.codebook_size)
+    psnr = -10 * math.log10(max(float(error), 1e-10))
+    note = (
+        f"{config.size} x {config.size} pixels in {codes.size:,} codes, "
+        f"{bits / config.size**2:.2f} bits a pixel; PSNR {psnr:.1f} dB"
+    )
+    return codes.reshape(config.grid, config.grid), {"medium": "picture"}, note
+
+
+def _encode_text(path: Path, model: Quintet) -> tuple[np.ndarray, dict[str, str], str]:
+    if not path.is_file():
+        raise UserError(f"There is no text {path}; check the name.")
+    if path.stat().st_size > 4 * MAX_CHARACTERS:
+        raise _too_long(path)
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not UTF-8 text; convert it.") from None
+    if len(text) > MAX_CHARACTERS:
+        raise _too_long(path)
+    ids = np.array(model.tokenizers.text.encode(text), np.int32)
+    per_token = len(text.encode()) / max(1, len(ids))
+    note = f"{len(text):,} characters in {len(ids):,} tokens, {per_token:.2f} bytes a token"
+    return ids, {"medium": "text"}, note
+
+
+def _too_long(path: Path) -> UserError:
+    return UserError(f"{path} has more than {MAX_CHARACTERS:,} characters; encode it in parts.")
+
+
+def decode_file(path: Path, out: Path | None, model: str) -> str:
+    """Write the medium of a token file; a line that says what it is.
+
+    Raises:
+        UserError: the file is missing, damaged, or holds tokens that the model does not have.
+    """
+    tokens, metadata = _read_tokens(path)
+    medium, stem = metadata.get("medium"), path.name.removesuffix(".safetensors")
+    system = load(model)
+    if medium == "sound":
+        out = out or path.with_name(f"{stem}.decoded.wav")
+        write_audio(_ready(out), _sound(tokens, metadata, system, path))
+    elif medium == "picture":
+        out = out or path.with_name(f"{stem}.decoded.png")
+        grid = system.config.image.grid
+        _check(tokens, (grid, grid), system.config.image.codebook_size, path)
+        write_image(_ready(out), _picture(tokens.flatten(), system))
+    elif medium == "text":
+        out = out or path.with_name(f"{stem}.decoded.txt")
+        _check(tokens, (len(tokens),), system.tokenizers.text.vocab_size, path)
+        _write_bytes(out, system.tokenizers.text.decode(tokens.tolist()).encode())
+    else:
+        raise UserError(f"{path} does not say what its tokens are; encode the file again.")
+    return f"{out}: {medium} from {tokens.size:,} tokens"
+
+
+def _read_tokens(path: Path) -> tuple[np.ndarray, dict[str, str]]:
+    if not path.is_file():
+        raise UserError(f"There is no token file {path}; check the name.")
+    if path.stat().st_size > MAX_TOKEN_BYTES:
+        raise UserError(f"{path} is too large for a token file; decode it in parts.")
+    try:
+        with safe_open(path, "numpy") as file:
+            return file.get_tensor("tokens"), file.metadata() or {}
+    except (SafetensorError, ValueError):
+        raise UserError(f"{path} is not a token file; make one with quintet encode.") from None
+
+
+def _check(tokens: np.ndarray, shape: tuple[int, ...], entries: int, path: Path) -> None:
+    whole = np.issubdtype(tokens.dtype, np.integer) and tokens.shape == shape
+    if not whole or (tokens.size and not 0 <= tokens.min() <= tokens.max() < entries):
+        raise UserError(
+            f"{path} holds tokens of another model; decode it with the model that encoded it "
+            "(--model)."
+        )
+
+
+def _sound(
+    tokens: np.ndarray, metadata: dict[str, str], model: Quintet, path: Path
+) -> np.ndarray:
+    config = model.config.audio
+    _check(tokens, (len(tokens), config.num_codebooks), config.codebook_size, path)
+    if not len(tokens):
+        raise UserError(f"{path} holds no sound; encode the file again.")
+    with torch.no_grad():
+        made_BS, _ = model.tokenizers.audio.decode(torch.from_numpy(tokens).long()[None])
+    samples = metadata.get("samples", "")
+    return made_BS[0].numpy()[: int(samples) if samples.isdecimal() else None]
+
+
+def _picture(codes: np.ndarray, model: Quintet) -> np.ndarray:
+    """uint8 [H, W, 3] of codes [G * G]."""
+    with torch.no_grad():
+        picture_CHW = model.tokenizers.image.preview(codes.tolist())
+    pixels: np.ndarray = (picture_CHW.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+    return pixels
+
+
+def _ready(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    """The file appears whole or not at all."""
+    handle, partial = tempfile.mkstemp(dir=_ready(path).parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(partial, 0o644)  # a temporary file is private, the result need not be
+        os.replace(partial, path)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise

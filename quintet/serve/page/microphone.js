@@ -1,0 +1,81 @@
+/**
+ * The microphone: asks for it, hands out PCM16 pieces, and silence while it is off.
+ *
+ * The model hears all the time; silence is something that it hears too.
+ */
+
+const SILENCE_MILLISECONDS = 250; // one step
+const WANTED = {
+  channelCount: 1,
+  echoCancellation: true, // else the model hears itself from the loudspeaker
+  noiseSuppression: true,
+  autoGainControl: true,
+};
+
+export class Microphone {
+  /**
+   * @param {number} sampleRate of the protocol
+   * @param {(samples: ArrayBuffer, level: number) => void} onSound PCM16 and its RMS, 0 to 1
+   * @param {(reason: string) => void} onLost it was unplugged or its permission withdrawn
+   */
+  constructor(sampleRate, onSound, onLost) {
+    this.sampleRate = sampleRate;
+    this.onSound = onSound;
+    this.onLost = onLost;
+    this.stream = null;
+    this.context = null;
+    const zeros = new ArrayBuffer((2 * sampleRate * SILENCE_MILLISECONDS) / 1000);
+    setInterval(() => this.on || onSound(zeros, 0), SILENCE_MILLISECONDS);
+  }
+
+  get on() {
+    return this.stream !== null;
+  }
+
+  static get possible() {
+    return Boolean(navigator.mediaDevices?.getUserMedia && window.AudioWorkletNode);
+  }
+
+  /** Throws an Error whose message is a sentence for the person. */
+  async start() {
+    let stream;
+    try {
+      stream = await navigator.mediaDevices.getUserMedia({ audio: WANTED });
+    } catch (error) {
+      throw new Error(refusal(error), { cause: error });
+    }
+    try {
+      this.context = new AudioContext();
+      await this.context.audioWorklet.addModule("microphone_worklet.js");
+      const node = new AudioWorkletNode(this.context, "microphone", {
+        numberOfOutputs: 0,
+        processorOptions: { sampleRate: this.sampleRate },
+      });
+      node.port.onmessage = ({ data }) => this.on && this.onSound(data.samples, data.level);
+      this.context.createMediaStreamSource(stream).connect(node);
+      await this.context.resume();
+    } catch (error) {
+      stream.getTracks().forEach((track) => track.stop());
+      throw new Error("This browser cannot read the microphone; try another.", { cause: error });
+    }
+    stream.getAudioTracks()[0].onended = () => {
+      this.stop();
+      this.onLost("The microphone went away.");
+    };
+    this.stream = stream;
+  }
+
+  stop() {
+    this.stream?.getTracks().forEach((track) => track.stop());
+    this.context?.close();
+    this.stream = this.context = null;
+  }
+}
+
+function refusal(error) {
+  if (error.name === "NotAllowedError") {
+    return "The browser may not use the microphone; allow it beside the address.";
+  }
+  if (error.name === "NotFoundError") return "There is no microphone; plug one in, or type.";
+  return "The microphone is in use by another program; close that and try again.";
+}

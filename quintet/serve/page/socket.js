@@ -1,0 +1,92 @@
+/**
+ * The connection: one WebSocket after another, told as states.
+ *
+ * States: "connecting", "live", "reconnecting" (it broke; tries again by itself), "full" (no
+ * place; tries again by itself), "paused" (nothing was said for long) and "error" (trying again by
+ * itself would not help). The last two wait for `connect`.
+ */
+
+const FIRST_WAIT = 0.5; // seconds until the second attempt; doubles each time
+const LONGEST_WAIT = 8;
+const FULL_WAIT = 10;
+const UNSENT_MAX = 512 * 1024; // bytes; beyond, the network is too slow for more sound
+const IDLE = 4000;
+
+export class LiveSocket {
+  /**
+   * @param {string} address of the live endpoint
+   * @param {object} handlers
+   * @param {(state: string, detail: string, seconds: number) => void} handlers.state detail is a
+   *     sentence or ""; seconds until the next attempt by itself, or 0
+   * @param {(event: object) => void} handlers.event a JSON event
+   * @param {(bytes: ArrayBuffer) => void} handlers.sound PCM16 of a step
+   */
+  constructor(address, handlers) {
+    this.address = address;
+    this.handlers = handlers;
+    this.socket = null;
+    this.wait = FIRST_WAIT;
+    this.timer = 0;
+    this.wasLive = false;
+  }
+
+  get live() {
+    return this.socket?.readyState === WebSocket.OPEN && this.greeted;
+  }
+
+  connect() {
+    clearTimeout(this.timer);
+    if (this.socket && this.socket.readyState <= WebSocket.OPEN) return;
+    this.greeted = false;
+    this.handlers.state(this.wasLive ? "reconnecting" : "connecting", "", 0);
+    const socket = new WebSocket(this.address);
+    socket.binaryType = "arraybuffer";
+    socket.onmessage = ({ data }) => this.take(data);
+    socket.onclose = ({ code, reason }) => this.closed(code, reason);
+    this.socket = socket;
+  }
+
+  take(data) {
+    if (data instanceof ArrayBuffer) {
+      this.handlers.sound(data);
+      return;
+    }
+    const event = JSON.parse(data);
+    if (event.type === "hello") {
+      this.greeted = this.wasLive = true;
+      this.wait = FIRST_WAIT;
+    }
+    this.handlers.event(event);
+    if (event.type === "hello") this.handlers.state("live", "", 0);
+  }
+
+  closed(code, reason) {
+    if (code === 1008 || code === 1011) {
+      this.handlers.state("error", reason || "The server ended the conversation.", 0);
+    } else if (code === IDLE) {
+      this.handlers.state("paused", reason, 0);
+    } else if (code === 1013) {
+      this.later("full", reason || "All places are taken.", FULL_WAIT);
+    } else {
+      const detail = this.wasLive ? "The connection broke." : "The server does not answer.";
+      this.later("reconnecting", detail, this.wait);
+      this.wait = Math.min(LONGEST_WAIT, 2 * this.wait);
+    }
+  }
+
+  later(state, detail, seconds) {
+    this.handlers.state(state, detail, seconds);
+    this.timer = setTimeout(() => this.connect(), 1000 * seconds);
+  }
+
+  /** @returns {boolean} whether it went out */
+  send(event) {
+    if (this.live) this.socket.send(JSON.stringify(event));
+    return Boolean(this.live);
+  }
+
+  /** Sound that a slow network cannot carry is dropped: late sound is of no use. */
+  sendSound(samples) {
+    if (this.live && this.socket.bufferedAmount < UNSENT_MAX) this.socket.send(samples);
+  }
+}

@@ -1,0 +1,119 @@
+"""A recipe: a preset and the stages that train it, in order, as one TOML file.
+
+    preset = "nano"          # a preset, or the path of a file like one
+    [train]                  # what all trained stages share
+    [[stages]]
+    name = "pretrain"        # the module of this package that runs
+    [stages.train]           # what this stage sets otherwise
+
+Everything else in a stage's table is for the stage itself. The whole file is checked before
+anything runs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from quintet.config import OmniConfig, UserError, load_preset, read_toml
+from quintet.stages.context import Context
+
+RECIPES = Path(__file__).parent.parent.parent / "recipes"  # beside the package, in a checkout
+STAGES = (
+    "text_tokenizer", "audio_tokenizer", "image_tokenizer", "documents", "pretrain", "audio",
+    "unfrozen", "instruct", "transcribe", "realtime", "audio_decoder", "judges", "release",
+)  # fmt: skip
+SCORES = "scores.json"  # in a stage's folder, once it is finished
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Stages about to run, in order; `runs` is the folder that holds one folder a stage."""
+
+    name: str
+    stages: tuple[Context, ...]
+
+    @classmethod
+    def load(cls, name: str, runs: Path) -> Recipe:
+        """Read a recipe's file (or the bundled recipe of that name); results go below `runs`.
+
+        Raises:
+            UserError: no such recipe, or one that names an unknown preset, stage or setting.
+        """
+        path = find(name)
+        values = read_toml(path)
+        known = {"preset", "train", "stages"}
+        if unknown := sorted(set(values) - known):
+            raise UserError(
+                f"{path} sets {unknown[0]!r}, which a recipe does not have; "
+                f"use {', '.join(sorted(known))}."
+            )
+        tables = values.get("stages", [])
+        if not tables or not isinstance(tables, list):
+            raise UserError(f"{path} has no stages; add a table [[stages]] with a name.")
+        preset, folder = load_preset(str(values.get("preset", ""))), runs / path.stem
+        shared = values.get("train", {})
+        stages = tuple(_stage(table, shared, preset, folder, path) for table in tables)
+        return cls(path.stem, stages)
+
+    def only(self, stage: str | None) -> tuple[Context, ...]:
+        """One stage by name, or all.
+
+        Raises:
+            UserError: the recipe has no such stage.
+        """
+        chosen = tuple(s for s in self.stages if stage in (None, s.name))
+        if not chosen:
+            names = ", ".join(s.name for s in self.stages)
+            raise UserError(f"{self.name} has no stage {stage!r}; choose one of: {names}.")
+        return chosen
+
+
+def find(name: str) -> Path:
+    """A recipe's file: a path, or the name of one of the project's own recipes."""
+    for path in (Path(name), RECIPES / f"{name}.toml"):
+        if path.is_file():
+            return path
+    names = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml"))) or "none here"
+    raise UserError(f"There is no recipe {name!r}; name a TOML file, or one of: {names}.")
+
+
+def _stage(
+    table: dict[str, Any], shared: dict[str, Any], preset: OmniConfig, folder: Path, recipe: Path
+) -> Context:
+    settings = dict(table)
+    name = str(settings.pop("name", ""))
+    if name not in STAGES:
+        raise UserError(
+            f"{recipe} names an unknown stage {name!r}; use one of: {', '.join(STAGES)}."
+        )
+    if "train" in settings:
+        settings["train"] = shared | settings["train"]
+    context = Context(name, preset, settings, folder)
+    if "train" in settings:
+        _ = context.train  # a misspelt setting is an error now, not hours later
+    return context
+
+
+def is_finished(context: Context) -> bool:
+    return (context.folder / SCORES).is_file()
+
+
+def run_stage(context: Context) -> dict[str, float]:
+    """Run one stage to its end, from where it stood; a finished one only gives its scores."""
+    path = context.folder / SCORES
+    if is_finished(context):
+        finished: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
+        return finished
+    run: Callable[[Context], dict[str, float]]
+    run = importlib.import_module(f"quintet.stages.{context.name}").run
+    scores = run(context)
+    context.folder.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)
+    return scores

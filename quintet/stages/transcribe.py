@@ -1,0 +1,21 @@
+"""Transcribe: spoken lines to be written down, in turn mode; hearing, word for word.
+
+A reply says little about the words it answers; a transcript says everything. So the model learns
+to hear here, where a sample is short and every word of it counts, before live scenes.
+"""
+
+from __future__ import annotations
+
+from quintet import train
+from quintet.stages.context import Context
+from quintet.stages.documents import samples_of
+from quintet.stages.omni_task import MODEL_FILE, OmniTask, split
+
+
+def run(context: Context) -> dict[str, float]:
+    samples, held_out = split(context, samples_of(context, "transcribe"))
+    task = OmniTask(
+        context.preset, context.train, samples, held_out,
+        start_from=context.made_by("instruct", MODEL_FILE),
+    )  # fmt: skip
+    return train.run(task, context.train, context.folder, context.name)
