@@ -82,7 +82,7 @@ def serve(model: str, host: str, port: int, sessions: int) -> None:
 
 @commands.command()
 @click.argument("audio", required=False, type=FOLDER)
-@click.option("--image", "images", multiple=True, type=FOLDER, help="A picture to show; may repeat.")
+@click.option("--image", "images", multiple=True, type=FOLDER, help="A picture to show.")
 @click.option("--text", help="Something to type.")
 @MODEL
 @SEED
@@ -174,8 +174,7 @@ def world(out: Path, scenes: int, seed: int, split: str) -> None:
 
     folder = _folder(out)
     made = [
-        make_scene(seed + index, split)
-        for index in track(range(scenes), "scenes", transient=True)
+        make_scene(seed + index, split) for index in track(range(scenes), "scenes", transient=True)
     ]
     click.echo(f"{len(made)} scenes; look at them in {write_viewer(folder, made)}")
 

@@ -148,9 +148,7 @@ def _check(tokens: np.ndarray, shape: tuple[int, ...], entries: int, path: Path)
         )
 
 
-def _sound(
-    tokens: np.ndarray, metadata: dict[str, str], model: Quintet, path: Path
-) -> np.ndarray:
+def _sound(tokens: np.ndarray, metadata: dict[str, str], model: Quintet, path: Path) -> np.ndarray:
     config = model.config.audio
     _check(tokens, (len(tokens), config.num_codebooks), config.codebook_size, path)
     if not len(tokens):

@@ -36,9 +36,7 @@ class Material:
     drawn: dict[str, np.ndarray]  # codes [G * G] of pictures as the assistant draws them
 
     @classmethod
-    def make(
-        cls, config: OmniConfig, tokenizers: Tokenizers, each: int, seed: int
-    ) -> Material:
+    def make(cls, config: OmniConfig, tokenizers: Tokenizers, each: int, seed: int) -> Material:
         """`each` pictures of every thing."""
         rng, size = np.random.default_rng((seed, 3)), config.image.size
         seen, drawn = {}, {}
@@ -172,9 +170,7 @@ class DocumentMaker:
 def pretrain_samples(maker: DocumentMaker, count: int, seed: int) -> list[Sample]:
     """Interleaved documents: next-row prediction on text and pictures, the audio head unasked."""
     rng = np.random.default_rng((seed, 10))
-    rows = [
-        maker.interleaved(rng) if index % 5 else maker.sentences(rng) for index in range(count)
-    ]
+    rows = [maker.interleaved(rng) if index % 5 else maker.sentences(rng) for index in range(count)]
     return [next_row_sample(table, maker.vocabulary) for table in rows]
 
 

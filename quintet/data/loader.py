@@ -43,8 +43,9 @@ class Loader:
             for start in range(0, len(order), SORTED_TOGETHER * self.batch_size):
                 group = order[start : start + SORTED_TOGETHER * self.batch_size]
                 group = group[np.argsort(self._lengths[group], kind="stable")]
-                batches += [group[i : i + self.batch_size]
-                            for i in range(0, len(group), self.batch_size)]
+                batches += [
+                    group[i : i + self.batch_size] for i in range(0, len(group), self.batch_size)
+                ]
             shuffled = rng.permutation(len(batches))
             self._epoch = (epoch, [batches[i] for i in shuffled])
         return self._epoch[1]

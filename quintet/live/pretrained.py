@@ -67,8 +67,9 @@ class Quintet:
             (self.tokenizers.audio, AUDIO_FILE),
             (self.tokenizers.image, IMAGE_FILE),
         ):
-            weights = {k: v.half() if v.is_floating_point() else v
-                       for k, v in module.state_dict().items()}
+            weights = {
+                k: v.half() if v.is_floating_point() else v for k, v in module.state_dict().items()
+            }
             save_file({k: v.contiguous() for k, v in weights.items()}, folder / file)
         self.tokenizers.text.save(folder / TEXT_FILE)
         if self.card:
@@ -87,15 +88,20 @@ class Quintet:
         return Session(self.model, self.tokenizers, sampling, seed)
 
     def talk(
-        self, audio: np.ndarray | str | Path | None = None,
+        self,
+        audio: np.ndarray | str | Path | None = None,
         image: np.ndarray | str | Path | Sequence[np.ndarray | str | Path] | None = None,
-        text: str | None = None, seed: int = 0, sampling: Sampling | None = None,
+        text: str | None = None,
+        seed: int = 0,
+        sampling: Sampling | None = None,
     ) -> Reply:
         """A live session over files: hear `audio`, see `image`s, read `text`, and answer."""
         return talk(self.session(sampling, seed), audio, image, text)
 
     def chat(
-        self, messages: Sequence[dict[str, object]], seed: int = 0,
+        self,
+        messages: Sequence[dict[str, object]],
+        seed: int = 0,
         sampling: Sampling | None = None,
     ) -> TurnReply:
         """Turn mode: answer the last of `messages`, each {"role", "content": [parts]}."""
@@ -145,4 +151,3 @@ def assemble(model_file: Path, tokenizer_files: Sequence[Path], config: OmniConf
     model = Omni(config)
     load_weights(model, model_file)
     return Quintet(model, Tokenizers.load(config, *tokenizer_files))
-

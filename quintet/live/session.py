@@ -128,18 +128,19 @@ class Session:
         return heard[0].numpy(), np.array(ids, np.int32), codes
 
     def _output(self, answer: Answer, counts: dict[str, int], started: float) -> StepOutput:
-        words, ended = "", False
-        drew = done = False
+        words, ended, done = "", False, False
+        image: np.ndarray | None = None
         for modality, token in answer.text_image:
-            if modality == Modality.IMAGE:
-                self._picture.append(token)
-                drew, done = True, len(self._picture) == self.config.image.num_tokens
-            else:
+            if modality == Modality.TEXT:
                 words += self._words.push(token)
                 ended = ended or token == self.tokenizers.text.end_id
-        image = self._preview() if drew else None
-        if done:
-            self._picture = []
+                continue
+            self._picture.append(token)
+            if len(self._picture) == self.config.image.num_tokens:
+                image, done = self._preview(), True
+                self._picture = []  # another may begin in this very step
+        if self._picture and not done and answer.text_image[-1][0] == Modality.IMAGE:
+            image = self._preview()
         images = sum(m == Modality.IMAGE for m, _ in answer.text_image)
         counts |= {
             "text_out": len(answer.text_image) - images,

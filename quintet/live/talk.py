@@ -89,8 +89,10 @@ def _pictures(image: Media | Sequence[Media] | None) -> list[np.ndarray]:
 
 
 def talk(
-    session: Session, audio: Media | None = None,
-    image: Media | Sequence[Media] | None = None, text: str | None = None,
+    session: Session,
+    audio: Media | None = None,
+    image: Media | Sequence[Media] | None = None,
+    text: str | None = None,
 ) -> Reply:
     """Run `session` over the inputs until the reply has ended.
 
@@ -123,8 +125,9 @@ def talk(
             )
         )
         recent = outputs[-QUIET_STEPS:]
-        if step >= input_steps + QUIET_STEPS and not any(o.speaking or o.text or o.image is not None
-                                                         for o in recent):
+        if step >= input_steps + QUIET_STEPS and not any(
+            o.speaking or o.text or o.image is not None for o in recent
+        ):
             break
     return _collect(outputs, input_steps)
 

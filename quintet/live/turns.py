@@ -96,8 +96,11 @@ class _Conversation:
 
 @torch.no_grad()
 def chat(
-    model: Omni, tokenizers: Tokenizers, messages: Sequence[dict[str, object]],
-    sampling: Sampling, seed: int,
+    model: Omni,
+    tokenizers: Tokenizers,
+    messages: Sequence[dict[str, object]],
+    sampling: Sampling,
+    seed: int,
 ) -> TurnReply:
     """Answer the last of `messages`: {"role": "user" or "assistant", "content": text or parts}.
 

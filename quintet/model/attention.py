@@ -58,7 +58,10 @@ class Attention(nn.Module):
         nn.init.zeros_(self.output.weight)
 
     def forward(
-        self, x_BTD: Tensor, mask: Tensor | None = None, cache: LayerCache | None = None,
+        self,
+        x_BTD: Tensor,
+        mask: Tensor | None = None,
+        cache: LayerCache | None = None,
         length: int = 0,
     ) -> Tensor:
         """`mask` (bool [T, S] or [B, 1, T, S]) says who sees whom; None is plainly causal."""

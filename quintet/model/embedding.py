@@ -34,9 +34,7 @@ class RowTensors:
         longest = max(len(rows) for rows in tables)
 
         def stack(columns: list[np.ndarray], dtype: torch.dtype) -> Tensor:
-            padded = [
-                np.pad(c, [(0, longest - len(c))] + [(0, 0)] * (c.ndim - 1)) for c in columns
-            ]
+            padded = [np.pad(c, [(0, longest - len(c))] + [(0, 0)] * (c.ndim - 1)) for c in columns]
             return torch.from_numpy(np.stack(padded)).to(dtype)
 
         return cls(
@@ -57,9 +55,7 @@ def waves(values: Tensor, width: int) -> Tensor:
     A function, not a table, so it never runs out. Width 32 gives exactly the powers of two,
     which makes the place inside a picture's grid readable from the running position.
     """
-    periods = torch.logspace(
-        1, 16, width // 2, base=2.0, dtype=torch.float64, device=values.device
-    )
+    periods = torch.logspace(1, 16, width // 2, base=2.0, dtype=torch.float64, device=values.device)
     # In float64: an hour's positions times two pi lose the fast periods in float32.
     angle = 2 * torch.pi * (values[..., None] / periods).frac()
     return torch.cat([angle.sin(), angle.cos()], dim=-1).float()
@@ -83,9 +79,7 @@ class Embedding(nn.Module):
         audio_BT1 = rows.is_audio[..., None]
         text_ids_BT = rows.tokens[..., 0].masked_fill(rows.is_audio, 0)
         codes_BTQ = rows.tokens.masked_fill(~audio_BT1, 0) + self.offsets
-        token = torch.where(
-            audio_BT1, self.audio(codes_BTQ).sum(-2), self.text_image(text_ids_BT)
-        )
+        token = torch.where(audio_BT1, self.audio(codes_BTQ).sum(-2), self.text_image(text_ids_BT))
         position = waves(rows.position, self.config.d_position)
         time = waves(rows.step, self.config.d_time)
         return torch.cat([token, position, time, rows.flag[..., None]], dim=-1)

@@ -33,12 +33,16 @@ class Batch:
         longest = max(len(s) for s in samples)
         pads = [longest - len(s) for s in samples]
         text = np.concatenate(
-            [np.pad(s.text_target, (0, p), constant_values=NOT_ASKED)
-             for s, p in zip(samples, pads, strict=True)]
+            [
+                np.pad(s.text_target, (0, p), constant_values=NOT_ASKED)
+                for s, p in zip(samples, pads, strict=True)
+            ]
         )
         audio = np.concatenate(
-            [np.pad(s.audio_target, ((0, p), (0, 0)), constant_values=NOT_ASKED)
-             for s, p in zip(samples, pads, strict=True)]
+            [
+                np.pad(s.audio_target, ((0, p), (0, 0)), constant_values=NOT_ASKED)
+                for s, p in zip(samples, pads, strict=True)
+            ]
         )
         text_at = np.flatnonzero(text != NOT_ASKED)
         audio_at = np.flatnonzero(audio[:, 0] != NOT_ASKED)

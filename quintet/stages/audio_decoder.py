@@ -33,8 +33,14 @@ class AudioDecoderTask(Task):
     """Codes of clips -> sound, with the multi-scale mel loss; only the decoder trains."""
 
     def __init__(
-        self, config: AudioConfig, start_from: Path, speech: SpeechBank, held_out: SpeechBank,
-        batch_size: int, seed: int, held_out_clips: int,
+        self,
+        config: AudioConfig,
+        start_from: Path,
+        speech: SpeechBank,
+        held_out: SpeechBank,
+        batch_size: int,
+        seed: int,
+        held_out_clips: int,
     ) -> None:
         self.config, self.start_from = config, start_from
         self.held_out_clips = held_out_clips

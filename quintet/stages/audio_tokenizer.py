@@ -50,8 +50,13 @@ class AudioTokenizerTask(Task):
     """Speech clips -> codec with the multi-scale mel loss."""
 
     def __init__(
-        self, config: AudioConfig, speech: SpeechBank, held_out: SpeechBank, batch_size: int,
-        seed: int, fill_step: int,
+        self,
+        config: AudioConfig,
+        speech: SpeechBank,
+        held_out: SpeechBank,
+        batch_size: int,
+        seed: int,
+        fill_step: int,
     ) -> None:
         self.config, self.speech, self.held_out = config, speech, held_out
         self.batch_size, self.seed, self.fill_step = batch_size, seed, fill_step

@@ -66,9 +66,7 @@ class _Worker:
             held_out = kind == "realtime_test"
             first = index * self.size + (HELD_OUT_SEED if held_out else 0) + self.seed * 1_000_000
             split = "test" if held_out else "train"
-            samples = [
-                self.scenes.sample(make_scene(first + i, split)) for i in range(self.size)
-            ]
+            samples = [self.scenes.sample(make_scene(first + i, split)) for i in range(self.size)]
         else:
             if self.maker is None:
                 preset = self.context.preset

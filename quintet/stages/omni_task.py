@@ -45,9 +45,14 @@ class OmniTask(Task):
     """
 
     def __init__(
-        self, preset: OmniConfig, config: TrainConfig, samples: Sequence[Sample],
-        held_out: Sequence[Sample], start_from: Path | None,
-        trains: Callable[[str], bool] = lambda name: True, text_weight: float = 1.0,
+        self,
+        preset: OmniConfig,
+        config: TrainConfig,
+        samples: Sequence[Sample],
+        held_out: Sequence[Sample],
+        start_from: Path | None,
+        trains: Callable[[str], bool] = lambda name: True,
+        text_weight: float = 1.0,
     ) -> None:
         self.preset, self.config, self.start_from, self.trains = preset, config, start_from, trains
         self.text_weight = text_weight

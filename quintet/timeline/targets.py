@@ -60,7 +60,12 @@ def _blank(rows: Rows) -> Sample:
 
 
 def _ask(
-    sample: Sample, tip: int, text: list[int], audio: list[int], budget: float, frames: float,
+    sample: Sample,
+    tip: int,
+    text: list[int],
+    audio: list[int],
+    budget: float,
+    frames: float,
     vocabulary: Vocabulary,
 ) -> None:
     """Write the targets of one answer: rows `text` then rows `audio`, asked from row `tip` on."""

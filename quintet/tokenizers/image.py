@@ -50,8 +50,7 @@ def build_decoder(config: ImageConfig) -> nn.Sequential:
     dims = [config.channels * m for m in reversed(config.channel_multipliers)]
     layers: list[nn.Module] = [nn.Conv2d(config.latent_dim, dims[0], 3, padding=1)]
     layers += [ResidualBlock(dims[0]) for _ in range(config.residual_blocks + 1)]
-    for dim, next_dim, stride in zip(
-        dims[:-1], dims[1:], reversed(config.strides), strict=True):
+    for dim, next_dim, stride in zip(dims[:-1], dims[1:], reversed(config.strides), strict=True):
         layers += [nn.Upsample(scale_factor=stride), nn.Conv2d(dim, next_dim, 3, padding=1)]
         layers += [ResidualBlock(next_dim) for _ in range(config.residual_blocks)]
     layers += [nn.GroupNorm(dims[-1] // GROUP, dims[-1]), nn.SiLU()]
@@ -97,9 +96,7 @@ class ImageTokenizer(nn.Module):
         drawn_BCHW = self.decoder(latents_BGGD.permute(0, 3, 1, 2))
         return (drawn_BCHW / 2 + 0.5).clamp(0, 1)
 
-    def forward(
-        self, images_BCHW: Tensor, quantize: bool = True
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, images_BCHW: Tensor, quantize: bool = True) -> tuple[Tensor, Tensor, Tensor]:
         """For training: reconstruction [B, 3, H, W] (not clamped), ids [B * G * G] (empty
         without `quantize`) and the commitment loss."""
         latents_BDGG = self.encoder(images_BCHW * 2 - 1).float()

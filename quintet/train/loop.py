@@ -27,7 +27,10 @@ def learning_rate(step: int, config: TrainConfig) -> float:
 
 
 def save_checkpoint(
-    folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, step: int,
+    folder: Path,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    step: int,
     config: TrainConfig,
 ) -> None:
     """Write atomically, so that a kill at any moment leaves a whole checkpoint."""
@@ -43,9 +46,7 @@ def save_checkpoint(
     partial.replace(folder / CHECKPOINT)
 
 
-def load_checkpoint(
-    folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer
-) -> int:
+def load_checkpoint(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> int:
     """Restore what `save_checkpoint` wrote; the step to go on with (0 if there is none).
 
     Raises:

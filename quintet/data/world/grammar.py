@@ -93,9 +93,7 @@ def _repeat(rng: np.random.Generator) -> Request:
             f"{nouns[0]} and {nouns[1]}", f"number {number}",
         ),
     )  # fmt: skip
-    return Request(
-        "repeat", _pick(rng, REPEAT).format(phrase=phrase), phrase.capitalize() + "."
-    )
+    return Request("repeat", _pick(rng, REPEAT).format(phrase=phrase), phrase.capitalize() + ".")
 
 
 def _count(rng: np.random.Generator) -> Request:

@@ -18,7 +18,7 @@ def _colour(rng: np.random.Generator, split: str) -> np.ndarray:
     """
     while True:
         colour = rng.uniform(30, 255, 3)
-        hue = (np.arctan2(np.sqrt(3) * (colour[1] - colour[2]), 2 * colour[0] - colour[1:].sum()))
+        hue = np.arctan2(np.sqrt(3) * (colour[1] - colour[2]), 2 * colour[0] - colour[1:].sum())
         held_out = int(hue / (np.pi / 3) + 6) % 6 == 2
         if held_out == (split == "test"):
             return colour

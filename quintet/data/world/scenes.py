@@ -92,6 +92,13 @@ class Scene:
     replies: tuple[Reply, ...]
 
 
+def as_typed(text: str, rng: np.random.Generator) -> str:
+    """`text` as people type it: with or without a capital, with or without the last mark."""
+    if rng.random() < 0.5:
+        text = text[0].upper() + text[1:]
+    return text.rstrip(".?") if rng.random() < 0.4 else text
+
+
 @functools.lru_cache(maxsize=4_096)
 def assistant_speech(text: str) -> np.ndarray:
     """The assistant's voice saying `text`, float32 [samples]: always the same sound."""
@@ -140,7 +147,7 @@ class _Script:
             self.pause(1, 6)
         typed = asked.kind != "chatter" and self.rng.random() < TYPED_SHARE
         if typed:
-            self.typed.append(Typed(self.step, asked.text))
+            self.typed.append(Typed(self.step, as_typed(asked.text, self.rng)))
             answer = self.step + TYPED_DELAY
         else:
             overheard = asked.kind == "chatter" and self.rng.random() < BYSTANDER_SHARE
