@@ -1,0 +1,174 @@
+"""Two forms, one answer; the temporal boundary by gradient; a batch is each alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from conftest import make_timeline
+from torch import Tensor
+
+from quintet.config import OmniConfig
+from quintet.model.embedding import RowTensors
+from quintet.model.omni import Batch, Omni
+from quintet.model.transformer import KVCache
+from quintet.timeline.masks import live_mask, window_mask
+from quintet.timeline.rows import Rows
+from quintet.timeline.streams import STREAMS, Modality, Stream
+from quintet.timeline.targets import live_sample
+from quintet.timeline.timeline import live_order
+
+STEPS = 7
+EVERYTHING = 10**6  # a window that nothing leaves
+
+
+def _logits(model: Omni, hidden_ND: Tensor, tokens_NQ: np.ndarray) -> Tensor:
+    """Both heads, side by side, [N, ...]."""
+    codes = torch.from_numpy(tokens_NQ).long().clamp(max=model.config.audio.codebook_size - 1)
+    words = model.text_image_head(hidden_ND)
+    return torch.cat([words, model.audio_head(hidden_ND, codes).flatten(1)], dim=1)
+
+
+def _run(model: Omni, rows: Rows, mask: np.ndarray | None) -> Tensor:
+    allowed = None if mask is None else torch.from_numpy(mask)
+    hidden_BTD = model(RowTensors.from_rows([rows]), allowed)
+    return _logits(model, hidden_BTD[0], rows.tokens)
+
+
+def _cached(model: Omni, rows: Rows, window: int) -> Tensor:
+    """As a session does it: outputs row by row, the inputs of a step stream by stream."""
+    cache, hidden = KVCache(model.config.model, 4_096), []
+    pieces = np.flatnonzero(
+        np.diff(rows.step, prepend=-1)
+        | np.diff(rows.stream, prepend=-1)
+        | np.array([STREAMS[Stream(s)].is_output for s in rows.stream])
+    ).tolist()
+    for start, end in zip(pieces, [*pieces[1:], len(rows)], strict=True):
+        part = rows.take(slice(start, end))
+        cache.slide(int(part.step[0]) - window + 1)
+        hidden.append(model(RowTensors.from_rows([part]), cache=cache)[0])
+    return _logits(model, torch.cat(hidden), rows.tokens)
+
+
+@torch.no_grad()
+def test_three_forms_give_one_answer(config: OmniConfig, model: Omni) -> None:
+    for seed in range(3):
+        timeline = make_timeline(config, STEPS, seed)
+        streams, rows = timeline.streams(), timeline.rows()
+        causal = _run(model, rows, None)
+        masked = _run(model, streams, live_mask(streams, EVERYTHING))[live_order(streams)]
+        torch.testing.assert_close(masked, causal, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(_cached(model, rows, EVERYTHING), causal, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_three_forms_give_one_answer_inside_a_window(config: OmniConfig, model: Omni) -> None:
+    window = 3
+    timeline = make_timeline(config, STEPS, 5)
+    streams, rows = timeline.streams(), timeline.rows()
+    triangle = np.tril(np.ones((len(rows), len(rows)), bool))
+    causal = _run(model, rows, triangle & window_mask(rows.step, window))
+    masked = _run(model, streams, live_mask(streams, window))[live_order(streams)]
+    torch.testing.assert_close(masked, causal, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(_cached(model, rows, window), causal, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(causal, _run(model, rows, None), atol=1e-2)  # the window matters
+
+
+def _influence(model: Omni, rows: Rows, mask: np.ndarray | None) -> Tensor:
+    """[N, N]: how much the logits at row i change with the embedding of row j."""
+    embedded: list[Tensor] = []
+
+    def keep(module: torch.nn.Module, inputs: object, output: Tensor) -> None:
+        output.retain_grad()
+        embedded.append(output)
+
+    handle = model.embedding.register_forward_hook(keep)
+    logits = _run(model, rows, mask)
+    handle.remove()
+    influence = []
+    for row in logits:
+        (gradient,) = torch.autograd.grad(row.square().sum(), embedded[0], retain_graph=True)
+        influence.append(gradient[0].abs().sum(-1))
+    return torch.stack(influence)
+
+
+def test_no_gradient_reaches_the_future(config: OmniConfig, model: Omni) -> None:
+    rows = make_timeline(config, 4, 0).rows()
+    influence = _influence(model, rows, None)
+    future = torch.ones_like(influence).triu(1).bool()
+    assert (influence[future] == 0).all()
+    past = ~future
+    assert (influence[past] > 0).float().mean() > 0.99  # the law would hold for no attention too
+
+
+def test_an_output_does_not_see_the_input_of_its_step(config: OmniConfig, model: Omni) -> None:
+    rows = make_timeline(config, 5, 1).streams()
+    influence = _influence(model, rows, live_mask(rows, EVERYTHING))
+    is_output = torch.from_numpy(rows.flag).bool()
+    step = torch.from_numpy(rows.step)
+    forbidden = is_output[:, None] & ~is_output[None] & (step[:, None] <= step[None])
+    assert forbidden.any() and (influence[forbidden] == 0).all()
+    allowed = is_output[:, None] & ~is_output[None] & (step[:, None] > step[None])
+    assert (influence[allowed] > 0).all()
+
+
+@torch.no_grad()
+def test_a_batch_is_each_alone(config: OmniConfig, model: Omni) -> None:
+    tables = [make_timeline(config, steps, steps).rows() for steps in (3, 7, 5)]
+    together = model(RowTensors.from_rows(tables))
+    for index, rows in enumerate(tables):
+        alone = model(RowTensors.from_rows([rows]))[0]
+        torch.testing.assert_close(together[index, : len(rows)], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_the_loss_of_a_batch_is_the_mean_over_its_asked_rows(config: OmniConfig) -> None:
+    from conftest import make_model
+
+    model, budget = make_model(config), config.live.text_image_rows_per_step
+    samples = [
+        live_sample(make_timeline(config, n, n).rows(), budget, config.audio.frames_in,
+                    model.vocabulary)
+        for n in (3, 6)
+    ]  # fmt: skip
+    batches = [Batch.from_samples([sample]) for sample in samples]
+    alone = [model.losses(batch)["text_image"] * len(batch.text_at) for batch in batches]
+    together = Batch.from_samples(samples)
+    expected = sum(alone) / len(together.text_at)
+    torch.testing.assert_close(model.losses(together)["text_image"], expected, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_position_time_and_flag_have_their_own_places(config: OmniConfig, model: Omni) -> None:
+    rows = make_timeline(config, 3, 0).rows()
+    sizes = config.model
+    assert sizes.d_token + sizes.d_position + sizes.d_time + 1 == sizes.d_model
+    plain = model.embedding(RowTensors.from_rows([rows]))
+    moved = model.embedding(RowTensors.from_rows([rows.shifted(steps=1, positions=0)]))
+    along = model.embedding(RowTensors.from_rows([rows.shifted(steps=0, positions=1)]))
+    edges = np.cumsum([sizes.d_token, sizes.d_position, sizes.d_time]).tolist()
+
+    def changed(other: Tensor) -> list[bool]:
+        parts = torch.tensor_split(plain - other, edges, dim=-1)
+        return [bool(part.abs().max() > 0) for part in parts]  # token, position, time, flag
+
+    assert changed(moved) == [False, False, True, False]
+    assert changed(along) == [False, True, False, False]
+    assert torch.equal(plain[0, :, -1], torch.from_numpy(rows.flag).float())
+
+
+@torch.no_grad()
+def test_an_audio_row_is_the_sum_of_its_codes(config: OmniConfig, model: Omni) -> None:
+    """The one-hots of all codebooks, flattened, through one linear map."""
+    rows = make_timeline(config, 2, 0).rows()
+    audio, d_token = config.audio, config.model.d_token
+    index = int(np.flatnonzero(rows.modality == Modality.AUDIO)[0])
+    hot = torch.zeros(audio.num_codebooks, audio.codebook_size)
+    hot[torch.arange(audio.num_codebooks), torch.from_numpy(rows.tokens[index]).long()] = 1
+    expected = hot.flatten() @ model.embedding.audio.weight
+    given = model.embedding(RowTensors.from_rows([rows]))[0, index, :d_token]
+    torch.testing.assert_close(given, expected)
+
+
+@torch.no_grad()
+def test_hours_later_nothing_runs_out(config: OmniConfig, model: Omni) -> None:
+    rows = make_timeline(config, 3, 0).rows().shifted(steps=10**6, positions=10**8)
+    assert model(RowTensors.from_rows([rows])).isfinite().all()
