@@ -6,13 +6,14 @@ nothing: here all weights are random.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from quintet.config import AudioConfig, ImageConfig, LiveConfig, ModelConfig, OmniConfig, TextConfig
+from quintet.live.pretrained import Quintet
 from quintet.model.omni import Omni
 from quintet.timeline.streams import Stream
 from quintet.timeline.timeline import Timeline
@@ -101,6 +102,10 @@ def tokenizers(config: OmniConfig) -> Tokenizers:
     return make_tokenizers(config)
 
 
-@pytest.fixture
-def timeline_of() -> Callable[[OmniConfig, int, int], Timeline]:
-    return make_timeline
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model's folder, small and untrained."""
+    config = make_config()
+    folder = tmp_path_factory.mktemp("models") / "small"
+    Quintet(make_model(config), make_tokenizers(config), "a card").save_pretrained(folder)
+    return folder

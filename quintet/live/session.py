@@ -77,6 +77,12 @@ class Session:
         self._words = _Words(tokenizers)
         self._picture: list[int] = []  # codes of the picture being drawn
 
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Nothing to close: what a session remembers goes with it."""
+
     @torch.no_grad()
     def step(
         self, audio: np.ndarray, image: np.ndarray | None = None, text: str | None = None

@@ -35,7 +35,8 @@ def plot_timeline(outputs: Sequence[StepOutput], path: Path) -> None:
         lanes.axhline(lane + 0.5, color="#cccccc", linewidth=0.6)
     for out in outputs:
         if out.text.strip():
-            lanes.text(out.step + 0.1, 2.62, out.text.strip(), fontsize=7, color="#222222")
+            words = "".join(c for c in out.text.strip() if c.isprintable())
+            lanes.text(out.step + 0.1, 2.62, words, fontsize=7, color="#222222")
     lanes.set_yticks(range(len(LANES)), [label for label, _, _ in LANES])
     lanes.set_ylim(len(LANES) - 0.5, -0.5)
     lanes.set_xlim(0, steps + 1)

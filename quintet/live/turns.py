@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,8 +44,14 @@ class _Conversation:
         self.decoder = TipDecoder(model, tokenizers.text.image_id, sampling, seed, MAX_ROWS)
 
     def _entries(self, stream: Stream, modality: Modality, ids: Sequence[int]) -> None:
+        self._make_room(len(ids))
         tokens = single_column(np.array(ids, np.int32), self.config.audio.num_codebooks)
         self.decoder.append(stream, modality, tokens, step=0)
+
+    def _make_room(self, rows: int) -> None:
+        """Refuse what would leave no place for the answer."""
+        if self.decoder.cache.length + rows > MAX_ROWS - MAX_ANSWER_ROWS - MAX_ANSWER_FRAMES:
+            raise UserError("The conversation is too long for this model; start a new one.")
 
     def add(self, role: str, part: Part) -> None:
         """Append one part of a message."""
@@ -64,6 +71,7 @@ class _Conversation:
     def _add_sound(self, stream: Stream, sound: np.ndarray) -> None:
         padded = np.pad(sound.astype(np.float32), (0, -len(sound) % STEP_SAMPLES))
         codes, audio, step = self.tokenizers.encode_audio(padded), self.config.audio, 0
+        self._make_room(len(codes))
         while audio.frames_before(step) < len(codes):
             frames = codes[audio.frames_before(step) : audio.frames_before(step + 1)]
             self.decoder.append(stream, Modality.AUDIO, frames, step)
@@ -114,14 +122,12 @@ def chat(
         role, content = message.get("role"), message.get("content")
         if role not in ROLES:
             raise UserError(f"A message has role {role!r}; use one of: {', '.join(ROLES)}.")
-        parts = content if isinstance(content, list | tuple) else [content]
+        parts: list[Any] = list(content) if isinstance(content, list | tuple) else [content]
         if not parts or not all(isinstance(p, str | np.ndarray | Image.Image) for p in parts):
             raise UserError(
                 "A message holds something that is not a text, a sound or a picture; "
                 "give strings, arrays of samples, or pictures."
             )
         for part in parts:
-            if conversation.decoder.cache.length > MAX_ROWS - MAX_ANSWER_ROWS - MAX_ANSWER_FRAMES:
-                raise UserError("The conversation is too long for this model; start a new one.")
             conversation.add(str(role), part)
     return conversation.answer()

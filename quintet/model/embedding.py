@@ -64,6 +64,8 @@ def waves(values: Tensor, width: int) -> Tensor:
 class Embedding(nn.Module):
     """[B, T] rows -> [B, T, D]: (token | position | time | flag)."""
 
+    offsets: Tensor  # [Q]: where each codebook's entries begin
+
     def __init__(self, config: ModelConfig, audio: AudioConfig, text_image_vocab_size: int) -> None:
         super().__init__()
         self.config = config

@@ -79,9 +79,10 @@ class AudioTokenizerTask(Task):
         if step != self.fill_step:
             return
         assert isinstance(module, CodecWithProbe)
-        vectors, needed, index = [], FILL_VECTORS * self.config.codebook_size, 0
+        vectors: list[Tensor] = []
+        needed, index = FILL_VECTORS * self.config.codebook_size, 0
         with torch.no_grad():
-            while sum(map(len, vectors)) < needed:
+            while sum(len(part) for part in vectors) < needed:
                 clips = self._clips(self.speech, step + 1_000_000 + index, self.batch_size)
                 latents_BDT, _ = module.codec.encoder(clips[:, None])
                 vectors.append(latents_BDT.transpose(1, 2).flatten(0, 1))
@@ -89,6 +90,7 @@ class AudioTokenizerTask(Task):
             module.codec.quantizer.fill(torch.cat(vectors))
 
     def losses(self, module: nn.Module, batch: Tensor, step: int) -> dict[str, Tensor]:
+        assert isinstance(module, CodecWithProbe)
         made_BS, latents_BTD, _, commitment = module.codec(batch, step >= self.fill_step)
         with torch.autocast("cpu", enabled=False):
             mel = self.mel(made_BS.float(), batch)
@@ -104,6 +106,7 @@ class AudioTokenizerTask(Task):
 
     def evaluate(self, module: nn.Module) -> dict[str, float]:
         """On voices kept out of training."""
+        assert isinstance(module, CodecWithProbe)
         clips = torch.cat([self._clips(self.held_out, index, 16) for index in range(8)])
         made_BS, latents_BTD, codes_BTQ, _ = module.codec(clips)
         scores = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
@@ -94,11 +95,12 @@ def run(context: Context) -> dict[str, float]:
     jobs = [(kind, index) for kind, count in shards.items() for index in range(count)]
     jobs = [j for j in jobs if not shard_path(context.folder, *j).exists()]
     if jobs:
+        tokenizers_of(context)  # what is missing is told here, not by a process that dies
         processes = int(context.settings.get("processes", 2))
-        with multiprocessing.get_context("spawn").Pool(
-            processes, initializer=_start, initargs=(context,)
+        with ProcessPoolExecutor(
+            processes, multiprocessing.get_context("spawn"), _start, (context,)
         ) as pool:
-            for _ in track(pool.imap_unordered(_make, jobs), "documents", total=len(jobs)):
+            for _ in track(pool.map(_make, jobs), "documents", total=len(jobs)):
                 pass
     return {f"{kind}_shards": float(count) for kind, count in shards.items()}
 

@@ -47,7 +47,8 @@ class SpokenLines:
         rng = np.random.default_rng((seed, 20, split == "test"))
         words = _vocabulary(seed)
         pieces: list[np.ndarray] = []
-        lines, start = [], 0
+        lines: list[tuple[str, int, int]] = []
+        start = 0
         while len(lines) < count:
             said = request(str(rng.choice(KINDS)), rng)
             text = said.reply if said.reply and rng.random() < 0.5 else said.text

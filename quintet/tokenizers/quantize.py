@@ -10,6 +10,8 @@ Shapes: N vectors, D = latent_dim, K = codebook_size, Q = num_codebooks, B batch
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -105,6 +107,8 @@ class VectorQuantizer(nn.Module):
 
 class ResidualQuantizer(nn.Module):
     """Q codebooks in a row; each quantizes what the ones before it left over."""
+
+    layers: Any  # nn.ModuleList of VectorQuantizer; its type forgets what it holds
 
     def __init__(self, num_codebooks: int, codebook_size: int, latent_dim: int) -> None:
         super().__init__()

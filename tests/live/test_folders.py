@@ -81,6 +81,9 @@ def test_chat_takes_words_pictures_and_sound(system: Quintet) -> None:
     for bad in ([], [{"role": "king", "content": "x"}], [{"role": "user", "content": [3]}]):
         with pytest.raises(UserError):
             system.chat(bad)
+    for long in ("word " * 50_000, np.zeros(24_000 * 300, np.float32)):
+        with pytest.raises(UserError, match="too long"):
+            system.chat([{"role": "user", "content": [long]}])
 
 
 def test_nothing_to_answer_is_told(system: Quintet) -> None:

@@ -1,0 +1,125 @@
+"""Training: rows a second of one optimizer step, beside a Llama of the same width and depth.
+
+The peer is the Llama of `transformers` with random weights, the same width, depth, heads and
+feed-forward, as many entries as our text+image vocabulary, the same batches, precision and
+optimizer. Ours has two heads (the audio head speaks four codebooks), its peer one.
+
+    quintet bench train
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from benchmarks import Row, row
+from quintet.config import OmniConfig, load_preset
+from quintet.model.omni import Batch, Omni
+from quintet.timeline.streams import Stream
+from quintet.timeline.targets import Sample, live_sample
+from quintet.timeline.timeline import Timeline
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+BATCH, STEPS, ROUNDS = 12, 48, 8
+THREADS = 2
+
+
+def run(model: str = "nano") -> list[Row]:
+    """Rows a second; more is better. `model` is a preset's name here."""
+    torch.set_num_threads(THREADS)
+    torch.manual_seed(0)
+    config = load_preset(model)
+    omni, batch = Omni(config), _batch(config)
+    llama = _llama(config)
+    count = batch.rows.step.numel()
+    rows = []
+    for name, precision in PRECISIONS.items():
+        mine, theirs = _seconds(
+            _trainer(omni, lambda: omni.losses(batch)["loss"], precision),
+            _trainer(llama, lambda: _llama_loss(llama, batch), precision),
+        )
+        rows.append(row(f"training, {name}", "rows / s", count / mine, count / theirs))
+    sizes = [sum(p.numel() for p in m.parameters()) / 1e6 for m in (omni, llama)]
+    return [*rows, row("parameters", "million", *sizes)]
+
+
+def _batch(config: OmniConfig) -> Batch:
+    """Scenes of random rows, as long and as mixed as those of the synthetic world."""
+    rng, samples = np.random.default_rng(0), []
+    vocabulary = Omni(config).vocabulary
+    for _ in range(BATCH):
+        samples.append(_sample(config, rng, vocabulary))
+    return Batch.from_samples(samples)
+
+
+def _sample(config: OmniConfig, rng: np.random.Generator, vocabulary: object) -> Sample:
+    audio, text = config.audio, config.text.vocab_size
+    timeline = Timeline(audio.num_codebooks, text)
+
+    def frames(step: int) -> np.ndarray:
+        return rng.integers(audio.codebook_size, size=(audio.frames_in(step), audio.num_codebooks))
+
+    for step in range(STEPS):
+        if step % 16 in (8, 9, 10, 11):
+            if step % 16 == 8:
+                timeline.add_text(Stream.TEXT_OUT, rng.integers(4, text, 8), step)
+            timeline.add_audio(Stream.AUDIO_OUT, frames(step), step)
+        if step % 32 == 3:
+            codes = rng.integers(config.image.codebook_size, size=config.image.num_tokens)
+            timeline.add_image(Stream.IMAGE_IN, codes, step)
+        timeline.add_audio(Stream.AUDIO_IN, frames(step), step)
+    budget = config.live.text_image_rows_per_step
+    return live_sample(timeline.rows(), budget, audio.frames_in, vocabulary)  # type: ignore[arg-type]
+
+
+def _llama(config: OmniConfig) -> LlamaForCausalLM:
+    sizes = config.model
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=config.text_image_vocab_size + 1,
+            hidden_size=sizes.d_model,
+            intermediate_size=sizes.d_feed_forward,
+            num_hidden_layers=sizes.num_layers,
+            num_attention_heads=sizes.num_heads,
+            num_key_value_heads=sizes.num_kv_heads,
+            tie_word_embeddings=False,
+        )
+    )
+
+
+def _llama_loss(llama: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
+    ids_BT = batch.rows.tokens[..., 0] % llama.config.vocab_size
+    loss: torch.Tensor = llama(input_ids=ids_BT, labels=ids_BT, use_cache=False).loss
+    return loss
+
+
+def _trainer(
+    module: nn.Module, loss: Callable[[], torch.Tensor], precision: torch.dtype
+) -> Callable[[], None]:
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-4)
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+            value = loss()
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        optimizer.step()
+
+    return step
+
+
+def _seconds(*steps: Callable[[], None]) -> list[float]:
+    """Median seconds of each, taking turns."""
+    taken: list[list[float]] = [[] for _ in steps]
+    for turn in range(ROUNDS + 2):
+        for index, step in enumerate(steps):
+            started = time.perf_counter()
+            step()
+            if turn > 1:  # two rounds warm up
+                taken[index].append(time.perf_counter() - started)
+    return [float(np.median(times)) for times in taken]

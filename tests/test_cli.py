@@ -1,0 +1,251 @@
+"""The commands as a person meets them: they work, and a mistake is one sentence and status 2."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+from safetensors.numpy import save_file
+from safetensors.torch import load_file as load_torch
+from safetensors.torch import save_file as save_torch
+
+from quintet.cli import main
+from quintet.data.world.scenes import assistant_speech
+
+needs_speech = pytest.mark.skipif(
+    shutil.which("espeak-ng") is None, reason="espeak-ng is not installed"
+)
+
+
+def run(*arguments: object) -> int:
+    """The exit status of a command."""
+    try:
+        main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+@pytest.fixture
+def sound(tmp_path: Path) -> Path:
+    path = tmp_path / "question.wav"
+    soundfile.write(path, 0.1 * np.sin(np.arange(9_000) / 9), 16_000)
+    return path
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "apple.png"
+    Image.new("RGB", (40, 30), "red").save(path)
+    return path
+
+
+def test_talk_writes_the_reply(
+    sound: Path, picture: Path, model_folder: Path, tmp_path: Path, capsys
+) -> None:
+    out = tmp_path / "deep" / "reply"
+    assert run("talk", sound, "--image", picture, "--text", "hello.", "--model", model_folder,
+               "--out", out) == 0  # fmt: skip
+    names = {path.name for path in out.iterdir()}
+    assert {"reply.wav", "reply.txt", "timeline.png", "stats.json"} <= names
+    assert soundfile.info(out / "reply.wav").samplerate == 24_000
+    assert "It says:" in capsys.readouterr().out
+
+
+def test_chat_once_and_line_by_line(
+    picture: Path, model_folder: Path, tmp_path: Path, capsys, monkeypatch
+) -> None:
+    out = tmp_path / "chat"
+    assert run("chat", "--model", model_folder, "--out", out, "--once", "hello.",
+               "--image", picture) == 0  # fmt: skip
+    lines = iter([f"/image {picture}", "/image nope.png", "/dance", "hello.", "/quit"])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
+    assert run("chat", "--model", model_folder, "--out", out) == 0
+    told = capsys.readouterr().err
+    assert "nope.png" in told and "/dance" in told
+
+
+def test_tokens_there_and_back(
+    sound: Path, picture: Path, model_folder: Path, tmp_path: Path, capsys
+) -> None:
+    text = tmp_path / "words.txt"
+    text.write_text("Grüße, 世界 ▁\n", encoding="utf-8")
+    for path, quality in ((sound, "bit/s"), (picture, "PSNR"), (text, "bytes a token")):
+        assert run("encode", path, "--model", model_folder) == 0
+        assert quality in capsys.readouterr().out
+        tokens = path.with_name(path.name + ".safetensors")
+        assert run("decode", tokens, "--model", model_folder) == 0
+        made = path.with_name(f"{path.name}.decoded{path.suffix}")
+        assert made.is_file()
+    assert (tmp_path / "words.txt.decoded.txt").read_text(encoding="utf-8") == text.read_text(
+        encoding="utf-8"
+    )
+    assert soundfile.info(tmp_path / "question.wav.decoded.wav").frames == 13_500
+
+
+@needs_speech
+def test_world_writes_scenes_and_a_page(tmp_path: Path) -> None:
+    out = tmp_path / "world"
+    assert run("world", "--out", out, "--scenes", 2, "--seed", 3) == 0
+    assert (out / "index.html").is_file()
+    labels = json.loads((out / "scene-0000" / "scene.json").read_text())
+    assert labels["seed"] == 3
+
+
+def _huge_png(path: Path) -> Path:
+    """A header that claims 30,000 x 30,000 pixels, in 70 bytes."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        checked = kind + body
+        return struct.pack(">I", len(body)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+    data = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + data)
+    return path
+
+
+def _bad_inputs(folder: Path) -> dict[str, Path]:
+    files = {name: folder / name for name in (
+        "missing.wav", "broken.wav", "empty.wav", "hour.flac", "broken.png", "text.pdf",
+        "million.txt", "latin.txt", "broken.safetensors", "foreign.safetensors", "typo.toml",
+        "unknown.toml", "stages.toml",
+    )}  # fmt: skip
+    files["broken.wav"].write_bytes(b"RIFF1234")
+    soundfile.write(files["empty.wav"], np.zeros(0), 24_000)
+    soundfile.write(files["hour.flac"], np.zeros(4_000 * 3_601, np.int16), 4_000)
+    files["broken.png"].write_bytes(b"\x89PNG\r\n\x1a\n123")
+    files["text.pdf"].write_bytes(b"%PDF")
+    files["million.txt"].write_text("x" * 1_000_000)
+    files["latin.txt"].write_bytes(b"Gr\xfc\xdfe")
+    files["broken.safetensors"].write_bytes(b"abc")
+    metadata = {"medium": "sound"}
+    save_file({"tokens": np.full((4, 3), 9_999)}, files["foreign.safetensors"], metadata=metadata)
+    stage = '[[stages]]\nname = "pretrain"\n[stages.train]\nsteps = 1\nbatch_size = 1\n'
+    files["typo.toml"].write_text(f'preset = "nano"\n{stage}lerning_rate = 3\n')
+    files["unknown.toml"].write_text('preset = "giant"\n' + stage)
+    files["stages.toml"].write_text('preset = "nano"\n[[stages]]\nname = "dance"\n')
+    files["huge.png"] = _huge_png(folder / "huge.png")
+    return files
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return _bad_inputs(tmp_path_factory.mktemp("bad"))
+
+
+MISTAKES = [
+    "talk {missing.wav} --out {out}",
+    "talk {broken.wav} --out {out}",
+    "talk {text.pdf} --out {out}",
+    "talk {empty.wav} --out {out}",
+    "talk {hour.flac} --out {out}",
+    "talk --image {huge.png} --out {out}",
+    "talk --image {broken.png} --out {out}",
+    "talk --out {out}",
+    "talk --text hello --model nonsense --out {out}",
+    "talk --text hello --out {broken.png}",
+    "talk --text hello",
+    "talk --loud",
+    "dance",
+    "encode {text.pdf}",
+    "encode {missing.wav}",
+    "encode {million.txt}",
+    "encode {latin.txt}",
+    "encode {huge.png} --out {out}",
+    "decode {missing.wav}",
+    "decode {broken.safetensors}",
+    "decode {foreign.safetensors}",
+    "train nonsense --out {out}",
+    "train {typo.toml} --out {out}",
+    "train {unknown.toml} --out {out}",
+    "train {stages.toml} --out {out}",
+    "train tiny --stage dance --out {out}",
+    "train tiny --stage realtime --out {out}",
+    "world --out {broken.png}",
+    "world --out {out} --scenes 0",
+    "eval nonsense --out {out}",
+    "bench dance",
+    "serve nonsense",
+    "serve --port 99999",
+    "chat --once hello --out {broken.png}",
+    "chat --image {huge.png} --out {out}",
+]
+
+
+@pytest.mark.parametrize("command", MISTAKES)
+def test_a_mistake_is_one_sentence(
+    command: str, bad: dict[str, Path], model_folder: Path, tmp_path: Path, capsys
+) -> None:
+    out = tmp_path / "out"
+    for name, path in bad.items():
+        command = command.replace(f"{{{name}}}", str(path))
+    arguments = command.replace("{out}", str(out)).split()
+    if arguments[0] in ("talk", "chat", "encode", "decode") and "--model" not in arguments:
+        arguments += ["--model", str(model_folder)]
+    if arguments[0] == "serve" and "nonsense" not in arguments:
+        arguments.insert(1, str(model_folder))
+    before = {path: path.stat().st_size for path in bad.values() if path.exists()}
+    assert run(*arguments) == 2
+    told = capsys.readouterr()
+    assert len(told.err.strip().splitlines()) == 1 and "Traceback" not in told.err, told.err
+    assert not list(tmp_path.rglob("*.partial")) and not (out.exists() and list(out.rglob("*.wav")))
+    assert before == {path: path.stat().st_size for path in bad.values() if path.exists()}
+
+
+def test_a_million_characters_are_refused(model_folder: Path, tmp_path: Path, capsys) -> None:
+    text = "x" * 1_000_000
+    assert run("talk", "--text", text, "--model", model_folder, "--out", tmp_path / "out") == 2
+    assert "1,000,000 characters" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_of_another_shape_are_refused(model_folder: Path, tmp_path: Path, capsys) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder, folder)
+    weights = load_torch(folder / "model.safetensors")
+    weights["text_image_head.weight"] = weights["text_image_head.weight"][:3].clone()
+    save_torch(weights, folder / "model.safetensors")
+    assert run("talk", "--text", "hello", "--model", folder, "--out", tmp_path / "out") == 2
+    assert "another shape" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written(model_folder: Path, tmp_path: Path, capsys) -> None:
+    tmp_path.chmod(0o500)
+    assert run("talk", "--text", "hi", "--model", model_folder, "--out", tmp_path / "no") == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+@needs_speech
+def test_without_the_speech_program_a_sentence_says_what_to_install(
+    tmp_path: Path, monkeypatch, capsys
+) -> None:
+    assistant_speech.cache_clear()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert run("world", "--out", tmp_path / "world", "--scenes", 9, "--seed", 500) == 2
+    assert "install the Debian package" in capsys.readouterr().err
+
+
+def test_help_is_quick_and_names_every_command() -> None:
+    """Without the heavy libraries: `--help` must not wait for them."""
+    code = (
+        "import sys, quintet.cli as c\n"
+        "try: c.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "assert 'torch' not in sys.modules, 'torch was imported'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for command in ("serve", "talk", "chat", "encode", "decode", "world", "train", "eval", "bench"):
+        assert f"\n  {command} " in done.stdout

@@ -1,0 +1,69 @@
+"""The house's import table: each folder may import what stands here, and nothing else of ours."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import quintet
+
+PACKAGE = Path(quintet.__file__).parent
+BELOW_LIVE = {"config", "media", "tokenizers", "timeline", "model"}
+MAY_IMPORT = {
+    "config": set[str](),
+    "media": {"config"},
+    "tokenizers": {"config"},
+    "timeline": {"config"},
+    "model": {"config", "timeline"},
+    "live": BELOW_LIVE,
+    "data": {"config", "media", "tokenizers", "timeline"},
+    "train": {"config", "model", "timeline"},
+    "evals": BELOW_LIVE | {"live", "data", "train"},
+    "stages": BELOW_LIVE | {"live", "data", "train", "evals"},
+    "serve": BELOW_LIVE | {"live"},
+    "commands": BELOW_LIVE | {"live", "data", "train", "evals", "stages", "serve"},
+    "cli": BELOW_LIVE | {"live", "data", "train", "evals", "stages", "serve", "commands"},
+    "__init__": {"config", "live"},
+    "__main__": {"cli"},
+}
+
+
+def _imported(path: Path) -> set[str]:
+    """Folders of the package that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names: list[str] = []
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        found |= {name.split(".")[1] for name in names if name.startswith("quintet.")}
+    return found
+
+
+def _room(path: Path) -> str:
+    inner = path.relative_to(PACKAGE)
+    return inner.parts[0] if len(inner.parts) > 1 else inner.stem
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_follow_the_table(path: Path) -> None:
+    room = _room(path)
+    assert room in MAY_IMPORT, f"{room} is not in the table: add it there and to the design"
+    assert _imported(path) <= MAY_IMPORT[room] | {room}
+
+
+def test_files_and_functions_stay_small() -> None:
+    for path in FILES:
+        text = path.read_text(encoding="utf-8")
+        assert len(text.splitlines()) < 400, f"{path} has too many lines"
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = (node.end_lineno or 0) - node.lineno + 1
+                assert length < 60, f"{path}: {node.name} has {length} lines"
