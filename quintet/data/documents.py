@@ -8,12 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
 from quintet.config import STEP_SAMPLES, OmniConfig
-from quintet.data.world.grammar import KINDS, Request, request
+from quintet.data.world.grammar import KINDS, NAME, THE_ASSISTANT_SAYS, Request, request
 from quintet.data.world.pictures import canonical_picture, render_picture
-from quintet.data.world.scenes import assistant_speech
+from quintet.data.world.scenes import PICTURE_SIZE, as_typed, assistant_speech
 from quintet.data.world.things import THINGS, Thing, with_article
+from quintet.media.images import fit_image
 from quintet.media.speech import random_voice, synthesize
 from quintet.timeline.rows import Rows
 from quintet.timeline.streams import Stream
@@ -157,6 +159,19 @@ class DocumentMaker:
         timeline.add_text(Stream.TEXT_OUT, [*text.encode(said.text), text.end_id], TURN_TIME)
         return turn_sample(timeline.turns(), self.vocabulary)
 
+    def description(self, rng: np.random.Generator) -> Sample:
+        """A picture as the camera sees it, a typed question, and what it is: seeing alone."""
+        thing = THINGS[int(rng.integers(len(THINGS)))]
+        pixels = render_picture(thing, rng, "train", PICTURE_SIZE)
+        picture = fit_image(Image.fromarray(pixels), self.config.image.size)
+        timeline, text = self._timeline(), self.tokenizers.text
+        timeline.add_image(Stream.IMAGE_IN, self.tokenizers.encode_image(picture), TURN_TIME)
+        asked = as_typed(NAME[int(rng.integers(len(NAME)))], rng)
+        timeline.add_text(Stream.TEXT_IN, [*text.encode(asked), text.end_id], TURN_TIME)
+        answer = THE_ASSISTANT_SAYS["name"].format(a=with_article(thing.name))
+        timeline.add_text(Stream.TEXT_OUT, [*text.encode(answer), text.end_id], TURN_TIME)
+        return turn_sample(timeline.turns(), self.vocabulary)
+
     def _add_answer(self, timeline: Timeline, said: Request) -> None:
         text = self.tokenizers.text
         timeline.add_text(Stream.TEXT_OUT, text.encode(said.reply), TURN_TIME)
@@ -198,3 +213,9 @@ def transcribe_samples(maker: DocumentMaker, count: int, seed: int) -> list[Samp
     """Spoken lines to be written down, in turn mode."""
     rng = np.random.default_rng((seed, 14))
     return [maker.transcription(rng) for _ in range(count)]
+
+
+def describe_samples(maker: DocumentMaker, count: int, seed: int) -> list[Sample]:
+    """Pictures to be named, in turn mode."""
+    rng = np.random.default_rng((seed, 15))
+    return [maker.description(rng) for _ in range(count)]

@@ -9,14 +9,14 @@ from __future__ import annotations
 from quintet import train
 from quintet.stages.context import Context
 from quintet.stages.documents import samples_of
-from quintet.stages.omni_task import MODEL_FILE, OmniTask, split
+from quintet.stages.omni_task import OmniTask, split
 
 
 def run(context: Context) -> dict[str, float]:
     samples, held_out = split(context, samples_of(context, "audio"))
     task = OmniTask(
         context.preset, context.train, samples, held_out,
-        start_from=context.made_by("pretrain", MODEL_FILE),
+        start_from=context.start("pretrain"),
         trains=lambda name: "audio" in name,
     )  # fmt: skip
     return train.run(task, context.train, context.folder, context.name)

@@ -9,6 +9,8 @@ from typing import Any
 from quintet.config import OmniConfig, UserError, from_dict
 from quintet.train import TrainConfig
 
+MODEL_FILE = "model.safetensors"  # what a stage of the transformer exports
+
 
 @dataclass(frozen=True)
 class Context:
@@ -28,6 +30,11 @@ class Context:
     def train(self) -> TrainConfig:
         """The stage's `train` table."""
         return from_dict(TrainConfig, self.settings.get("train", {}), f"stage {self.name}")
+
+    def start(self, stage: str) -> Path:
+        """The transformer that this stage goes on from: that of `stage`, or of the stage that
+        the setting `start_from` names."""
+        return self.made_by(self.settings.get("start_from", stage), MODEL_FILE)
 
     def made_by(self, stage: str, file: str) -> Path:
         """A file that an earlier stage exported.

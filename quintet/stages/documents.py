@@ -18,6 +18,7 @@ from quintet.data.documents import (
     DocumentMaker,
     Material,
     audio_samples,
+    describe_samples,
     instruct_samples,
     pretrain_samples,
     transcribe_samples,
@@ -36,6 +37,7 @@ MAKERS: dict[str, Callable[[DocumentMaker, int, int], list[Sample]]] = {
     "unfrozen": unfrozen_samples,
     "instruct": instruct_samples,
     "transcribe": transcribe_samples,
+    "describe": describe_samples,
 }
 PICTURES_EACH = 200  # of every thing, as a camera sees it
 HELD_OUT_SEED = 50_000_000  # the seeds of test scenes begin here

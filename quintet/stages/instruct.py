@@ -9,7 +9,7 @@ from __future__ import annotations
 from quintet import train
 from quintet.stages.context import Context
 from quintet.stages.documents import samples_of
-from quintet.stages.omni_task import MODEL_FILE, OmniTask, split
+from quintet.stages.omni_task import OmniTask, split
 
 
 def run(context: Context) -> dict[str, float]:
@@ -17,7 +17,7 @@ def run(context: Context) -> dict[str, float]:
     samples = answers + samples_of(context, "transcribe")
     task = OmniTask(
         context.preset, context.train, samples, held_out,
-        start_from=context.made_by("unfrozen", MODEL_FILE),
+        start_from=context.start("unfrozen"),
         text_weight=context.settings.get("text_weight", 4.0),
     )  # fmt: skip
     return train.run(task, context.train, context.folder, context.name)

@@ -15,12 +15,11 @@ from torch import Tensor, nn
 from quintet.config import OmniConfig
 from quintet.data.loader import Loader
 from quintet.model.omni import Batch, Omni
-from quintet.stages.context import Context
+from quintet.stages.context import MODEL_FILE, Context
 from quintet.timeline.targets import Sample
 from quintet.tokenizers.bundle import AUDIO_FILE, IMAGE_FILE, TEXT_FILE, Tokenizers, load_weights
 from quintet.train import Task, TrainConfig
 
-MODEL_FILE = "model.safetensors"
 EVALUATION_BATCHES = 8
 HELD_OUT = 256  # samples, unless the stage says otherwise
 

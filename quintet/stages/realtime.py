@@ -10,16 +10,16 @@ from __future__ import annotations
 from quintet import train
 from quintet.stages.context import Context
 from quintet.stages.documents import samples_of
-from quintet.stages.omni_task import MODEL_FILE, OmniTask
+from quintet.stages.omni_task import OmniTask
 
 
 def run(context: Context) -> dict[str, float]:
-    kinds = ("realtime", "instruct", "transcribe")
+    mixture = context.settings.get("shards", ("realtime",))  # kinds, with how many shards of each
     task = OmniTask(
         context.preset, context.train,
-        [sample for kind in kinds for sample in samples_of(context, kind)],
+        [sample for kind in mixture for sample in samples_of(context, kind)],
         samples_of(context, "realtime_test"),
-        start_from=context.made_by("transcribe", MODEL_FILE),
+        start_from=context.start("describe"),
         text_weight=context.settings.get("text_weight", 4.0),
     )  # fmt: skip
     return train.run(task, context.train, context.folder, context.name)

@@ -3,7 +3,8 @@
     preset = "nano"          # a preset, or the path of a file like one
     [train]                  # what all trained stages share
     [[stages]]
-    name = "pretrain"        # the module of this package that runs
+    name = "pretrain"        # its folder, and the module of this package that runs
+    stage = "pretrain"       # the module, where a stage runs twice under two names
     [stages.train]           # what this stage sets otherwise
 
 Everything else in a stage's table is for the stage itself. The whole file is checked before
@@ -25,7 +26,8 @@ from quintet.stages.context import Context
 RECIPES = Path(__file__).parent.parent.parent / "recipes"  # beside the package, in a checkout
 STAGES = (
     "text_tokenizer", "audio_tokenizer", "image_tokenizer", "documents", "pretrain", "audio",
-    "unfrozen", "instruct", "transcribe", "realtime", "audio_decoder", "judges", "release",
+    "unfrozen", "instruct", "transcribe", "describe", "realtime", "audio_decoder", "judges",
+    "release",
 )  # fmt: skip
 SCORES = "scores.json"  # in a stage's folder, once it is finished
 
@@ -87,9 +89,10 @@ def _stage(
 ) -> Context:
     settings = dict(table)
     name = str(settings.pop("name", ""))
-    if name not in STAGES:
+    module = str(settings.setdefault("stage", name))
+    if module not in STAGES:
         raise UserError(
-            f"{recipe} names an unknown stage {name!r}; use one of: {', '.join(STAGES)}."
+            f"{recipe} names an unknown stage {module!r}; use one of: {', '.join(STAGES)}."
         )
     if "train" in settings:
         settings["train"] = shared | settings["train"]
@@ -110,7 +113,7 @@ def run_stage(context: Context) -> dict[str, float]:
         finished: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
         return finished
     run: Callable[[Context], dict[str, float]]
-    run = importlib.import_module(f"quintet.stages.{context.name}").run
+    run = importlib.import_module(f"quintet.stages.{context.settings['stage']}").run
     scores = run(context)
     context.folder.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 
 from quintet.live.pretrained import assemble
-from quintet.stages.context import Context
-from quintet.stages.omni_task import MODEL_FILE
+from quintet.stages.context import MODEL_FILE, Context
 from quintet.tokenizers.bundle import AUDIO_FILE, IMAGE_FILE, TEXT_FILE
 
 CARD = """# Quintet {name}

@@ -1,0 +1,21 @@
+"""Describe: pictures as a camera sees them, and what they are; seeing, thing by thing.
+
+What `transcribe` is to hearing: in a live scene a name is one word among hundreds of rows, here
+every sample is one picture and its name.
+"""
+
+from __future__ import annotations
+
+from quintet import train
+from quintet.stages.context import Context
+from quintet.stages.documents import samples_of
+from quintet.stages.omni_task import OmniTask, split
+
+
+def run(context: Context) -> dict[str, float]:
+    samples, held_out = split(context, samples_of(context, "describe"))
+    task = OmniTask(
+        context.preset, context.train, samples, held_out,
+        start_from=context.start("transcribe"),
+    )  # fmt: skip
+    return train.run(task, context.train, context.folder, context.name)
