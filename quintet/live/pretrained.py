@@ -71,6 +71,7 @@ class Quintet:
                 k: v.half() if v.is_floating_point() else v for k, v in module.state_dict().items()
             }
             save_file({k: v.contiguous() for k, v in weights.items()}, folder / file)
+            (folder / file).chmod(0o644)  # written for the owner alone, but meant to be shared
         self.tokenizers.text.save(folder / TEXT_FILE)
         if self.card:
             (folder / CARD_FILE).write_text(self.card, encoding="utf-8")
