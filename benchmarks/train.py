@@ -2,7 +2,9 @@
 
 The peer is the Llama of `transformers` with random weights, the same width, depth, heads and
 feed-forward, as many entries as our text+image vocabulary, the same batches, precision and
-optimizer. Ours has two heads (the audio head speaks four codebooks), its peer one.
+optimizer. Both run their text head, and its loss, at the same asked rows alone; a Llama as it
+comes would compute logits at every row. Ours has a second head (the audio head speaks four
+codebooks), which its peer has not.
 
     quintet bench train
 """
@@ -14,6 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -94,8 +97,9 @@ def _llama(config: OmniConfig) -> LlamaForCausalLM:
 
 def _llama_loss(llama: LlamaForCausalLM, batch: Batch) -> torch.Tensor:
     ids_BT = batch.rows.tokens[..., 0] % llama.config.vocab_size
-    loss: torch.Tensor = llama(input_ids=ids_BT, labels=ids_BT, use_cache=False).loss
-    return loss
+    hidden_BTD = llama.model(input_ids=ids_BT, use_cache=False).last_hidden_state
+    logits_NV = llama.lm_head(hidden_BTD.flatten(0, 1)[batch.text_at])
+    return F.cross_entropy(logits_NV.float(), batch.text_target)
 
 
 def _trainer(

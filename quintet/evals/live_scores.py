@@ -15,10 +15,10 @@ import numpy as np
 
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES
 from quintet.data.world.scenes import DRAWING_STEPS, Reply, Scene
+from quintet.data.world.things import BY_NAME
 from quintet.evals.recognizer import spell
 from quintet.live.session import StepOutput
 
-EARLY = 1  # steps before the scripted moment in which an answer is still an answer
 LATE = 2  # steps after the scripted end in which an answer may still be ending
 AFTERWARDS = 10  # steps that a scene goes on in silence, so that a late answer is heard
 
@@ -35,16 +35,21 @@ class SteppedSession(Protocol):
 class Outcome:
     """One request, and what the model did about it."""
 
+    scene: Scene  # in which it was asked
     reply: Reply  # what it should have done
     text: str
     speech: np.ndarray  # float32 [samples]: what it said, without the silence around
     pictures: tuple[np.ndarray, ...]  # finished ones, uint8 [H, W, 3]
     delay_seconds: float | None  # from the request's end to the first output; None: no answer
+    # From the step that holds the request's end: 1 is the next step, 2 what the script does for
+    # a spoken request, so that one quiet step is heard first.
+    delay_steps: int | None
+    talked_over: bool  # the model spoke, wrote or drew while the request was being spoken
 
     @property
     def names_it(self) -> bool:
-        """The thing's name is among the written words."""
-        return self.reply.thing is not None and mentions(self.text, self.reply.thing.name)
+        """The thing's name is among the written words, and no other thing's."""
+        return self.reply.thing is not None and names_only(self.text, self.reply.thing.name)
 
     @property
     def is_exact(self) -> bool:
@@ -63,10 +68,16 @@ class SceneResult:
     false_speech_steps: int  # of the quiet ones: the model spoke
     false_output_steps: int  # of the quiet ones: it spoke, wrote or drew
 
+    @property
+    def scripted_steps(self) -> int:
+        """Steps in which the script has output."""
+        replies = self.scene.replies
+        return len({step for r in replies for step in range(r.step, r.step + _length(r))})
 
-def mentions(text: str, name: str) -> bool:
-    """`name` is one of the words of `text`."""
-    return spell(name) in spell(text).split()
+
+def names_only(text: str, name: str) -> bool:
+    """`name` is the one thing that `text` names: whoever lists them all has not answered."""
+    return set(spell(text).split()) & set(BY_NAME) == {name}
 
 
 def is_active(out: StepOutput) -> bool:
@@ -84,14 +95,16 @@ def run_scene(session: SteppedSession, scene: Scene) -> SceneResult:
         session.step(sound, shown.get(step), typed.get(step))
         for step, sound in enumerate(microphone)
     ]
-    edges = [*(reply.step - EARLY for reply in scene.replies), len(steps) + 1]
+    asked = [request_of(scene, reply) for reply in scene.replies]
+    # The step after the one that holds a request's end is the first that can know all of it.
+    edges = [*(last + 1 for _, last, _ in asked), len(steps) + 1]
     outcomes = tuple(
-        _outcome(scene, reply, [out for out in steps if start <= out.step < end])
-        for reply, (start, end) in zip(scene.replies, pairwise(edges), strict=True)
+        _outcome(scene, reply, moment, steps, start, end)
+        for reply, moment, (start, end) in zip(scene.replies, asked, pairwise(edges), strict=True)
     )
     busy = set[int]()
-    for reply in scene.replies:
-        busy |= set(range(reply.step - EARLY, reply.step + _length(reply) + LATE))
+    for reply, (_, last, _) in zip(scene.replies, asked, strict=True):
+        busy |= set(range(last + 1, reply.step + _length(reply) + LATE))
     quiet = [out for out in steps if out.step not in busy]
     return SceneResult(
         scene, outcomes, tuple(steps), len(quiet),
@@ -105,24 +118,41 @@ def _length(reply: Reply) -> int:
     return max(spoken, DRAWING_STEPS if reply.drawing is not None else 0)
 
 
-def _outcome(scene: Scene, reply: Reply, steps: list[StepOutput]) -> Outcome:
-    first = next((out.step for out in steps if is_active(out)), None)
-    spoken = [out.audio for out in steps if out.speaking]
-    return Outcome(
-        reply,
-        "".join(out.text for out in steps),
-        np.concatenate(spoken) if spoken else np.zeros(0, np.float32),
-        tuple(out.image for out in steps if out.image_done and out.image is not None),
-        None if first is None else first * STEP_SAMPLES / SAMPLE_RATE - _asked(scene, reply),
-    )
-
-
-def _asked(scene: Scene, reply: Reply) -> float:
-    """The second in which the request of `reply` ended."""
-    begins = reply.step * STEP_SAMPLES
+def request_of(scene: Scene, reply: Reply) -> tuple[int, int, float]:
+    """First and last step of the request that `reply` answers, and the second of its end."""
     if reply.typed:
-        return max(one.step + 1 for one in scene.typed if one.step < reply.step) * 0.25
-    return max(line.end_sample for line in scene.lines if line.end_sample <= begins) / SAMPLE_RATE
+        step = max(one.step for one in scene.typed if one.step < reply.step)
+        return step, step, (step + 1) * STEP_SAMPLES / SAMPLE_RATE
+    begins = reply.step * STEP_SAMPLES
+    line = max((one for one in scene.lines if one.end_sample <= begins), key=lambda o: o.end_sample)
+    first, last = line.start_sample // STEP_SAMPLES, (line.end_sample - 1) // STEP_SAMPLES
+    return first, last, line.end_sample / SAMPLE_RATE
+
+
+def _outcome(
+    scene: Scene,
+    reply: Reply,
+    moment: tuple[int, int, float],
+    steps: list[StepOutput],
+    start: int,
+    end: int,
+) -> Outcome:
+    """What came in the steps [start, end), which belong to `reply`; `moment` is `request_of`'s."""
+    began, ended, second = moment
+    own = [out for out in steps if start <= out.step < end]
+    first = next((out.step for out in own if is_active(out)), None)
+    spoken = [out.audio for out in own if out.speaking]
+    return Outcome(
+        scene,
+        reply,
+        "".join(out.text for out in own),
+        np.concatenate(spoken) if spoken else np.zeros(0, np.float32),
+        tuple(out.image for out in own if out.image_done and out.image is not None),
+        None if first is None else first * STEP_SAMPLES / SAMPLE_RATE - second,
+        None if first is None else first - ended,
+        # Output of the step in which the request begins was made before any of it was heard.
+        any(is_active(out) for out in steps if began < out.step <= ended),
+    )
 
 
 def outcomes_of(

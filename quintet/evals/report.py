@@ -8,26 +8,30 @@ and on the real thing after tokenization, stands beside the scores.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from quintet.data.world.grammar import GREETINGS, NUMBERS
 from quintet.data.world.pictures import render_picture
-from quintet.data.world.scenes import make_scene
+from quintet.data.world.scenes import PICTURE_SIZE, make_scene
 from quintet.data.world.things import THINGS
-from quintet.evals.live_scores import Outcome, SceneResult, mentions, outcomes_of, run_scene
+from quintet.evals.live_scores import Outcome, SceneResult, names_only, outcomes_of, run_scene
 from quintet.evals.page import write_page
 from quintet.evals.picture_judge import PictureJudge
-from quintet.evals.recognizer import Recognizer, word_errors
-from quintet.evals.scores import Score, mean, ratio, share, share_of
+from quintet.evals.recognizer import Recognizer, spell, word_errors
+from quintet.evals.scores import Score, mean, median, ratio, share
 from quintet.evals.word_spotter import WordSpotter
 from quintet.live import Quintet, Sampling
+from quintet.media.images import fit_image
+from quintet.media.speech import synthesize
 from quintet.tokenizers.bundle import Tokenizers
 
 # Kinds of scene, by what is asked in them; nothing at all is said in a quiet one.
@@ -38,6 +42,13 @@ SCENES: dict[str, tuple[str, ...]] = {
 FIRST_SEED = 70_000_000  # held-out scenes of training's own evaluation have other seeds
 SEEDS_EACH = 100_000  # for the scenes of one kind
 GUESS = 1 / len(THINGS)  # what naming a random thing would get
+# Answers in exact words, and what a random one of those that the world has would get. It counts
+# to two at least. Phrases to repeat are beyond counting.
+EXACT: dict[str, tuple[str, float | None]] = {
+    "repeat": ("repeats", None),
+    "count": ("counts", 1 / (len(NUMBERS) - 1)),
+    "greet": ("greets", 1 / len(set(GREETINGS.values()))),
+}
 CEILING_PICTURES = 256
 
 Results = dict[str, list[SceneResult]]
@@ -61,6 +72,7 @@ def evaluate(model: Quintet, out: Path, scenes_per_kind: int = 40, seed: int = 0
         "second_recognizer": judges.spotter is not None,
         "scores": scores,
     }
+    out.mkdir(parents=True, exist_ok=True)
     partial = out / "report.json.partial"
     partial.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     partial.replace(out / "report.json")
@@ -77,9 +89,13 @@ class Judges:
         self.spotter = WordSpotter.load()  # None where its package is not installed
 
     def hears(self, outcome: Outcome) -> bool:
-        """The thing's name is in what the recognizer spells."""
+        """The thing's name, and no other thing's, is in what the recognizer spells."""
         thing, said = outcome.reply.thing, outcome.speech
-        return thing is not None and mentions(self.recognizer.transcribe(said), thing.name)
+        return thing is not None and names_only(self.recognizer.transcribe(said), thing.name)
+
+    def hears_exactly(self, outcome: Outcome) -> bool:
+        """The recognizer spells the expected answer, word for word."""
+        return self.recognizer.transcribe(outcome.speech) == spell(outcome.reply.text)
 
     def sees(self, outcome: Outcome) -> bool:
         """The first drawing looks most like the thing that was asked for."""
@@ -114,18 +130,40 @@ def score_all(results: Results, judges: Judges) -> dict[str, Score]:
         drawn = outcomes_of(every, "draw", typed)
         said = outcomes_of(every, "say", typed)
         scores |= {
-            f"names_shown_asked_by_{way}": share((o.names_it for o in named), GUESS),
-            f"names_shown_aloud_asked_by_{way}": share(map(judges.hears, named), GUESS),
-            f"draws_asked_by_{way}": share(map(judges.sees, drawn), GUESS),
-            f"says_word_asked_by_{way}": share(map(judges.hears, said), GUESS),
+            f"names_shown_asked_by_{way}": _asked(named, lambda o: o.names_it, GUESS),
+            f"names_shown_aloud_asked_by_{way}": _asked(named, judges.hears, GUESS),
+            f"draws_asked_by_{way}": _asked(drawn, judges.sees, GUESS),
+            f"says_word_asked_by_{way}": _asked(said, judges.hears, GUESS),
         }
         if judges.spotter is not None:
             spots = _spots(judges.spotter)
-            scores[f"says_word_asked_by_{way}_second_recognizer"] = share(map(spots, said), GUESS)
-    for kind, name in (("repeat", "repeats"), ("count", "counts"), ("greet", "greets")):
+            scores[f"says_word_asked_by_{way}_second_recognizer"] = _asked(said, spots, GUESS)
+    for kind, (name, chance) in EXACT.items():
         asked = outcomes_of(every, kind)
-        scores[f"{name}_in_exact_words"] = share(o.is_exact for o in asked)
-    return scores | _manners(results, judges)
+        scores[f"{name}_in_exact_words"] = _asked(asked, lambda o: o.is_exact, chance)
+        scores[f"{name}_in_exact_words_aloud"] = _asked(asked, judges.hears_exactly, chance)
+    return scores | _silence(results) | _manners(every, judges)
+
+
+def _asked(
+    outcomes: list[Outcome], is_right: Callable[[Outcome], bool], chance: float | None = None
+) -> Score:
+    """The share of requests for which something holds."""
+    return share(map(is_right, outcomes), chance, _scenes(outcomes))
+
+
+def _scenes(outcomes: Iterable[Outcome]) -> list[int]:
+    """Which scene each of them belongs to."""
+    return [id(outcome.scene) for outcome in outcomes]
+
+
+def _steps(
+    results: list[SceneResult], false: Callable[[SceneResult], int], chance: float | None = None
+) -> Score:
+    """The share of quiet steps in which something came that should not."""
+    wrong = [step < false(result) for result in results for step in range(result.quiet_steps)]
+    scenes = [id(result.scene) for result in results for _ in range(result.quiet_steps)]
+    return share(wrong, chance, scenes)
 
 
 def _spots(spotter: WordSpotter) -> Callable[[Outcome], bool]:
@@ -136,29 +174,56 @@ def _spots(spotter: WordSpotter) -> Callable[[Outcome], bool]:
     return spots
 
 
-def _manners(results: Results, judges: Judges) -> dict[str, Score]:
-    """When it answers, when it keeps silent, and whether it says what it writes."""
+def _silence(results: Results) -> dict[str, Score]:
+    """Whether it keeps out of what does not concern it."""
     every = [result for kind in results.values() for result in kind]
-    outcomes = [outcome for result in every for outcome in result.outcomes]
     unasked = results["chatter"] + results["quiet"]
-    spoken = [o for o in outcomes if len(o.speech) and o.text]
+    asked = [result for result in every if result.outcomes]
+    # Guessing is to speak at random, as often as the script does.
+    steps = sum(len(r.steps) for r in every)
+    often = sum(r.scripted_steps for r in every) / steps if steps else 0.0
+    lucky = float(np.mean([(1 - often) ** r.quiet_steps for r in unasked])) if unasked else None
     return {
-        "answers_at_all": share(o.delay_seconds is not None for o in outcomes),
-        "false_speech_steps_nothing_asked": share_of(
-            sum(r.false_speech_steps for r in unasked), sum(r.quiet_steps for r in unasked)
+        "silent_when_nothing_asked": share((r.false_output_steps == 0 for r in unasked), lucky),
+        "false_speech_steps_nothing_asked": _steps(unasked, lambda r: r.false_speech_steps),
+        "false_output_steps_nothing_asked": _steps(unasked, lambda r: r.false_output_steps, often),
+        "false_speech_steps_between_requests": _steps(asked, lambda r: r.false_speech_steps),
+        "scenes_with_false_speech_nothing_asked": share(r.false_speech_steps > 0 for r in unasked),
+        "scenes_broken_nothing_asked": share(
+            (r.false_output_steps > 0 for r in unasked), None if lucky is None else 1 - lucky
         ),
-        "false_output_steps_nothing_asked": share_of(
-            sum(r.false_output_steps for r in unasked), sum(r.quiet_steps for r in unasked)
+    }
+
+
+def _manners(every: list[SceneResult], judges: Judges) -> dict[str, Score]:
+    """When it answers, and whether it says what it writes."""
+    outcomes = [outcome for result in every for outcome in result.outcomes]
+    heard = [(o, judges.recognizer.transcribe(o.speech)) for o in outcomes]
+    spoken = [(o, words) for o, words in heard if len(o.speech) and o.text]
+    answered = [o for o in outcomes if o.delay_seconds is not None]
+    by_voice, by_text = (
+        [o for o in answered if o.reply.typed == typed and o.delay_steps] for typed in (False, True)
+    )
+    return {
+        "answers_at_all": _asked(outcomes, lambda o: o.delay_seconds is not None),
+        "talks_over_spoken_requests": _asked(
+            [o for o in outcomes if not o.reply.typed], lambda o: o.talked_over
         ),
-        "false_speech_steps_between_requests": share_of(
-            sum(r.false_speech_steps for r in every), sum(r.quiet_steps for r in every)
-        ),
-        "scenes_broken_nothing_asked": share(r.false_output_steps > 0 for r in unasked),
         "answer_delay_seconds": mean(
-            [o.delay_seconds for o in outcomes if o.delay_seconds is not None]
+            [o.delay_seconds or 0.0 for o in answered], scenes=_scenes(answered)
         ),
-        "word_error_rate_of_speech": ratio(
-            [word_errors(o.text, judges.recognizer.transcribe(o.speech)) for o in spoken]
+        "answer_delay_median_steps_asked_by_voice": median(
+            [o.delay_steps or 0 for o in by_voice], _scenes(by_voice)
+        ),
+        "answer_delay_median_steps_asked_by_text": median(
+            [o.delay_steps or 0 for o in by_text], _scenes(by_text)
+        ),
+        "word_error_rate_of_speech": ratio(  # what is heard, against what it wrote
+            [word_errors(o.text, words) for o, words in spoken],
+            scenes=_scenes(o for o, _ in spoken),
+        ),
+        "word_error_rate_against_expected": ratio(  # a request without an answer is all errors
+            [word_errors(o.reply.text, words) for o, words in heard], scenes=_scenes(outcomes)
         ),
     }
 
@@ -166,26 +231,60 @@ def _manners(results: Results, judges: Judges) -> dict[str, Score]:
 def judge_ceilings(
     results: Results, judges: Judges, tokenizers: Tokenizers, seed: int
 ) -> dict[str, Score]:
-    """The judges on the real thing, and on the real thing encoded and decoded."""
-    replies = [o.reply for r in results["say"] for o in r.outcomes]
-    real, coded = [], []
-    for reply in replies:
-        codes_TQ = tokenizers.encode_audio(reply.speech)
-        with torch.no_grad():
-            made_BS, _ = tokenizers.audio.decode(torch.from_numpy(codes_TQ).long()[None])
-        real.append(judges.recognizer.transcribe(reply.speech))
-        coded.append(judges.recognizer.transcribe(made_BS[0].numpy()))
+    """The judges on the real thing, and on the real thing encoded and decoded.
+
+    The assistant's voice says a sentence always in the same way, and the recognizer's training
+    held many of these sentences. How it hears what it never heard is told by the requests, which
+    are in voices kept out of its training.
+    """
+    # Every word once: said again it is the same sound, which tells nothing more.
+    once = {o.reply.text: o.reply for r in results["say"] for o in r.outcomes if o.reply.thing}
+    replies = list(once.values())
+    coded = [_through_codec(tokenizers, reply.speech) for reply in replies]
     names = [reply.thing.name for reply in replies if reply.thing]
-    scores = {
-        "judge_hears_real_word": share(map(mentions, real, names), GUESS),
-        "judge_hears_word_after_codec": share(map(mentions, coded, names), GUESS),
-    }
-    if judges.spotter is not None:
-        heard = [judges.spotter.spot(reply.speech) for reply in replies]
-        scores["second_judge_hears_real_word"] = share(
-            (a == b for a, b in zip(heard, names, strict=True)), GUESS
-        )
+    recognizer, spotter = judges.recognizer, judges.spotter
+    scores: dict[str, Score] = {}
+    for way, sounds in (("real_word", [r.speech for r in replies]), ("word_after_codec", coded)):
+        spelled = [recognizer.transcribe(sound) for sound in sounds]
+        scores[f"judge_hears_{way}"] = share(map(names_only, spelled, names), GUESS)
+        if spotter is not None:
+            heard = [spotter.spot(sound) for sound in sounds]
+            scores[f"second_judge_hears_{way}"] = share(
+                (a == b for a, b in zip(heard, names, strict=True)), GUESS
+            )
+    scores |= _sentence_ceilings(results, recognizer, tokenizers)
     return scores | _picture_ceilings(judges, tokenizers, seed)
+
+
+def _sentence_ceilings(
+    results: Results, recognizer: Recognizer, tokenizers: Tokenizers
+) -> dict[str, Score]:
+    """Word error rates of the recognizer on whole answers and on requests in unseen voices."""
+    played = [result for kind in results.values() for result in kind]
+    answers = {o.reply.text: o.reply.speech for result in played for o in result.outcomes}
+    asked = {(line.text, line.voice) for result in played for line in result.scene.lines}
+    real = [word_errors(text, recognizer.transcribe(sound)) for text, sound in answers.items()]
+    coded = [
+        word_errors(text, recognizer.transcribe(_through_codec(tokenizers, sound)))
+        for text, sound in answers.items()
+    ]
+    unseen = [
+        word_errors(text, recognizer.transcribe(synthesize(text, voice)))
+        for text, voice in sorted(asked, key=str)
+    ]
+    return {
+        "judge_word_error_rate_real_answers": ratio(real),
+        "judge_word_error_rate_answers_after_codec": ratio(coded),
+        "judge_word_error_rate_unseen_voices": ratio(unseen),
+    }
+
+
+def _through_codec(tokenizers: Tokenizers, sound: np.ndarray) -> np.ndarray:
+    """`sound` (float32 [S]) encoded and decoded."""
+    codes_TQ = tokenizers.encode_audio(sound)
+    with torch.no_grad():
+        made_BS, _ = tokenizers.audio.decode(torch.from_numpy(codes_TQ).long()[None])
+    return made_BS[0].numpy()
 
 
 def _picture_ceilings(judges: Judges, tokenizers: Tokenizers, seed: int) -> dict[str, Score]:
@@ -194,7 +293,8 @@ def _picture_ceilings(judges: Judges, tokenizers: Tokenizers, seed: int) -> dict
     real, coded = [], []
     for index in range(CEILING_PICTURES):
         thing = THINGS[index % len(THINGS)]
-        picture = render_picture(thing, rng, "test", size)
+        seen = Image.fromarray(render_picture(thing, rng, "test", PICTURE_SIZE))
+        picture = fit_image(seen, size)  # as a session makes what it is shown
         with torch.no_grad():
             made_CHW = tokenizers.image.preview(tokenizers.encode_image(picture).tolist())
         made = (made_CHW.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()

@@ -2,6 +2,9 @@
 
 It chooses among the things' names, so it judges whether a word can be told from the others. It is
 an optional package; where it is not installed its scores are left out.
+
+Its acoustic model was trained on recordings and takes digital silence for something odd: with
+zeros around the word it knows 75 % of the names in the assistant's voice, with faint noise 97 %.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from quintet.data.world.things import THINGS
 
 RATE = 16_000  # samples a second that its acoustic model was trained at
 PAD_SECONDS = 0.3  # of silence on both sides, which it expects
+NOISE = 0.003  # standard deviation of the noise under everything; the loudest sample is 0.7
 
 
 class WordSpotter:
@@ -43,9 +47,12 @@ class WordSpotter:
         if not len(sound) or np.abs(sound).max() < 1e-3:
             return ""
         slower = soxr.resample(0.7 * sound / np.abs(sound).max(), SAMPLE_RATE, RATE)
-        padded = np.pad(slower, round(PAD_SECONDS * RATE)) * 32_767
+        padded = np.pad(slower, round(PAD_SECONDS * RATE))
+        # The same noise each time, so that what is heard does not depend on what was heard before.
+        padded = padded + NOISE * np.random.default_rng(0).standard_normal(len(padded))
+        samples = (32_767 * padded).clip(-32_768, 32_767).astype(np.int16)
         self.decoder.start_utt()
-        self.decoder.process_raw(padded.astype(np.int16).tobytes(), full_utt=True)
+        self.decoder.process_raw(samples.tobytes(), full_utt=True)
         self.decoder.end_utt()
         heard = self.decoder.hyp()
         return "" if heard is None else str(heard.hypstr)

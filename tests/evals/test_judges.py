@@ -10,9 +10,10 @@ import pytest
 from quintet.data.world.pictures import render_picture
 from quintet.data.world.scenes import assistant_speech
 from quintet.data.world.things import THINGS
-from quintet.evals.live_scores import mentions
+from quintet.evals.live_scores import names_only
 from quintet.evals.picture_judge import PictureJudge
 from quintet.evals.recognizer import Recognizer, spell, word_errors
+from quintet.evals.word_spotter import WordSpotter
 from quintet.media.emoji import render_emoji
 from quintet.media.speech import TEST_VOICES, Voice, synthesize
 
@@ -48,8 +49,21 @@ def test_unseen_voices_are_understood(recognizer: Recognizer) -> None:
 @needs_speech
 def test_single_words_in_the_assistants_voice_are_understood(recognizer: Recognizer) -> None:
     heard = [recognizer.transcribe(assistant_speech(f"{t.name.capitalize()}.")) for t in THINGS]
-    right = [mentions(words, thing.name) for words, thing in zip(heard, THINGS, strict=True)]
+    right = [names_only(words, thing.name) for words, thing in zip(heard, THINGS, strict=True)]
     assert np.mean(right) > 0.85
+
+
+@needs_speech
+def test_a_second_recognizer_made_elsewhere_knows_the_words() -> None:
+    pytest.importorskip("pocketsphinx")
+    spotter = WordSpotter.load()
+    assert spotter is not None
+    said = {thing.name: assistant_speech(f"{thing.name.capitalize()}.") for thing in THINGS}
+    heard = {name: spotter.spot(sound) for name, sound in said.items()}
+    assert np.mean([heard[name] == name for name in said]) > 0.9
+    again = {name: spotter.spot(said[name]) for name in reversed(said)}
+    assert again == heard  # whatever was heard before
+    assert spotter.spot(np.zeros(24_000, np.float32)) == "" == spotter.spot(np.zeros(0, np.float32))
 
 
 def test_silence_and_noise_say_nothing_of_note(recognizer: Recognizer) -> None:

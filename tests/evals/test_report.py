@@ -1,0 +1,189 @@
+"""The whole report card: a perfect player, a silent one, one that never stops, and any preset."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import needs_world
+
+from quintet.config import STEP_SAMPLES
+from quintet.data.world.scenes import Scene, make_scene
+from quintet.evals.live_scores import SceneResult, run_scene
+from quintet.evals.report import SCENES, Judges, evaluate, score_all
+from quintet.evals.scores import Score
+from quintet.live.pretrained import Quintet
+from quintet.live.session import StepOutput
+
+Results = dict[str, list[SceneResult]]
+
+
+pytestmark = needs_world
+
+
+class _Player:
+    """Gives a scene's own answers, `late` steps after their scripted moment."""
+
+    def __init__(self, scene: Scene, late: int = 0) -> None:
+        self.now = 0
+        self.text: dict[int, str] = {}
+        self.pictures: dict[int, np.ndarray] = {}
+        self.sound: dict[int, np.ndarray] = {}
+        for reply in scene.replies:
+            first = reply.step + late
+            self.text[first] = reply.text
+            if reply.drawing is not None:
+                self.pictures[first + 4] = reply.drawing
+            steps = -(-len(reply.speech) // STEP_SAMPLES)
+            padded = np.pad(reply.speech, (0, steps * STEP_SAMPLES - len(reply.speech)))
+            for index, sound in enumerate(padded.reshape(-1, STEP_SAMPLES)):
+                self.sound[first + index] = sound
+
+    def step(
+        self, audio: np.ndarray, image: np.ndarray | None = None, text: str | None = None
+    ) -> StepOutput:
+        self.now += 1
+        picture, words = self.pictures.get(self.now), self.text.get(self.now, "")
+        sound = self.sound.get(self.now)
+        quiet = np.zeros(STEP_SAMPLES, np.float32)
+        return StepOutput(
+            self.now, quiet if sound is None else sound, sound is not None, words, bool(words),
+            picture, picture is not None, {}, (0.0, 0.0), 0.0,
+        )  # fmt: skip
+
+
+class _Babbler(_Player):
+    """Hums and names three things in every step, whatever is asked."""
+
+    def step(
+        self, audio: np.ndarray, image: np.ndarray | None = None, text: str | None = None
+    ) -> StepOutput:
+        self.now += 1
+        hum = 0.1 * np.sin(np.arange(STEP_SAMPLES) / 20).astype(np.float32)
+        return StepOutput(
+            self.now, hum, True, "cat dog sun ", True, None, False, {}, (0.0, 0.0), 0.0
+        )
+
+
+@pytest.fixture(scope="module")
+def judges() -> Judges:
+    return Judges()
+
+
+@pytest.fixture(scope="module")
+def scenes() -> dict[str, list[Scene]]:
+    return {
+        kind: [make_scene(900 + index, "test", asked) for index in range(4)]
+        for kind, asked in SCENES.items()
+    }
+
+
+def _play(
+    scenes: dict[str, list[Scene]], late: int = 0, player: type[_Player] = _Player
+) -> Results:
+    return {
+        kind: [run_scene(player(scene, late), scene) for scene in some]
+        for kind, some in scenes.items()
+    }  # fmt: skip
+
+
+def _values(scores: dict[str, Score]) -> dict[str, float]:
+    return {name: score.value for name, score in scores.items() if score.value is not None}
+
+
+def test_a_perfect_player_gets_everything(scenes: dict[str, list[Scene]], judges: Judges) -> None:
+    scores = _values(score_all(_play(scenes), judges))
+    for name in ("names_shown_asked_by_voice", "answers_at_all", "repeats_in_exact_words",
+                 "counts_in_exact_words", "greets_in_exact_words"):  # fmt: skip
+        assert scores[name] == 1, name
+    # What ears and eyes judge is as good as they are; see the ceilings.
+    for name in ("names_shown_aloud_asked_by_voice", "draws_asked_by_voice",
+                 "says_word_asked_by_voice"):  # fmt: skip
+        assert scores[name] > 0.8, name
+    for name in ("false_output_steps_nothing_asked", "scenes_broken_nothing_asked",
+                 "false_speech_steps_between_requests", "talks_over_spoken_requests",
+                 "scenes_with_false_speech_nothing_asked"):  # fmt: skip
+        assert scores[name] == 0, name
+    assert scores["silent_when_nothing_asked"] == 1
+    assert scores["answer_delay_median_steps_asked_by_voice"] == 2
+    assert scores["answer_delay_median_steps_asked_by_text"] == 1
+    assert scores["word_error_rate_against_expected"] < 0.2
+
+
+def test_silence_earns_nothing_and_breaks_nothing(
+    scenes: dict[str, list[Scene]], judges: Judges
+) -> None:
+    nobody = make_scene(1, "test", ())
+    results = {
+        kind: [run_scene(_Player(nobody), scene) for scene in some] for kind, some in scenes.items()
+    }
+    scores = _values(score_all(results, judges))
+    earned = [name for name in scores if name.startswith(("names", "draws", "says", "repeats"))]
+    assert len(earned) > 6 and not any(scores[name] for name in earned)
+    assert scores["answers_at_all"] == 0 == scores["false_output_steps_nothing_asked"]
+    assert scores["word_error_rate_against_expected"] == 1
+    assert "answer_delay_seconds" not in scores  # nobody measured it
+
+
+def test_whoever_never_stops_fails(scenes: dict[str, list[Scene]], judges: Judges) -> None:
+    scores = _values(score_all(_play(scenes, player=_Babbler), judges))
+    assert scores["false_speech_steps_nothing_asked"] == 1 == scores["scenes_broken_nothing_asked"]
+    assert scores["talks_over_spoken_requests"] == 1
+    # Naming many things is not naming the one that is shown.
+    assert scores["names_shown_asked_by_voice"] == 0 == scores["says_word_asked_by_voice"]
+
+
+def test_guessing_speaks_as_often_as_the_script(
+    scenes: dict[str, list[Scene]], judges: Judges
+) -> None:
+    """The stated chances are what one gets who guesses so."""
+    results = _play(scenes)
+    scores = score_all(results, judges)
+    assert scores["counts_in_exact_words"].chance == 1 / 9
+    assert scores["greets_in_exact_words"].chance == 1 / 7
+    every = [result for some in results.values() for result in some]
+    often = sum(r.scripted_steps for r in every) / sum(len(r.steps) for r in every)
+    rng, unasked = np.random.default_rng(0), results["chatter"] + results["quiet"]
+    silent = [not (rng.random(r.quiet_steps) < often).any() for r in unasked for _ in range(4_000)]
+    score = scores["silent_when_nothing_asked"]
+    assert score.chance == pytest.approx(np.mean(silent), abs=0.01) and 0 < often < 0.5
+    assert score.n == len(unasked) and 0 < score.low < score.value == 1
+
+
+def test_false_speech_between_requests_is_not_diluted(
+    scenes: dict[str, list[Scene]], judges: Judges
+) -> None:
+    results = _play(scenes, late=-5)
+    before = score_all(results, judges)["false_speech_steps_between_requests"]
+    quieter = results | {"chatter": results["chatter"] * 5, "quiet": results["quiet"] * 5}
+    assert score_all(quieter, judges)["false_speech_steps_between_requests"] == before
+    assert before.value and before.value > 0.1
+
+
+def test_answers_too_early_are_not_answers(scenes: dict[str, list[Scene]], judges: Judges) -> None:
+    scores = _values(score_all(_play(scenes, late=-5), judges))
+    assert scores["talks_over_spoken_requests"] > 0.8
+    assert scores["names_shown_asked_by_voice"] == 0
+    assert scores["false_speech_steps_between_requests"] > 0.1
+
+
+def test_any_preset_gets_a_report(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An untrained system of other sizes: the report is whole, the same twice, and no good."""
+    some = {kind: SCENES[kind] for kind in ("say", "repeat", "chatter", "quiet")}
+    monkeypatch.setattr("quintet.evals.report.SCENES", some)
+    monkeypatch.setattr("quintet.evals.report.CEILING_PICTURES", 16)
+    model = Quintet.from_pretrained(model_folder)
+    report = evaluate(model, tmp_path / "first", scenes_per_kind=1, seed=3)
+    again = evaluate(model, tmp_path / "second", scenes_per_kind=1, seed=3)
+    assert report == again == json.loads((tmp_path / "first" / "report.json").read_text())
+    for name, score in report["scores"].items():
+        assert set(score) == {"value", "low", "high", "n", "chance"}, name
+        if score["value"] is not None:
+            assert score["low"] <= score["value"] <= score["high"], name
+    assert report["scores"]["repeats_in_exact_words"]["value"] in (0, None)
+    page = (tmp_path / "first" / "report.html").read_text()
+    assert "data:audio/" in page and "http" not in page
