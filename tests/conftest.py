@@ -6,14 +6,24 @@ nothing: here all weights are random.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from quintet.config import AudioConfig, ImageConfig, LiveConfig, ModelConfig, OmniConfig, TextConfig
+from quintet.config import (
+    AudioConfig,
+    ImageConfig,
+    LiveConfig,
+    ModelConfig,
+    OmniConfig,
+    TextConfig,
+    UserError,
+)
 from quintet.live.pretrained import Quintet
+from quintet.media.emoji import render_emoji
 from quintet.model.omni import Omni
 from quintet.timeline.streams import Stream
 from quintet.timeline.timeline import Timeline
@@ -25,6 +35,20 @@ from quintet.tokenizers.text import TextTokenizer
 LINES = ["draw a cat.", "what is this?", "this is an apple.", "say the word banana.", "hello."] * 4
 # Frames a step: 3, and between 18 and 19 as in the reference.
 WHOLE, FRACTIONAL = (5, 5, 8, 10), (2, 4, 5, 8)
+
+
+def _missing() -> str | None:
+    """What the synthetic world lacks on this machine."""
+    if shutil.which("espeak-ng") is None:
+        return "espeak-ng is not installed"
+    try:
+        render_emoji("🍎")
+    except UserError as error:
+        return str(error)
+    return None
+
+
+needs_world = pytest.mark.skipif(_missing() is not None, reason=_missing() or "")
 
 
 def make_config(strides: tuple[int, ...] = WHOLE, window_steps: int = 8) -> OmniConfig:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from conftest import needs_world
 from PIL import Image
 from safetensors.numpy import save_file
 from safetensors.torch import load_file as load_torch
@@ -21,10 +22,6 @@ from safetensors.torch import save_file as save_torch
 
 from quintet.cli import main
 from quintet.data.world.scenes import assistant_speech
-
-needs_speech = pytest.mark.skipif(
-    shutil.which("espeak-ng") is None, reason="espeak-ng is not installed"
-)
 
 
 def run(*arguments: object) -> int:
@@ -93,7 +90,7 @@ def test_tokens_there_and_back(
     assert soundfile.info(tmp_path / "question.wav.decoded.wav").frames == 13_500
 
 
-@needs_speech
+@needs_world
 def test_world_writes_scenes_and_a_page(tmp_path: Path) -> None:
     out = tmp_path / "world"
     assert run("world", "--out", out, "--scenes", 2, "--seed", 3) == 0
@@ -119,7 +116,7 @@ def _bad_inputs(folder: Path) -> dict[str, Path]:
     files = {name: folder / name for name in (
         "missing.wav", "broken.wav", "empty.wav", "hour.flac", "broken.png", "text.pdf",
         "million.txt", "latin.txt", "broken.safetensors", "foreign.safetensors", "typo.toml",
-        "unknown.toml", "stages.toml",
+        "unknown.toml", "stages.toml", "setting.toml",
     )}  # fmt: skip
     files["broken.wav"].write_bytes(b"RIFF1234")
     soundfile.write(files["empty.wav"], np.zeros(0), 24_000)
@@ -135,6 +132,8 @@ def _bad_inputs(folder: Path) -> dict[str, Path]:
     files["typo.toml"].write_text(f'preset = "nano"\n{stage}lerning_rate = 3\n')
     files["unknown.toml"].write_text('preset = "giant"\n' + stage)
     files["stages.toml"].write_text('preset = "nano"\n[[stages]]\nname = "dance"\n')
+    files["setting.toml"].write_text(f'preset = "nano"\n{stage}[[stages]]\nname = "documents"\n'
+                                     "shard_syze = 3\n")  # fmt: skip
     files["huge.png"] = _huge_png(folder / "huge.png")
     return files
 
@@ -170,6 +169,7 @@ MISTAKES = [
     "train {typo.toml} --out {out}",
     "train {unknown.toml} --out {out}",
     "train {stages.toml} --out {out}",
+    "train {setting.toml} --out {out}",
     "train tiny --stage dance --out {out}",
     "train tiny --stage realtime --out {out}",
     "world --out {broken.png}",
@@ -227,7 +227,6 @@ def test_a_folder_that_cannot_be_written(model_folder: Path, tmp_path: Path, cap
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
-@needs_speech
 def test_without_the_speech_program_a_sentence_says_what_to_install(
     tmp_path: Path, monkeypatch, capsys
 ) -> None:
@@ -249,3 +248,9 @@ def test_help_is_quick_and_names_every_command() -> None:
     assert done.returncode == 0, done.stderr
     for command in ("serve", "talk", "chat", "encode", "decode", "world", "train", "eval", "bench"):
         assert f"\n  {command} " in done.stdout
+
+
+def test_without_arguments_the_help_is_printed(capsys) -> None:
+    assert run() == 0
+    told = capsys.readouterr()
+    assert not told.err and "\n  talk " in told.out and told.out.count("\n") > 10

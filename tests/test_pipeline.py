@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from conftest import needs_world
 
 import quintet
-from quintet.config import UserError
-from quintet.media.emoji import render_emoji
+from quintet.config import UserError, load_preset
+from quintet.stages import documents, judges
+from quintet.stages.context import Context
 from quintet.stages.recipe import RECIPES, STAGES, Recipe, is_finished, run_stage
-
-
-def _missing() -> str | None:
-    if shutil.which("espeak-ng") is None:
-        return "espeak-ng is not installed"
-    try:
-        render_emoji("🍎")
-    except UserError as error:
-        return str(error)
-    return None
-
-
-needs_world = pytest.mark.skipif(_missing() is not None, reason=_missing() or "")
+from quintet.tokenizers.text import TextTokenizer
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +34,121 @@ def test_recipes_name_every_stage_in_order() -> None:
         names = [context.name for context in recipe.stages]
         assert len(names) == len(set(names))
         for place, context in enumerate(recipe.stages):
-            assert context.settings.get("start_from", names[0]) in names[:place] or place == 0
+            module = importlib.import_module(f"quintet.stages.{context.settings['stage']}")
+            start = context.settings.get("start_from", getattr(module, "START", None))
+            assert start in names[:place] or start is None
+            assert start is None or "start_from" in module.SETTINGS
+
+
+TYPING_MISTAKES = [
+    ("shard_size", "shard_syze", "shard_syze.*'documents'.*shard_size"),
+    ("pictures_each", "pictures_eech", "pictures_eech.*'documents'"),
+    ("held_out = 8", "heldout = 8", "heldout.*'pretrain'.*held_out"),
+    ("held_out = 8", 'start_from = "audio"', "start_from.*'pretrain'"),
+    ("lines = 2000", "steps = 6", "steps.*'text_tokenizer'.*lines"),
+    ("pretrain = 2", "pretrian = 2", "unknown kind 'pretrian'.*pretrain"),
+    ("shards = { describe = 2", "shards = { descibe = 2", "unknown kind 'descibe'"),
+    ("shards = { describe = 2", "shards = { describe = 3", "3 shards of 'describe'.* makes 2"),
+    ("shards = { describe = 2, transcribe = 1 }", "shards = 2", "make it a table"),
+    ('name = "describe"', 'name = "describe"\nstart_from = "nowhere"', "nowhere.*no earlier stage"),
+    ('name = "describe"', 'name = "describe"\nstart_from = "realtime"', "no earlier stage"),
+    ('name = "transcribe"', 'name = "listen"\nstage = "transcribe"', "'transcribe'.*no earlier"),
+    ('name = "describe"', 'name = "pretrain"', "two stages 'pretrain'"),
+    ('audio = "audio_decoder"', 'audio = "audio_decodr"', "audio_decodr.*no earlier stage"),
+    ("recognizer = { steps = 2, batch_size = 2 }", "", "'judges' has no table 'recognizer'"),
+    ("pictures = { steps = 2,", "pictures = { stepps = 2,", "'judges' does not say 'steps'"),
+    ("pictures = { steps = 2,", "pictures = { steps = 2, stepps = 2,", "stepps.*TrainConfig"),
+    ("steps = 6", "", "does not say 'steps'"),
+    ("steps = 6", "steps = 6\nstepps = 6", "stepps.*TrainConfig"),
+]
+
+
+@pytest.mark.parametrize(("right", "wrong", "told"), TYPING_MISTAKES)
+def test_a_typing_mistake_is_told_before_anything_runs(
+    right: str, wrong: str, told: str, tmp_path: Path
+) -> None:
+    text = (RECIPES / "tiny.toml").read_text(encoding="utf-8")
+    assert right in text
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(text.replace(right, wrong, 1), encoding="utf-8")
+    with pytest.raises(UserError, match=told) as raised:
+        Recipe.load(str(recipe), tmp_path / "runs")
+    assert str(raised.value).endswith(".") and "\n" not in str(raised.value)
+
+
+def _context(folder: Path, name: str, **settings: object) -> Context:
+    return Context(name, load_preset("tiny"), {"stage": name, **settings}, folder)
+
+
+def test_more_shards_than_there_are_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "load_samples", lambda path: [path.name])
+    for index in range(2):
+        path = documents.shard_path(tmp_path / "documents", "audio", index)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    first, second = "00000.safetensors", "00001.safetensors"
+    assert documents.samples_of(_context(tmp_path, "audio"), "audio") == [first, second]
+    one = _context(tmp_path, "audio", shards={"audio": 1})
+    assert documents.samples_of(one, "audio") == [first]
+    with pytest.raises(UserError, match="asks for 3 shards of 'audio' and there are 2"):
+        documents.samples_of(_context(tmp_path, "audio", shards={"audio": 3}), "audio")
+
+
+def test_an_unknown_kind_is_not_taken_for_scenes(tmp_path: Path) -> None:
+    worker = object.__new__(documents._Worker)
+    worker.context, worker.seed, worker.size = _context(tmp_path, "documents"), 0, 1
+    with pytest.raises(KeyError, match="pretrian"):
+        worker.make(("pretrian", 0))
+
+
+class _Killed(Exception):
+    pass
+
+
+def test_half_a_text_tokenizer_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def die_in(self: TextTokenizer, path: Path) -> None:
+        path.write_bytes(self.model[:100])
+        raise _Killed
+
+    context = _context(tmp_path, "text_tokenizer", lines=2_000)
+    with monkeypatch.context() as patch:
+        patch.setattr(TextTokenizer, "save", die_in)
+        with pytest.raises(_Killed):
+            run_stage(context)
+    assert run_stage(context)["vocab_size"] > 300
+    assert TextTokenizer.load(context.folder / "text_tokenizer.model")
+
+
+def test_half_of_the_spoken_lines_are_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die_in(path: Path, text: str) -> None:
+        with path.open("w") as file:
+            file.write(text[: len(text) // 2])
+        raise _Killed
+
+    monkeypatch.setattr(judges, "synthesize", lambda text, voice: np.ones(96_000, np.float32))
+    path = tmp_path / "lines-4.npy"
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", die_in)
+        with pytest.raises(_Killed):
+            judges.SpokenLines(path, 4, 0, "train")
+    made = judges.SpokenLines(path, 4, 0, "train")
+    assert [end - start for _, start, end in made.lines] == [96_000] * 4
+    assert len(made.samples) == 4 * 96_000
+
+
+def test_the_judge_of_pictures_is_tested_on_none_that_it_was_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn = np.zeros((judges.SIZE, judges.SIZE, 3), np.uint8)
+    monkeypatch.setattr(judges, "canonical_picture", lambda thing, size: drawn)
+    monkeypatch.setattr(judges, "render_picture", lambda thing, rng, split, size: drawn + 255)
+    shares = {s: float((judges._pictures(400, 0, s)[0] == 0).float().mean()) for s in
+              ("train", "test")}  # fmt: skip
+    assert 0.05 < shares["train"] < 0.2 and shares["test"] == 0
 
 
 @needs_world
@@ -80,7 +186,6 @@ def test_a_stage_that_was_stopped_makes_the_same_again(runs: Path, tmp_path: Pat
     assert before == {path: path.read_bytes() for path in folder.rglob("*.safetensors")}
 
 
-@needs_world
 def test_a_stage_without_what_it_needs_says_which_to_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="text_tokenizer"):
         run_stage(Recipe.load("tiny", tmp_path).only("documents")[0])

@@ -26,6 +26,7 @@ from quintet.tokenizers.bundle import AUDIO_FILE, load_weights
 from quintet.train import Task
 from quintet.train.spectral import MultiScaleMelLoss
 
+SETTINGS = ("train", "utterances", "held_out_utterances", "held_out_clips")
 ASSISTANT_SHARE = 0.7  # of the clips; they begin where an utterance begins, as in a session
 
 
@@ -86,14 +87,14 @@ class AudioDecoderTask(Task):
         return {"loss": mel + waveform, "mel": mel, "waveform": waveform}
 
     def evaluate(self, module: nn.Module) -> dict[str, float]:
-        """On voices kept out of training, and on the assistant's."""
+        """On voices kept out of training, and on the assistant's, whose sentences it knows."""
         assert isinstance(module, AudioTokenizer)
         rng = np.random.default_rng((self.seed, 3))
         count = range(self.held_out_clips)
         others = np.stack([self.held_out.clip(rng, self.samples) for _ in count])
         own = np.stack([self._answer(rng) for _ in count])
         scores = {}
-        for name, clips in (("mel", others), ("mel_assistant", own)):
+        for name, clips in (("mel", others), ("mel_of_answers_seen_in_training", own)):
             clips_BS = torch.from_numpy(clips)
             made_BS, _ = module.decode(module.encode(clips_BS)[0])
             scores[name] = float(self.mel(made_BS, clips_BS))

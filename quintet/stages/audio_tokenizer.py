@@ -24,6 +24,7 @@ from quintet.tokenizers.quantize import perplexity
 from quintet.train import Task
 from quintet.train.spectral import LogMel, MultiScaleMelLoss
 
+SETTINGS = ("train", "utterances", "held_out_utterances", "fill_at")
 CLIP_SECONDS = 2.0
 PROBE_HOP = 400  # samples, about; a latent frame holds a whole number
 PROBE_BINS = 64

@@ -29,7 +29,24 @@ class Context:
     @property
     def train(self) -> TrainConfig:
         """The stage's `train` table."""
-        return from_dict(TrainConfig, self.settings.get("train", {}), f"stage {self.name}")
+        return self.train_table("train")
+
+    def train_table(self, key: str) -> TrainConfig:
+        """A table of the stage that says how something trains.
+
+        Raises:
+            UserError: it is not there, lacks a setting, or has one that nothing reads.
+        """
+        table = self.settings.get(key)
+        if not isinstance(table, dict):
+            raise UserError(
+                f"Stage {self.name!r} has no table {key!r}; add one, with steps and batch_size."
+            )
+        if missing := [name for name in ("steps", "batch_size") if name not in table]:
+            raise UserError(
+                f"Stage {self.name!r} does not say {missing[0]!r}; add it to the table {key!r}."
+            )
+        return from_dict(TrainConfig, table, f"stage {self.name}, table {key},")
 
     def start(self, stage: str) -> Path:
         """The transformer that this stage goes on from: that of `stage`, or of the stage that

@@ -7,6 +7,8 @@ run that was killed goes on with the shards that are missing.
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -14,6 +16,7 @@ from pathlib import Path
 import torch
 from rich.progress import track
 
+from quintet.config import UserError
 from quintet.data.documents import (
     DocumentMaker,
     Material,
@@ -39,7 +42,11 @@ MAKERS: dict[str, Callable[[DocumentMaker, int, int], list[Sample]]] = {
     "transcribe": transcribe_samples,
     "describe": describe_samples,
 }
+SCENES = {"realtime": "train", "realtime_test": "test"}  # kinds of live scenes, of which split
+KINDS = (*MAKERS, *SCENES)
+SETTINGS = ("seed", "shards", "shard_size", "pictures_each", "processes")
 PICTURES_EACH = 200  # of every thing, as a camera sees it
+HELD_OUT = 256  # samples of a kind, unless the stage says otherwise
 HELD_OUT_SEED = 50_000_000  # the seeds of test scenes begin here
 
 
@@ -65,17 +72,18 @@ class _Worker:
         path = shard_path(self.context.folder, kind, index)
         if path.exists():
             return
-        if kind not in MAKERS:
-            held_out = kind == "realtime_test"
-            first = index * self.size + (HELD_OUT_SEED if held_out else 0) + self.seed * 1_000_000
-            split = "test" if held_out else "train"
+        if kind in SCENES:
+            split = SCENES[kind]
+            first = index * self.size + self.seed * 1_000_000
+            first += HELD_OUT_SEED if split == "test" else 0
             samples = [self.scenes.sample(make_scene(first + i, split)) for i in range(self.size)]
         else:
+            make_samples = MAKERS[kind]
             if self.maker is None:
                 preset = self.context.preset
                 material = Material.make(preset, self.tokenizers, self.each, self.seed)
                 self.maker = DocumentMaker(preset, self.tokenizers, material)
-            samples = MAKERS[kind](self.maker, self.size, self.seed * 1_000_000 + index)
+            samples = make_samples(self.maker, self.size, self.seed * 1_000_000 + index)
         save_samples(path, samples)
 
 
@@ -84,7 +92,16 @@ _worker: _Worker
 
 def _start(context: Context) -> None:
     global _worker
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker = _Worker(context)
+
+
+def _end_with_parent() -> None:
+    """A killed parent cannot stop its workers, which would go on making its shards."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _make(job: tuple[str, int]) -> None:
@@ -110,9 +127,36 @@ def run(context: Context) -> dict[str, float]:
 def samples_of(context: Context, kind: str) -> list[Sample]:
     """Samples of a kind that the documents stage made, in order.
 
-    The stage's settings may say how many shards of each kind it trains on; otherwise all.
+    The setting `shards` of the stage may say how many shards of each kind; otherwise all.
+
+    Raises:
+        UserError: there are fewer.
     """
     shard = context.made_by("documents", f"{kind}/00000.safetensors")
     shards = sorted(shard.parent.glob("*.safetensors"))
     count = context.settings.get("shards", {}).get(kind, len(shards))
+    if count > len(shards):
+        raise UserError(
+            f"Stage {context.name!r} asks for {count} shards of {kind!r} and there are "
+            f"{len(shards)}; ask for fewer, or let the stage 'documents' make more."
+        )
     return [sample for path in shards[:count] for sample in load_samples(path)]
+
+
+def mixed_in(context: Context, kind: str) -> list[Sample]:
+    """Samples of every kind but `kind` that the setting `shards` of the stage names.
+
+    What an earlier stage taught is forgotten unless some of it stays in the mixture.
+    """
+    others = [other for other in context.settings.get("shards", {}) if other != kind]
+    return [sample for other in others for sample in samples_of(context, other)]
+
+
+def training_and_held_out(context: Context, kind: str) -> tuple[list[Sample], list[Sample]]:
+    """Samples of `kind` and what is mixed in; and the last ones of `kind`, kept out of training.
+
+    The setting `held_out` of the stage says how many.
+    """
+    samples = samples_of(context, kind)
+    kept = len(samples) - int(context.settings.get("held_out", HELD_OUT))
+    return samples[:kept] + mixed_in(context, kind), samples[kept:]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from quintet import train
-from quintet.config import SAMPLE_RATE, from_dict
+from quintet.config import SAMPLE_RATE
 from quintet.data.world.grammar import KINDS, request
 from quintet.data.world.pictures import canonical_picture, render_picture
 from quintet.data.world.things import THINGS
@@ -24,12 +24,17 @@ from quintet.evals.picture_judge import SIZE, PictureJudge
 from quintet.evals.recognizer import BLANK, HOP, LETTERS, STRIDE, Recognizer, spell, word_errors
 from quintet.media.speech import ASSISTANT_VOICE, random_voice, synthesize
 from quintet.stages.context import Context
-from quintet.train import Task, TrainConfig
+from quintet.train import Task
 
+SETTINGS = ("lines", "count", "seed", "recognizer", "pictures")
+TRAIN_TABLES = ("recognizer", "pictures")
 ASSISTANT_SHARE = 0.4  # of the spoken lines
 SHUFFLED_SHARE = 0.5  # of the lines: words in random order, so that spelling is not guessing
 LONGEST_SECONDS = 6.0
 PAD = 0.2  # seconds of silence, at most, at both ends
+VARIED_SHARE = 0.5  # of the lines as they are heard in training; the others are as spoken
+SPEEDS = (0.87, 1.15)  # of playing a line: its pitch and the size of its speaker change with it
+TILTS = (-0.4, 0.6)  # of the spectrum, by a filter of one tap: dull to sharp
 HELD_OUT = 200
 
 
@@ -56,14 +61,19 @@ class SpokenLines:
                 text = " ".join(rng.choice(words, int(rng.integers(1, 6))))
             own = rng.random() < ASSISTANT_SHARE
             sound = synthesize(text, ASSISTANT_VOICE if own else random_voice(rng, split))
-            if not HOP * STRIDE * (len(text) + 2) < len(sound) * 4 < LONGEST_SECONDS * 96_000:
+            shortest = HOP * STRIDE * len(text) / SAMPLE_RATE  # one frame a letter
+            if not shortest <= len(sound) / SAMPLE_RATE < LONGEST_SECONDS:
                 continue
             pieces.append(sound.astype(np.float16))
             lines.append((spell(text), start, start + len(sound)))
             start += len(sound)
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, np.concatenate(pieces))
-        path.with_suffix(".json").write_text(json.dumps(lines))
+        partial = path.with_suffix(".partial.npy")
+        np.save(partial, np.concatenate(pieces))
+        partial.replace(path)
+        partial = path.with_suffix(".partial.json")  # last: where it is, the sound is whole
+        partial.write_text(json.dumps(lines))
+        partial.replace(path.with_suffix(".json"))
 
     def line(self, index: int) -> tuple[str, np.ndarray]:
         """What is said, and the sound, float32 [S]."""
@@ -81,8 +91,16 @@ def _vocabulary(seed: int) -> list[str]:
     return sorted(words)
 
 
+def vary(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """`sound` (float32 [S]) as a larger or smaller, duller or sharper speaker would say it."""
+    times = np.arange(0, len(sound) - 1, rng.uniform(*SPEEDS))
+    played = np.interp(times, np.arange(len(sound)), sound)
+    played[1:] -= rng.uniform(*TILTS) * played[:-1]
+    return played.astype(np.float32)
+
+
 class RecognizerTask(Task):
-    """Spoken lines -> letters, with noise, at any loudness and slightly other speeds."""
+    """Spoken lines -> letters, with noise, at any loudness, at other speeds and tilts."""
 
     def __init__(self, lines: SpokenLines, held_out: SpokenLines, batch_size: int, seed: int):
         self.lines, self.held_out, self.batch_size, self.seed = lines, held_out, batch_size, seed
@@ -96,6 +114,7 @@ class RecognizerTask(Task):
         texts, sounds = [], []
         for index in rng.integers(len(self.lines.lines), size=self.batch_size):
             text, sound = self.lines.line(int(index))
+            sound = vary(sound, rng) if rng.random() < VARIED_SHARE else sound
             pads = rng.integers(0, round(PAD * SAMPLE_RATE), 2)
             sound = np.pad(sound, tuple(pads)) / max(0.05, float(np.abs(sound).max()))
             level = 10 ** rng.uniform(-3.5, -1.3)
@@ -129,7 +148,7 @@ class RecognizerTask(Task):
         errors = words = 0
         for index in range(len(self.held_out.lines)):
             text, sound = self.held_out.line(index)
-            wrong, total = word_errors(text, module.transcribe(np.pad(sound, 2_400)))
+            wrong, total = word_errors(text, module.transcribe(sound))
             errors, words = errors + wrong, words + total
         return {"word_error_rate": errors / words}
 
@@ -175,12 +194,15 @@ class PictureJudgeTask(Task):
 
 
 def _pictures(count: int, seed: int, split: str) -> tuple[Tensor, Tensor]:
-    """uint8 [count, 3, H, W] and things [count]; in ten is one as the assistant should draw it."""
+    """uint8 [count, 3, H, W] and things [count].
+
+    In training, one in ten is as the assistant should draw it: such a picture is always the same.
+    """
     rng = np.random.default_rng((seed, 24, split == "test"))
     names = rng.integers(len(THINGS), size=count)
     pictures = [
         canonical_picture(THINGS[i], SIZE)
-        if rng.random() < 0.1
+        if split == "train" and rng.random() < 0.1
         else render_picture(THINGS[i], rng, split, SIZE)
         for i in names
     ]
@@ -196,15 +218,16 @@ def run(context: Context) -> dict[str, float]:
     """Train both; copy the two files to quintet/evals/judges/ to ship them."""
     settings, folder = context.settings, context.folder
     lines, seed = int(settings.get("lines", 8_000)), int(settings.get("seed", 0))
-    config = from_dict(TrainConfig, settings["recognizer"], "stage judges, recognizer")
+    suffix = f"-{seed}" if seed else ""
+    config = context.train_table("recognizer")
     task: Task = RecognizerTask(
-        SpokenLines(folder / f"lines-{lines}.npy", lines, seed, "train"),
-        SpokenLines(folder / f"held-out-{HELD_OUT}.npy", HELD_OUT, seed, "test"),
+        SpokenLines(folder / f"lines-{lines}{suffix}.npy", lines, seed, "train"),
+        SpokenLines(folder / f"held-out-{HELD_OUT}{suffix}.npy", HELD_OUT, seed, "test"),
         config.batch_size,
         seed,
     )
     heard = train.run(task, config, folder / "recognizer", "recognizer")
-    config = from_dict(TrainConfig, settings["pictures"], "stage judges, pictures")
+    config = context.train_table("pictures")
     task = PictureJudgeTask(int(settings.get("count", 12_000)), config.batch_size, seed)
     seen = train.run(task, config, folder / "pictures", "picture judge")
     return {"word_error_rate": heard["eval/word_error_rate"], "accuracy": seen["eval/accuracy"]}

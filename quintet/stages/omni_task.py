@@ -5,6 +5,9 @@ A stage file states its data, what trains, and where it starts from; this file d
 
 from __future__ import annotations
 
+import os
+import shutil
+import sysconfig
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,8 +23,8 @@ from quintet.timeline.targets import Sample
 from quintet.tokenizers.bundle import AUDIO_FILE, IMAGE_FILE, TEXT_FILE, Tokenizers, load_weights
 from quintet.train import Task, TrainConfig
 
+OMNI_SETTINGS = ("train", "start_from", "shards", "held_out")  # of most of these stages
 EVALUATION_BATCHES = 8
-HELD_OUT = 256  # samples, unless the stage says otherwise
 
 
 def tokenizers_of(context: Context) -> Tokenizers:
@@ -65,7 +68,7 @@ class OmniTask(Task):
             load_weights(model, self.start_from)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(self.trains(name))
-        if self.config.compile:
+        if self.config.compile and has_compiler():
             model.transformer.compile(dynamic=True)
         return model
 
@@ -101,7 +104,9 @@ class OmniTask(Task):
         save_file(module.state_dict(), folder / MODEL_FILE)
 
 
-def split(context: Context, samples: list[Sample]) -> tuple[list[Sample], list[Sample]]:
-    """Training samples, and the last `held_out` ones (a setting of the stage)."""
-    held_out = int(context.settings.get("held_out", HELD_OUT))
-    return samples[:-held_out], samples[-held_out:]
+def has_compiler() -> bool:
+    """`torch.compile` on the CPU needs a C++ compiler and the headers of Python, which
+    Debian packs apart; without them a stage trains uncompiled."""
+    names = (os.environ.get("CXX", "g++"), "clang++")
+    headers = Path(sysconfig.get_path("include"), "Python.h")
+    return headers.is_file() and any(shutil.which(name) is not None for name in names)

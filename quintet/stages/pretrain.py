@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from quintet import train
 from quintet.stages.context import Context
-from quintet.stages.documents import samples_of
-from quintet.stages.omni_task import OmniTask, split
+from quintet.stages.documents import training_and_held_out
+from quintet.stages.omni_task import OmniTask
+
+SETTINGS = ("train", "shards", "held_out")
 
 
 def run(context: Context) -> dict[str, float]:
-    samples, held_out = split(context, samples_of(context, "pretrain"))
+    samples, held_out = training_and_held_out(context, "pretrain")
     task = OmniTask(
         context.preset, context.train, samples, held_out,
         start_from=None,

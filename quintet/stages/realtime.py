@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from quintet import train
 from quintet.stages.context import Context
-from quintet.stages.documents import samples_of
+from quintet.stages.documents import mixed_in, samples_of
 from quintet.stages.omni_task import OmniTask
+
+SETTINGS = ("train", "start_from", "shards", "text_weight")
+START = "describe"  # unless the setting `start_from` names another stage
 
 
 def run(context: Context) -> dict[str, float]:
-    mixture = context.settings.get("shards", ("realtime",))  # kinds, with how many shards of each
     task = OmniTask(
         context.preset, context.train,
-        [sample for kind in mixture for sample in samples_of(context, kind)],
+        samples_of(context, "realtime") + mixed_in(context, "realtime"),
         samples_of(context, "realtime_test"),
-        start_from=context.start("describe"),
+        start_from=context.start(START),
         text_weight=context.settings.get("text_weight", 4.0),
     )  # fmt: skip
     return train.run(task, context.train, context.folder, context.name)

@@ -22,6 +22,7 @@ from typing import Any
 
 from quintet.config import OmniConfig, UserError, load_preset, read_toml
 from quintet.stages.context import Context
+from quintet.stages.documents import KINDS
 
 RECIPES = Path(__file__).parent.parent.parent / "recipes"  # beside the package, in a checkout
 STAGES = (
@@ -55,12 +56,15 @@ class Recipe:
                 f"use {', '.join(sorted(known))}."
             )
         tables = values.get("stages", [])
-        if not tables or not isinstance(tables, list):
+        if not (tables and isinstance(tables, list) and all(isinstance(t, dict) for t in tables)):
             raise UserError(f"{path} has no stages; add a table [[stages]] with a name.")
         preset, folder = load_preset(str(values.get("preset", ""))), runs / path.stem
-        shared = values.get("train", {})
-        stages = tuple(_stage(table, shared, preset, folder, path) for table in tables)
-        return cls(path.stem, stages)
+        shared = _table(values, "train", str(path))
+        stages: list[Context] = []
+        for table in tables:
+            stages.append(_stage(table, shared, preset, folder, path, [s.name for s in stages]))
+        _check_shards(stages)
+        return cls(path.stem, tuple(stages))
 
     def only(self, stage: str | None) -> tuple[Context, ...]:
         """One stage by name, or all.
@@ -84,22 +88,76 @@ def find(name: str) -> Path:
     raise UserError(f"There is no recipe {name!r}; name a TOML file, or one of: {names}.")
 
 
+def _table(values: dict[str, Any], key: str, where: str) -> dict[str, Any]:
+    table = values.get(key, {})
+    if not isinstance(table, dict):
+        raise UserError(f"{where} sets {key!r} to {table!r}; make it a table.")
+    return table
+
+
 def _stage(
-    table: dict[str, Any], shared: dict[str, Any], preset: OmniConfig, folder: Path, recipe: Path
+    table: dict[str, Any],
+    shared: dict[str, Any],
+    preset: OmniConfig,
+    folder: Path,
+    recipe: Path,
+    earlier: list[str],
 ) -> Context:
+    """One stage, checked: a misspelt setting is an error now, not hours later."""
     settings = dict(table)
-    name = str(settings.pop("name", ""))
-    module = str(settings.setdefault("stage", name))
-    if module not in STAGES:
+    name = str(settings.pop("name", settings.get("stage", "")))
+    stage = str(settings.setdefault("stage", name))
+    if stage not in STAGES:
         raise UserError(
-            f"{recipe} names an unknown stage {module!r}; use one of: {', '.join(STAGES)}."
+            f"{recipe} names an unknown stage {stage!r}; use one of: {', '.join(STAGES)}."
         )
-    if "train" in settings:
-        settings["train"] = shared | settings["train"]
+    if name in earlier:
+        raise UserError(f"{recipe} has two stages {name!r}; give each a name of its own.")
+    module = importlib.import_module(f"quintet.stages.{stage}")
+    if unknown := sorted(set(settings) - {"stage", *module.SETTINGS}):
+        raise UserError(
+            f"{recipe} sets {unknown[0]!r} in stage {name!r}, which does not have it; "
+            f"use one of: {', '.join(('name', 'stage', *module.SETTINGS))}."
+        )
+    if "train" in module.SETTINGS:
+        settings["train"] = shared | _table(settings, "train", f"Stage {name!r}")
     context = Context(name, preset, settings, folder)
-    if "train" in settings:
-        _ = context.train  # a misspelt setting is an error now, not hours later
+    for key in getattr(module, "TRAIN_TABLES", ("train",) if "train" in settings else ()):
+        context.train_table(key)
+    _check_start(context, getattr(module, "START", None), earlier)
     return context
+
+
+def _check_start(context: Context, start: str | None, earlier: list[str]) -> None:
+    """The settings that name other stages; `start` is where the stage begins without one."""
+    named = {"start_from": start} | context.settings
+    for key in ("start_from", "model", "audio"):
+        if named.get(key) is not None and named[key] not in earlier:
+            raise UserError(
+                f"Stage {context.name!r} has {key} = {named[key]!r}, which is no earlier stage; "
+                f"use one of: {', '.join(earlier) or 'none, as it is the first'}."
+            )
+
+
+def _check_shards(stages: list[Context]) -> None:
+    """No stage may ask for more shards of a kind than the stages before it make."""
+    made: dict[str, int] = {}
+    for context in stages:
+        shards = _table(context.settings, "shards", f"Stage {context.name!r}")
+        if unknown := sorted(set(shards) - set(KINDS)):
+            raise UserError(
+                f"Stage {context.name!r} asks for shards of the unknown kind {unknown[0]!r}; "
+                f"use some of: {', '.join(KINDS)}."
+            )
+        if context.settings["stage"] == "documents":
+            made |= shards
+            continue
+        for kind, count in shards.items():
+            if count > made.get(kind, 0):
+                raise UserError(
+                    f"Stage {context.name!r} asks for {count} shards of {kind!r} and the stage "
+                    f"'documents' makes {made.get(kind, 0)}; ask for fewer, or make more."
+                )
 
 
 def is_finished(context: Context) -> bool:

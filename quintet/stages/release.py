@@ -8,14 +8,16 @@ from quintet.live.pretrained import assemble
 from quintet.stages.context import MODEL_FILE, Context
 from quintet.tokenizers.bundle import AUDIO_FILE, IMAGE_FILE, TEXT_FILE
 
+SETTINGS = ("model", "audio", "recipe")
 CARD = """# Quintet {name}
 
 A small omni model: it hears, sees, reads, writes, speaks and draws at once, on a clock of four
 steps a second. It knows {things} everyday things of a synthetic world and nothing else: its
 speech comes from espeak-ng, its pictures from the Noto Color Emoji font.
 
-Trained from nothing by `quintet train {recipe}` (seeds are in that file); every stage's last
-scores, on data kept out of training:
+Trained from nothing by `quintet train {recipe}` (seeds are in that file). The last scores of
+every stage; voices, backgrounds and sizes of pictures are kept out of training, the sentences and
+things are those of training, and what was seen whole says so in its name:
 
 ```json
 {scores}

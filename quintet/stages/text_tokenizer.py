@@ -8,6 +8,8 @@ from quintet.data.world.grammar import KINDS, request
 from quintet.stages.context import Context
 from quintet.tokenizers.text import TextTokenizer
 
+SETTINGS = ("lines", "seed")
+
 
 def world_lines(count: int, seed: int) -> list[str]:
     """Requests and answers of every kind."""
@@ -25,7 +27,9 @@ def run(context: Context) -> dict[str, float]:
     lines = world_lines(context.settings.get("lines", 20_000), context.settings.get("seed", 0))
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        TextTokenizer.train(lines, context.preset.text.vocab_size).save(path)
+        partial = path.with_suffix(".partial")  # what a kill leaves must not pass for a model
+        TextTokenizer.train(lines, context.preset.text.vocab_size).save(partial)
+        partial.replace(path)
     tokenizer = TextTokenizer.load(path)
     ids = sum(len(tokenizer.encode(line)) for line in lines)
     return {

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from quintet import train
 from quintet.stages.context import Context
-from quintet.stages.documents import samples_of
-from quintet.stages.omni_task import OmniTask, split
+from quintet.stages.documents import training_and_held_out
+from quintet.stages.omni_task import OMNI_SETTINGS, OmniTask
+
+SETTINGS = OMNI_SETTINGS
+START = "audio"  # unless the setting `start_from` names another stage
 
 
 def run(context: Context) -> dict[str, float]:
-    samples, held_out = split(context, samples_of(context, "unfrozen"))
+    samples, held_out = training_and_held_out(context, "unfrozen")
     task = OmniTask(
         context.preset, context.train, samples, held_out,
-        start_from=context.start("audio"),
+        start_from=context.start(START),
     )  # fmt: skip
     return train.run(task, context.train, context.folder, context.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from quintet.train.task import Task, TrainConfig
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
+MAY_CHANGE = {"checkpoint_every", "evaluate_every", "threads"}  # settings, when a run goes on
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -36,7 +38,7 @@ def save_checkpoint(
     """Write atomically, so that a kill at any moment leaves a whole checkpoint."""
     state = {
         "step": step,
-        "steps": config.steps,
+        "config": asdict(config),
         "module": module.state_dict(),
         "optimizer": optimizer.state_dict(),
         "random": torch.get_rng_state(),
@@ -46,19 +48,35 @@ def save_checkpoint(
     partial.replace(folder / CHECKPOINT)
 
 
-def load_checkpoint(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+def _check_settings(path: Path, made_with: dict[str, Any], config: TrainConfig) -> None:
+    """A run that went on with other settings would be neither the old one nor the new one."""
+    for name, now in asdict(config).items():
+        # A setting that is younger than the checkpoint has no record there.
+        if name not in MAY_CHANGE and made_with.get(name, now) != now:
+            raise UserError(
+                f"{path} was made with {name} = {made_with[name]} and the recipe now says {now}; "
+                f"restore that setting, or delete {path.parent} to start the stage again."
+            )
+
+
+def load_checkpoint(
+    folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, config: TrainConfig
+) -> int:
     """Restore what `save_checkpoint` wrote; the step to go on with (0 if there is none).
 
     Raises:
-        UserError: the checkpoint is damaged or belongs to a model of another shape.
+        UserError: the checkpoint is damaged, or was made with other settings or another shape.
     """
     path = folder / CHECKPOINT
     if not path.exists():
         return 0
     try:
         state = torch.load(path, weights_only=True)
+        _check_settings(path, state.get("config", {}), config)
         module.load_state_dict(state["module"])
         optimizer.load_state_dict(state["optimizer"])
+    except UserError:
+        raise
     except Exception as error:  # torch raises many kinds for a damaged or foreign file
         reason = str(error).splitlines()[0]
         raise UserError(
@@ -74,12 +92,25 @@ class _Log:
 
     def __init__(self, path: Path, step: int) -> None:
         lines = path.read_text().splitlines() if path.exists() else []
+        if lines and not _is_whole(lines[-1]):
+            lines.pop()
         kept = [line for line in lines if json.loads(line)["step"] < step]
-        path.write_text("".join(line + "\n" for line in kept))
+        partial = path.with_suffix(".partial")
+        partial.write_text("".join(line + "\n" for line in kept))
+        partial.replace(path)
         self.file = path.open("a", buffering=1)
 
     def write(self, step: int, values: dict[str, float]) -> None:
         self.file.write(json.dumps({"step": step, **values}) + "\n")
+
+
+def _is_whole(line: str) -> bool:
+    """Whether a line of the log was written to its end; a kill may have cut the last."""
+    try:
+        json.loads(line)
+    except json.JSONDecodeError:
+        return False
+    return True
 
 
 def _progress() -> Progress:
@@ -108,7 +139,7 @@ def run(task: Task, config: TrainConfig, folder: Path, name: str) -> dict[str, f
         betas=config.betas,
         weight_decay=config.weight_decay,
     )
-    first = load_checkpoint(folder, module, optimizer)
+    first = load_checkpoint(folder, module, optimizer, config)
     log = _Log(folder / LOG, first)
     module.train()
     with _progress() as progress:
@@ -123,8 +154,19 @@ def run(task: Task, config: TrainConfig, folder: Path, name: str) -> dict[str, f
             if done % config.checkpoint_every == 0 or done == config.steps:
                 save_checkpoint(folder, module, optimizer, done, config)
     scores = _evaluate(task, module)
-    task.export(module, folder)
+    _export(task, module, folder)
     return scores
+
+
+def _export(task: Task, module: nn.Module, folder: Path) -> None:
+    """By way of a folder of its own, so that a kill leaves no half file under a final name."""
+    partial = folder / "export.partial"
+    partial.mkdir(exist_ok=True)
+    task.export(module, partial)
+    for path in partial.iterdir():
+        path.chmod(0o644)  # safetensors writes for the owner alone, but these are to be shared
+        path.replace(folder / path.name)
+    partial.rmdir()
 
 
 def _train_step(

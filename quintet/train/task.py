@@ -27,7 +27,7 @@ class TrainConfig:
     checkpoint_every: int = 200  # steps
     evaluate_every: int = 500  # steps
     precision: Literal["float32", "bfloat16"] = "float32"  # of activations; weights stay float32
-    compile: bool = False
+    compile: bool = False  # of the transformer, where there is a C++ compiler
     threads: int = 1
 
 
@@ -63,4 +63,4 @@ class Task(ABC):
 
     @abstractmethod
     def export(self, module: nn.Module, folder: Path) -> None:
-        """Write what later stages and the model's folder need."""
+        """Write what later stages and the model's folder need; the loop moves it into place."""

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import make_config, make_timeline
 from safetensors.torch import load_file
 
 from quintet import train
-from quintet.config import UserError
+from quintet.config import UserError, load_preset
+from quintet.data.world.speech_bank import SpeechBank
+from quintet.stages import audio_tokenizer
+from quintet.stages.audio_tokenizer import AudioTokenizerTask
+from quintet.stages.image_tokenizer import ImageTokenizerTask
 from quintet.stages.omni_task import OmniTask
 from quintet.timeline.targets import Sample, Vocabulary, live_sample
-from quintet.train import TrainConfig
+from quintet.tokenizers.quantize import VectorQuantizer
+from quintet.train import Task, TrainConfig
 from quintet.train.loop import learning_rate
 
 SETTINGS = TrainConfig(
@@ -38,7 +45,7 @@ def _samples(count: int) -> list[Sample]:
     ]  # fmt: skip
 
 
-class _Dying(OmniTask):
+class _Dying(Task):
     """Dies at a step, as a process does."""
 
     dies_at = -1
@@ -49,11 +56,51 @@ class _Dying(OmniTask):
         return super().losses(module, batch, step)
 
 
-def _task(dies_at: int = -1) -> _Dying:
+class _DyingOmni(_Dying, OmniTask):
+    pass
+
+
+class _Quantized(_Dying):
+    """Codes that nothing chose restart at once, so that twelve steps see restarts."""
+
+    def module(self):
+        module = super().module()
+        for part in module.modules():
+            if isinstance(part, VectorQuantizer):
+                part.restart_age = 1
+        return module
+
+
+class _DyingCodec(_Quantized, AudioTokenizerTask):
+    def evaluate(self, module):
+        return {"mel": float(self.losses(module, self.batch(0), self.fill_step)["mel"])}
+
+
+class _DyingPictures(_Quantized, ImageTokenizerTask):
+    def __init__(self, config, batch_size, seed, fill_step):
+        """On noise, which needs no font."""
+        self.config, self.batch_size, self.seed = config, batch_size, seed
+        self.fill_step = fill_step
+        rng = np.random.default_rng(0)
+        self.pictures = rng.integers(256, size=(70, config.size, config.size, 3), dtype=np.uint8)
+
+    def evaluate(self, module):
+        return {"pixel": float(self.losses(module, self.batch(0), self.fill_step)["pixel"])}
+
+
+def _omni(config: TrainConfig = SETTINGS) -> _Dying:
     samples = _samples(10)
-    task = _Dying(make_config(), SETTINGS, samples[:8], samples[8:], start_from=None)
-    task.dies_at = dies_at
-    return task
+    return _DyingOmni(make_config(), config, samples[:8], samples[8:], start_from=None)
+
+
+def _codec(config: TrainConfig) -> _Dying:
+    noise = np.random.default_rng(0).standard_normal(200_000).astype(np.float16)
+    bank = SpeechBank(noise)
+    return _DyingCodec(load_preset("tiny").audio, bank, bank, config.batch_size, config.seed, 5)
+
+
+def _pictures(config: TrainConfig) -> _Dying:
+    return _DyingPictures(load_preset("tiny").image, config.batch_size, config.seed, 5)
 
 
 def _losses(folder: Path) -> list[dict[str, float]]:
@@ -61,16 +108,103 @@ def _losses(folder: Path) -> list[dict[str, float]]:
     return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
 
 
-@pytest.mark.parametrize("dies_at", [2, 6, 11])
-def test_killed_and_resumed_equals_never_stopped(tmp_path: Path, dies_at: int) -> None:
-    scores = train.run(_task(), SETTINGS, tmp_path / "whole", "whole")
+RUNS = [(make, precision) for make in (_omni, _codec, _pictures)
+        for precision in ("float32", "bfloat16")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "precision"), RUNS)
+def test_killed_and_resumed_equals_never_stopped(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make: Callable[[TrainConfig], _Dying],
+    precision: str,
+) -> None:
+    monkeypatch.setattr(audio_tokenizer, "CLIP_SECONDS", 0.25)
+    config = replace(SETTINGS, precision=precision)
+    scores = train.run(make(config), config, tmp_path / "whole", "whole")
+    files = {path.name: path for path in (tmp_path / "whole").glob("*.safetensors")}
+    assert files
+    for dies_at in (2, 6, 11):  # before a checkpoint; after codebooks are filled; at the end
+        folder = tmp_path / f"killed at {dies_at}"
+        task = make(config)
+        task.dies_at = dies_at
+        with pytest.raises(_Killed):
+            train.run(task, config, folder, "killed")
+        assert train.run(make(config), config, folder, "again") == scores
+        assert _losses(folder) == _losses(tmp_path / "whole")
+        for name, path in files.items():
+            whole, killed = load_file(path), load_file(folder / name)
+            assert all(torch.equal(whole[key], killed[key]) for key in whole)
+
+
+def _stopped(folder: Path) -> None:
+    """A run in `folder` that died in its seventh step."""
+    task = _omni()
+    task.dies_at = 6
     with pytest.raises(_Killed):
-        train.run(_task(dies_at), SETTINGS, tmp_path / "killed", "killed")
-    again = train.run(_task(), SETTINGS, tmp_path / "killed", "killed")
-    assert again == scores
+        train.run(task, SETTINGS, folder, "killed")
+
+
+@pytest.mark.parametrize(
+    "change", [{"steps": 24}, {"batch_size": 1}, {"learning_rate": 1e-3}, {"seed": 1},
+               {"betas": (0.8, 0.9)}, {"precision": "bfloat16"}],
+)  # fmt: skip
+def test_a_run_does_not_go_on_with_other_settings(tmp_path: Path, change: dict) -> None:
+    _stopped(tmp_path)
+    before = (tmp_path / "log.jsonl").read_text()
+    config = replace(SETTINGS, **change)
+    with pytest.raises(UserError, match=f"made with {next(iter(change))} = .* or delete .*again.$"):
+        train.run(_omni(config), config, tmp_path, "other")
+    assert (tmp_path / "log.jsonl").read_text() == before
+
+
+def test_a_run_goes_on_with_another_rhythm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
+    train.run(_omni(), SETTINGS, tmp_path / "whole", "whole")
+    _stopped(tmp_path / "killed")
+    config = replace(SETTINGS, checkpoint_every=3, evaluate_every=6, threads=2)
+    train.run(_omni(), config, tmp_path / "killed", "again")
+    whole, again = (_losses(tmp_path / name) for name in ("whole", "killed"))
+    steps = [[line["step"] for line in lines if "loss" in line] for lines in (whole, again)]
+    assert steps[0] == steps[1] == list(range(12))
+
+
+def test_a_checkpoint_without_a_record_of_its_settings_goes_on(tmp_path: Path) -> None:
+    """As all were written before there was one."""
+    _stopped(tmp_path)
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    del state["config"]
+    torch.save(state, tmp_path / "checkpoint.pt")
+    train.run(_omni(), SETTINGS, tmp_path, "again")
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["config"] == asdict(SETTINGS)
+
+
+def test_a_log_that_was_cut_in_a_line_goes_on(tmp_path: Path) -> None:
+    train.run(_omni(), SETTINGS, tmp_path / "whole", "whole")
+    _stopped(tmp_path / "killed")
+    with (tmp_path / "killed" / "log.jsonl").open("a") as log:
+        log.write('{"step": 6, "loss": 5.')
+    train.run(_omni(), SETTINGS, tmp_path / "killed", "again")
     assert _losses(tmp_path / "killed") == _losses(tmp_path / "whole")
-    whole, killed = (load_file(tmp_path / n / "model.safetensors") for n in ("whole", "killed"))
-    assert all(torch.equal(whole[name], killed[name]) for name in whole)
+
+
+class _DiesInExport(_DyingOmni):
+    def export(self, module, folder):
+        (folder / "model.safetensors").write_bytes(b"half")
+        raise _Killed
+
+
+def test_a_half_export_never_has_its_final_name(tmp_path: Path) -> None:
+    samples = _samples(10)
+    task = _DiesInExport(make_config(), SETTINGS, samples[:8], samples[8:], start_from=None)
+    with pytest.raises(_Killed):
+        train.run(task, SETTINGS, tmp_path, "killed")
+    assert not (tmp_path / "model.safetensors").exists()
+    train.run(_omni(), SETTINGS, tmp_path, "again")
+    assert load_file(tmp_path / "model.safetensors")
+    assert (tmp_path / "model.safetensors").stat().st_mode & 0o777 == 0o644
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"checkpoint.pt", "log.jsonl", "model.safetensors"}
 
 
 def test_what_is_frozen_stays_to_the_bit(tmp_path: Path) -> None:
@@ -81,7 +215,7 @@ def test_what_is_frozen_stays_to_the_bit(tmp_path: Path) -> None:
                         start, trains=lambda name: "audio" in name)  # fmt: skip
 
     first, second = tmp_path / "first", tmp_path / "second"
-    train.run(_task(), SETTINGS, first, "first")
+    train.run(_omni(), SETTINGS, first, "first")
     start = first / "model.safetensors"
     train.run(task(start, 12), SETTINGS, second, "second")
     before, after = load_file(start), load_file(second / "model.safetensors")
@@ -91,7 +225,7 @@ def test_what_is_frozen_stays_to_the_bit(tmp_path: Path) -> None:
 
 def test_training_lowers_the_loss(tmp_path: Path) -> None:
     config = replace(SETTINGS, steps=60, evaluate_every=60)
-    task = _task()
+    task = _omni()
     train.run(task, config, tmp_path, "learns")
     losses = [line["loss"] for line in _losses(tmp_path)]
     assert sum(losses[-8:]) < 0.8 * sum(losses[:8])
@@ -105,7 +239,7 @@ def test_schedule() -> None:
 
 
 def test_a_checkpoint_of_another_shape_is_told(tmp_path: Path) -> None:
-    train.run(_task(), replace(SETTINGS, steps=4), tmp_path, "small")
+    train.run(_omni(), SETTINGS, tmp_path, "small")
     other = make_config()
     other = replace(other, model=replace(other.model, d_feed_forward=32))
     samples = _samples(10)
