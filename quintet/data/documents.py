@@ -144,7 +144,7 @@ class DocumentMaker:
         if rng.random() < SPOKEN_SHARE:
             self._add_speech(timeline, Stream.AUDIO_IN, self.speech_of(said.text, rng))
         else:
-            ids = [*text.encode(said.text), text.end_id]
+            ids = [*text.encode(as_typed(said.text, rng)), text.end_id]
             timeline.add_text(Stream.TEXT_IN, ids, TURN_TIME)
         self._add_answer(timeline, said)
         return turn_sample(timeline.turns(), self.vocabulary)

@@ -6,17 +6,13 @@ import numpy as np
 from PIL import Image
 
 from quintet.config import STEP_SAMPLES, OmniConfig
+from quintet.data.world.pictures import canonical_picture
 from quintet.data.world.scenes import Reply, Scene
+from quintet.media.images import fit_image
 from quintet.timeline.streams import Stream
 from quintet.timeline.targets import Sample, Vocabulary, live_sample
 from quintet.timeline.timeline import Timeline
 from quintet.tokenizers.bundle import Tokenizers
-
-
-def shrink(picture: np.ndarray, size: int) -> np.ndarray:
-    """uint8 [H, H, 3] -> uint8 [size, size, 3]."""
-    image = Image.fromarray(picture).resize((size, size), Image.Resampling.BOX)
-    return np.asarray(image)
 
 
 class SceneEncoder:
@@ -40,7 +36,8 @@ class SceneEncoder:
         """The answer's picture as codes [G * G]."""
         assert reply.thing is not None and reply.drawing is not None
         if reply.thing.name not in self._drawings:
-            picture = shrink(reply.drawing, self.config.image.size)
+            # Drawn at the tokenizer's size, as in conversations: one set of codes for each thing.
+            picture = canonical_picture(reply.thing, self.config.image.size)
             self._drawings[reply.thing.name] = self.tokenizers.encode_image(picture)
         return self._drawings[reply.thing.name]
 
@@ -56,7 +53,7 @@ class SceneEncoder:
             ids = [*tokenizers.text.encode(typed.text), tokenizers.text.end_id]
             timeline.add_text(Stream.TEXT_IN, ids, typed.step)
         for shown in scene.shown:
-            picture = shrink(shown.picture, self.config.image.size)
+            picture = fit_image(Image.fromarray(shown.picture), self.config.image.size)
             timeline.add_image(Stream.IMAGE_IN, tokenizers.encode_image(picture), shown.step)
         for reply in scene.replies:
             self._add_reply(timeline, reply)

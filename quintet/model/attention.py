@@ -73,7 +73,18 @@ class Attention(nn.Module):
         v = v.view(batch, rows, self.num_kv_heads, -1).transpose(1, 2)
         if cache is not None:
             k, v = cache.append(k, v, length)
-        y = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None and rows > 1, enable_gqa=True
-        )
+        y = _attend(q, k, v, mask)
         return self.output(y.transpose(1, 2).reshape(batch, rows, width))
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Plainly causal without a `mask`; [B, H, T, E] in the dtype of `q`."""
+    causal = mask is None and q.shape[2] > 1
+    if q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal, enable_gqa=True)
+    # Backward, the CPU's bfloat16 kernel takes twice as long as its float32 one.
+    with torch.autocast("cpu", enabled=False):
+        y = F.scaled_dot_product_attention(
+            q.float(), k.float(), v.float(), mask, is_causal=causal, enable_gqa=True
+        )
+    return y.to(q.dtype)

@@ -60,6 +60,17 @@ class KVCache:
         self.steps[self.length : self.length + len(steps_T)] = steps_T
         self.length += len(steps_T)
 
+    def make_room(self, rows: int) -> None:
+        """Forget whole steps, the oldest first, until `rows` more fit.
+
+        The window of a session is as many steps as the cache has room for: a live camera fills
+        it long before its time is over.
+        """
+        assert rows + self.prefix <= self.max_rows, "one step must fit into the cache"
+        excess = self.length + rows - self.max_rows
+        if excess > 0:  # rows stand in the order of their steps
+            self.slide(int(self.steps[self.prefix + excess - 1]) + 1)
+
     def slide(self, first_step: int) -> None:
         """Forget rows of steps before `first_step`, but not the system prompt."""
         steps = self.steps[: self.length]

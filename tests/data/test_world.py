@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import needs_world
 
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES, UserError
 from quintet.data.world.grammar import KINDS, request
@@ -34,6 +35,7 @@ def test_articles() -> None:
     assert with_article("cat") == "a cat"
 
 
+@needs_world
 @pytest.mark.parametrize("size", [48, 96])
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_pictures_are_squares_and_deterministic(size: int, split: str) -> None:
@@ -45,6 +47,7 @@ def test_pictures_are_squares_and_deterministic(size: int, split: str) -> None:
         assert np.array_equal(seen, again)
 
 
+@needs_world
 def test_drawings_differ_and_stand_on_white() -> None:
     drawings = [canonical_picture(thing) for thing in THINGS]
     assert len({drawing.tobytes() for drawing in drawings}) == 64
@@ -65,6 +68,7 @@ def test_requests_vary_and_answers_follow_from_them(kind: str) -> None:
         assert all(answers[one.text] == one.reply for one in asked)
 
 
+@needs_world
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_scene_is_a_function_of_its_arguments(split: str) -> None:
     first, second = make_scene(5, split), make_scene(5, split)
@@ -76,12 +80,14 @@ def test_a_scene_is_a_function_of_its_arguments(split: str) -> None:
         assert np.array_equal(reply.speech, same.speech)
 
 
+@needs_world
 def test_seeds_and_splits_give_different_scenes() -> None:
     heard = {make_scene(seed, split).microphone.tobytes()
              for seed in (1, 2) for split in ("train", "test")}  # fmt: skip
     assert len(heard) == 4
 
 
+@needs_world
 def test_answers_keep_the_clock(scenes: list[Scene]) -> None:
     replies = 0
     for scene in scenes:
@@ -98,6 +104,7 @@ def test_answers_keep_the_clock(scenes: list[Scene]) -> None:
     assert replies >= NUM_SCENES // 2
 
 
+@needs_world
 def test_the_microphone_holds_the_scene(scenes: list[Scene]) -> None:
     for scene in scenes:
         assert scene.microphone.shape == (scene.num_steps * STEP_SAMPLES,)
@@ -108,6 +115,7 @@ def test_the_microphone_holds_the_scene(scenes: list[Scene]) -> None:
         assert all(step < scene.num_steps for step in steps)
 
 
+@needs_world
 def test_the_latest_picture_is_named(scenes: list[Scene]) -> None:
     named = 0
     for scene in scenes:
@@ -121,6 +129,7 @@ def test_the_latest_picture_is_named(scenes: list[Scene]) -> None:
     assert named
 
 
+@needs_world
 def test_every_person_has_a_voice_of_the_split(scenes: list[Scene]) -> None:
     for scene in scenes:
         own = TRAIN_VOICES if scene.split == "train" else TEST_VOICES
@@ -133,6 +142,7 @@ def test_every_person_has_a_voice_of_the_split(scenes: list[Scene]) -> None:
         assert not voices["user"] & voices["bystander"]
 
 
+@needs_world
 @pytest.mark.parametrize("max_steps", [1, 8, 20, 40])
 def test_a_scene_ends_in_time(max_steps: int) -> None:
     for seed in range(12):
@@ -140,6 +150,7 @@ def test_a_scene_ends_in_time(max_steps: int) -> None:
         assert 1 <= scene.num_steps <= max_steps
 
 
+@needs_world
 def test_kinds_can_be_chosen() -> None:
     for seed in range(5):
         assert {reply.kind for reply in make_scene(seed, "train", ("count",)).replies} == {"count"}
@@ -156,6 +167,7 @@ def test_wrong_arguments_are_refused() -> None:
         make_scene(-1, "train")
 
 
+@needs_world
 def test_a_saved_scene_holds_everything(tmp_path: Path) -> None:
     scene = make_scene(3, "train", ("draw", "name"))
     save_scene(scene, tmp_path / "scene")
@@ -178,6 +190,7 @@ def test_a_saved_scene_holds_everything(tmp_path: Path) -> None:
         assert read_image(tmp_path / "scene" / file).size == (96, 96)
 
 
+@needs_world
 def test_the_page_names_files_that_exist_and_escapes_text(tmp_path: Path) -> None:
     scene = make_scene(3, "train", ("draw",))
     reply = scene.replies[0]
@@ -190,6 +203,7 @@ def test_the_page_names_files_that_exist_and_escapes_text(tmp_path: Path) -> Non
     assert all((tmp_path / file).is_file() for file in named)
 
 
+@needs_world
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(UserError, match="choose another folder"):

@@ -18,16 +18,30 @@ def _colour(rng: np.random.Generator, split: str) -> np.ndarray:
     """
     while True:
         colour = rng.uniform(30, 255, 3)
-        hue = np.arctan2(np.sqrt(3) * (colour[1] - colour[2]), 2 * colour[0] - colour[1:].sum())
-        held_out = int(hue / (np.pi / 3) + 6) % 6 == 2
-        if held_out == (split == "test"):
+        if bool(_is_held_out(colour)) == (split == "test"):
             return colour
+
+
+def _is_held_out(colours: np.ndarray) -> np.ndarray:
+    """Whether each of `colours` [..., 3] has one of the hues of the test split, bool [...]."""
+    red, green, blue = np.moveaxis(colours, -1, 0)
+    hue = np.arctan2(np.sqrt(3) * (green - blue), 2 * red - green - blue)
+    return (hue / (np.pi / 3) + 6).astype(int) % 6 == 2
+
+
+def _two_colours(rng: np.random.Generator, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Two colours of `split`; what a training background mixes of them is no test colour."""
+    while True:
+        first, second = _colour(rng, split), _colour(rng, split)
+        between = first + (second - first) * np.linspace(0, 1, 33)[:, None]
+        if split == "test" or not _is_held_out(between).any():
+            return first, second
 
 
 def _background(rng: np.random.Generator, split: str, size: int) -> np.ndarray:
     """[size, size, 3], float in [0, 255]. Checkers are kept for the test split."""
-    first, second = _colour(rng, split), _colour(rng, split)
-    if rng.random() < 0.15:
+    first, second = _two_colours(rng, split)
+    if split == "train" and rng.random() < 0.15:
         first = second = np.array(WHITE, float)
     y, x = np.mgrid[0:size, 0:size] / size
     kinds = ("plain", "gradient", "checkers") if split == "test" else (

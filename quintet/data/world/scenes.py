@@ -28,6 +28,7 @@ KIND_SHARES = {
     "chatter": 0.18,
 }  # fmt: skip
 QUIET_SCENES = 0.08  # nothing but noise and other people's talk
+LONG_WAITS = 0.12  # of the scenes: nothing happens for three to seven seconds, then something does
 BYSTANDER_SHARE = 0.5  # of the chatter: somebody else speaks than the user
 TYPED_SHARE = 0.3  # of the requests; the others are spoken
 PICTURE_UNASKED = 0.1  # of the events: a picture is shown and nobody asks
@@ -235,7 +236,7 @@ def make_scene(
     if kinds is not None:
         shares = {kind: share for kind, share in shares.items() if kind in kinds}
     weights = np.array(list(shares.values())) / (sum(shares.values()) or 1)
-    script.pause(1, 6)
+    script.pause(*((12, 30) if rng.random() < LONG_WAITS else (1, 6)))
     for _ in range(int(rng.integers(1, 4)) if shares else 0):
         kind = str(rng.choice(list(shares), p=weights))
         if not script.try_event(request(kind, rng)):

@@ -22,7 +22,10 @@ class SpeechBank:
 
     @classmethod
     def make(cls, folder: Path, count: int, seed: int, split: str) -> SpeechBank:
-        """Speak `count` lines, or read them from `folder` if they were spoken before."""
+        """Speak `count` lines, or read them from `folder` if they were spoken before.
+
+        In the split "test" nobody speaks with the assistant's voice, which training knows.
+        """
         path = folder / f"{split}-{count}-{seed}.npy"
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
@@ -30,7 +33,7 @@ class SpeechBank:
             pieces = []
             for _ in range(count):
                 line = request(str(rng.choice(KINDS)), rng)
-                spoken = rng.random() < ASSISTANT_SHARE and line.reply
+                spoken = split == "train" and line.reply and rng.random() < ASSISTANT_SHARE
                 voice = ASSISTANT_VOICE if spoken else random_voice(rng, split)
                 pieces.append(synthesize(line.reply if spoken else line.text, voice))
                 gap = round(rng.uniform(0, LONGEST_GAP) * SAMPLE_RATE)
