@@ -93,7 +93,10 @@ def same_origin(origin: str | None, host: str | None) -> bool:
     Browsers let any website open a WebSocket to any host; without this, every page that a person
     visits could talk to the model on their machine.
     """
-    return origin is None or (host is not None and urlsplit(origin).netloc == host)
+    try:
+        return origin is None or (host is not None and urlsplit(origin).netloc == host)
+    except ValueError:  # such as http://[
+        return False
 
 
 def create_app(

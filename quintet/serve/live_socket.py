@@ -28,7 +28,7 @@ import numpy as np
 from fastapi import WebSocket, WebSocketDisconnect
 
 from quintet.config import STEPS_PER_SECOND, OmniConfig, UserError
-from quintet.live.session import StepOutput
+from quintet.live.session import MAX_TEXT_TOKENS, StepOutput
 from quintet.serve import protocol
 from quintet.serve.metrics import Metrics
 from quintet.serve.sound_buffer import QUIET, SoundBuffer, level
@@ -141,7 +141,7 @@ class LiveConnection:
             if _too_many(self._pictures, 1.0):
                 limit = protocol.IMAGES_PER_SECOND
                 raise UserError(f"Pictures come too fast; send at most {limit} in a second.")
-            self.image = await asyncio.to_thread(protocol.decode_picture, event.data)
+            self.image = await asyncio.to_thread(protocol.decode_picture, event.base64)
         else:  # what came before the wish belongs to the old conversation
             self.image = None
             self.texts.clear()
@@ -194,9 +194,9 @@ class LiveConnection:
         text = self.texts.popleft() if self.texts else None
         try:
             output = await self._in_worker(session.step, audio, image, text)
-        except UserError as error:  # such as too many tokens; the sound is not to blame
-            self._refuse(str(error))
-            output = await self._in_worker(session.step, audio)
+        except UserError as error:  # the text is to blame, not the sound and the picture
+            self._refuse(_too_long(text) or str(error))
+            output = await self._in_worker(session.step, audio, image)
         self.metrics.record_step(output.seconds)
         if output.image is not None:
             self._send(await asyncio.to_thread(protocol.image_event, output))
@@ -234,6 +234,22 @@ async def close(socket: WebSocket, code: int, reason: str) -> None:
             await socket.close(code, reason)
     except (TimeoutError, RuntimeError, WebSocketDisconnect, ConnectionError):
         pass  # it has gone already
+
+
+def _too_long(text: str | None) -> str | None:
+    """What a person can do about a refused text: they count characters, only the model tokens.
+
+    A token holds one byte or more, and one token ends the text, so that parts of this many
+    characters fit for certain. None if so short a text cannot have been refused for its length.
+    """
+    size = len(text.encode()) if text else 0
+    if not text or size < MAX_TEXT_TOKENS:
+        return None
+    part = len(text) * (MAX_TEXT_TOKENS - 1) // size // 10 * 10
+    return (
+        f"The text has {len(text):,} characters, more than the model reads at once; "
+        f"send it in parts of about {part}."
+    )
 
 
 def _too_many(times: deque[float], seconds: float) -> bool:

@@ -51,6 +51,9 @@ MAX_TEXT = 2_000  # characters of one typed message
 MAX_MESSAGE = 8 * 2**20  # bytes of one text frame, picture included
 MAX_SOUND = 2 * SAMPLE_RATE * 2  # bytes of one binary frame: 2 s
 IMAGES_PER_SECOND = 4
+SHORT = 65_536  # characters; only a picture needs more
+STRUCTURE, STRUCTURE_MAX = "[{,", 16  # a long message has fewer: parsing many holds up everybody
+MAX_PIXELS = 4_000_000  # of a received picture: the page sends 384 x 384 at most
 SIDE = 1_024  # pixels that a received picture keeps; more would only burden the model's thread
 SHOWN = 192  # pixels at least of a drawn picture, so that small ones do not look like stamps
 
@@ -66,9 +69,9 @@ class TextMessage:
 
 @dataclass(frozen=True)
 class ImageMessage:
-    """A picture, still encoded: decoding is slow and belongs to another thread."""
+    """A picture, still in base64: decoding is slow and belongs to another thread."""
 
-    data: bytes
+    base64: str
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,10 @@ def parse_event(frame: str) -> TextMessage | ImageMessage | ResetMessage:
     """
     if len(frame) > MAX_MESSAGE:
         raise UserError(f"A message may have {MAX_MESSAGE // 2**20} MB; send a smaller one.")
+    if len(frame) > SHORT and sum(map(frame.count, STRUCTURE)) > STRUCTURE_MAX:
+        raise UserError(
+            f"Only a picture may have more than {SHORT:,} characters; send texts in parts."
+        )
     try:
         event = json.loads(frame)
     except (ValueError, RecursionError):  # deep nesting exhausts the stack of the parser
@@ -110,25 +117,27 @@ def _typed(text: object) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _data_url(url: object) -> bytes:
+def _data_url(url: object) -> str:
+    """The base64 part."""
     head, comma, body = url.partition(",") if isinstance(url, str) else ("", "", "")
     if not comma or head not in {f"data:image/{kind};base64" for kind in PICTURE_TYPES}:
         raise UserError(
             f"The picture must be a base64 data URL; use one of {', '.join(PICTURE_TYPES)}."
         )
-    try:
-        return base64.b64decode(body, validate=True)
-    except (binascii.Error, ValueError):
-        raise UserError("The picture is not valid base64; send it again.") from None
+    return body
 
 
-def decode_picture(data: bytes) -> np.ndarray:
-    """uint8 [H, W, 3], at most `SIDE` pixels on a side.
+def decode_picture(body: str) -> np.ndarray:
+    """uint8 [H, W, 3], at most `SIDE` pixels on a side, of a file in base64.
 
     Raises:
         UserError: no picture that can be read.
     """
-    picture = read_image_bytes(data)
+    try:
+        data = base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError):
+        raise UserError("The picture is not valid base64; send it again.") from None
+    picture = read_image_bytes(data, max_pixels=MAX_PIXELS)
     picture.thumbnail((SIDE, SIDE))
     return np.asarray(picture)
 

@@ -12,6 +12,7 @@ CAPACITY = 2 * SAMPLE_RATE  # 2 s; then the oldest sound is dropped
 CUSHION = SAMPLE_RATE // 10  # 100 ms more than a step before the first one is taken
 BACKLOG = 2 * STEP_SAMPLES + CUSHION  # more than this waiting is a delay that a person notices
 QUIET = 0.01  # RMS under which a step of a backlog may be passed over unheard
+FLOOR_GROWTH = 1.03  # of the room's noise in each step: a few seconds of speech do not raise it
 
 
 class SoundBuffer:
@@ -22,6 +23,7 @@ class SoundBuffer:
         self._length = 0
         self._flowing = False  # steps are being taken without a gap
         self._waited = False  # the last step was left silent to let a cushion gather
+        self._floor = 0.0  # RMS of the room when nobody speaks: a minimum that slowly forgets
 
     def __len__(self) -> int:
         return self._length
@@ -40,7 +42,7 @@ class SoundBuffer:
         if not self._flowing and not self._ready():
             return np.zeros(STEP_SAMPLES, np.float32)
         step = self._pop(min(STEP_SAMPLES, self._length))
-        while self._length + STEP_SAMPLES > BACKLOG and level(step) < QUIET:
+        while self._quiet(step) and self._length + STEP_SAMPLES > BACKLOG:
             step = self._pop(STEP_SAMPLES)  # catch up where nothing was said
         self._flowing = len(step) == STEP_SAMPLES
         return np.pad(step, (0, STEP_SAMPLES - len(step)))
@@ -49,6 +51,14 @@ class SoundBuffer:
         self._pieces.clear()
         self._length = 0
         self._flowing = self._waited = False
+
+    def _quiet(self, step: np.ndarray) -> bool:
+        """Whether nobody speaks in it; rooms differ, so "quiet" is twice the room's own noise."""
+        if not len(step):
+            return True  # the network was late, which says nothing about the room
+        loudness = level(step)
+        self._floor = min(loudness, max(self._floor, QUIET / 2) * FLOOR_GROWTH)
+        return loudness < max(QUIET, 2 * self._floor)
 
     def _ready(self) -> bool:
         """Whether to begin: with a cushion, or after one step's wait (the sound may be short)."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 import threading
 
 import uvicorn
-from fake import FakeModel
 
 from quintet.serve import create_app, listen, uvicorn_config
+from quintet.serve.live_socket import LiveModel
 
 
 class RunningServer:
     """The app for `model` at `address`, which ends in a slash, until `stop`."""
 
-    def __init__(self, model: FakeModel, max_sessions: int = 1) -> None:
+    def __init__(self, model: LiveModel, max_sessions: int = 1) -> None:
         self.socket = listen("127.0.0.1", 0)
         self.address = f"http://127.0.0.1:{self.socket.getsockname()[1]}/"
         self.server = uvicorn.Server(uvicorn_config(create_app(model, max_sessions)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import time
 import wave
 from collections.abc import Callable, Iterator
@@ -15,7 +16,8 @@ from fake import FakeModel
 from PIL import Image
 from running import RunningServer
 
-from quintet.config import SAMPLE_RATE
+from quintet.config import SAMPLE_RATE, OmniConfig
+from quintet.serve.protocol import error_event, hello
 
 CHROMIUM = Path("/usr/bin/chromium")
 TONE = 440.0  # Hz, that the fake microphone hears
@@ -176,6 +178,15 @@ def test_the_newest_answer_is_in_view(page: Any) -> None:
     )
     assert hidden[0] > 300
     assert hidden[1] == pytest.approx(hidden[0], abs=2)
+    page.fill("#message", "hello.")
+    left = page.evaluate(  # at once, before any answer scrolls
+        """() => {
+          document.getElementById("composer").requestSubmit();
+          const log = document.getElementById("conversation");
+          return log.scrollHeight - log.clientHeight - log.scrollTop;
+        }"""
+    )
+    assert left == pytest.approx(0, abs=2)
 
 
 def test_a_new_conversation_forgets_the_old_one(page: Any, model: FakeModel) -> None:
@@ -210,6 +221,182 @@ def test_a_server_that_goes_away_is_told(page: Any, server: RunningServer) -> No
     assert "broke" in page.text_content("#notice-text")
     assert page.is_disabled("#send")
     assert "remembers nothing" in page.text_content(".divider")
+
+
+WATCH_DEVICES = """(milliseconds) => {
+  const opened = (window.opened = { streams: [], contexts: [] });
+  const devices = navigator.mediaDevices;
+  const ask = devices.getUserMedia.bind(devices);
+  devices.getUserMedia = async (wanted) => {
+    await new Promise((done) => setTimeout(done, milliseconds));  // the person thinks about it
+    const stream = await ask(wanted);
+    opened.streams.push(stream);
+    return stream;
+  };
+  const Context = window.AudioContext;
+  window.AudioContext = class extends Context {
+    constructor(...options) { super(...options); opened.contexts.push(this); }
+  };
+}"""
+STILL_ON = """opened.streams.flatMap((stream) => stream.getTracks())
+  .filter((track) => track.readyState === "live").length +
+  opened.contexts.filter((context) => context.state !== "closed").length"""
+
+
+def pressed(page: Any, button: str, on: bool) -> None:
+    until(page, f"document.getElementById('{button}').ariaPressed === '{str(on).lower()}'")
+
+
+@pytest.mark.parametrize("button", ["microphone", "camera"])
+def test_a_double_click_opens_one_device_and_off_is_off(page: Any, button: str) -> None:
+    page.evaluate(WATCH_DEVICES, 400)
+    page.dblclick(f"#{button}")
+    pressed(page, button, on=True)
+    page.wait_for_timeout(600)
+    assert page.evaluate("opened.streams.length") == 1
+    page.click(f"#{button}")
+    pressed(page, button, on=False)
+    until(page, f"{STILL_ON} === 0")
+    assert page.problems == []
+
+
+def test_a_microphone_that_cannot_be_read_is_let_go(page: Any) -> None:
+    page.evaluate(WATCH_DEVICES, 0)
+    page.evaluate("() => { AudioWorklet.prototype.addModule = () => Promise.reject(Error()); }")
+    page.click("#microphone")
+    until(page, "document.getElementById('notice-text').textContent.includes('cannot read')")
+    assert page.evaluate("opened.streams.length + opened.contexts.length") == 2
+    until(page, f"{STILL_ON} === 0")
+    assert page.get_attribute("#microphone", "aria-pressed") == "false"
+
+
+def test_a_camera_that_cannot_be_shown_is_let_go(page: Any) -> None:
+    page.evaluate(WATCH_DEVICES, 0)
+    page.evaluate("() => { HTMLVideoElement.prototype.play = () => Promise.reject(Error()); }")
+    page.click("#camera")
+    until(page, "document.getElementById('notice-text').textContent.includes('no picture')")
+    until(page, f"{STILL_ON} === 0")
+    assert page.is_hidden("#viewfinder")
+
+
+PAINTED_CAMERA = """() => {
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = 64;
+  const pen = canvas.getContext("2d");
+  window.paint = (colour) => { pen.fillStyle = colour; pen.fillRect(0, 0, 64, 64); };
+  paint("#204080");
+  const stream = canvas.captureStream(10);
+  setInterval(() => { pen.fillStyle = "#204081"; pen.fillRect(0, 0, 2, 2); }, 100);
+  navigator.mediaDevices.getUserMedia = async () => stream;
+}"""
+
+
+def test_a_still_camera_sends_one_frame(page: Any, model: FakeModel) -> None:
+    def frames() -> int:
+        return sum(image is not None for _, image, _ in model.heard)
+
+    page.evaluate(PAINTED_CAMERA)
+    page.click("#camera")
+    assert eventually(lambda: frames() == 1, page)
+    page.wait_for_timeout(2_500)
+    assert frames() == 1
+    page.evaluate("paint('#c03020')")
+    assert eventually(lambda: frames() == 2, page)
+    page.click("#reset")  # the model forgets, so it is shown again
+    assert eventually(lambda: frames() == 3, page)
+
+
+def test_devices_say_what_they_do_or_why_not(browser: Any, server: RunningServer) -> None:
+    with browser.new_context() as context:
+        context.add_init_script(
+            "Object.defineProperty(window, 'isSecureContext', { get: () => false });"
+        )
+        page = context.new_page()
+        page.goto(server.address)
+        until(page, "window.quintet?.state === 'live'")
+        for button in ("microphone", "camera"):
+            assert "https" in page.get_attribute(f"#{button}", "title")
+            page.click(f"#{button}", force=True)  # only told to be disabled
+            assert f"the {button} only" in page.text_content("#notice-text")
+            assert page.get_attribute(f"#{button}", "aria-pressed") == "false"
+
+
+def test_a_notice_goes_and_can_still_be_found(page: Any) -> None:
+    assert page.get_attribute("#microphone", "title") == "Switch the microphone on"
+    page.set_input_files(
+        "#file", {"name": "no.txt", "mimeType": "text/plain", "buffer": b"no picture"}
+    )
+    until(page, "!document.getElementById('notice').hidden")
+    until(page, "document.getElementById('notice').hidden")
+    assert "no picture" in page.text_content("#past-notice")
+
+
+def test_the_status_tells_that_the_model_speaks(page: Any) -> None:
+    assert page.text_content("#activity") == ""
+    page.click("#phrases button")
+    until(page, "document.getElementById('activity').textContent === 'Speaking'")
+    until(page, "document.getElementById('activity').textContent === ''")
+    assert page.text_content("#state-text") == "Live"
+
+
+HELLO = hello(OmniConfig())
+QUIET_STEP = {
+    "type": "step", "step": 1, "text": "", "text_ended": False, "speaking": False,
+    "counts": dict.fromkeys(HELLO["rows"], 0), "no_output": [1, 1], "milliseconds": 1,
+    "input_level": 0, "skipped": 0,
+}  # fmt: skip
+PIXEL = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
+
+
+@pytest.fixture
+def scripted(browser: Any, server: RunningServer) -> Iterator[Any]:
+    """Opens the page with a server that says what the test wants: a list for each connection."""
+    context = browser.new_context()
+
+    def open_page(*scripts: list[dict[str, Any] | int]) -> Any:
+        waiting = list(scripts)
+
+        def answer(route: Any) -> None:
+            for frame in waiting.pop(0) if waiting else []:
+                if isinstance(frame, int):
+                    route.close(code=frame)
+                else:
+                    route.send(json.dumps(frame))
+
+        page = context.new_page()
+        page.route_web_socket("**/live", answer)
+        page.goto(server.address)
+        return page
+
+    yield open_page
+    context.close()
+
+
+def test_a_new_connection_begins_clean(scripted: Any) -> None:
+    half = {**QUIET_STEP, "speaking": True}  # its sound never comes
+    drawn = {"type": "image", "step": 2, "data": PIXEL, "done": True}
+    page = scripted([HELLO, half, drawn, 1001], [HELLO, QUIET_STEP])
+    until(page, "window.quintet?.state === 'live' && quintet.steps === 1")
+    page.wait_for_timeout(200)
+    assert page.evaluate("quintet.pictures") == 0
+    assert pixels_of(page, "--audio-out") == 0
+
+
+@pytest.mark.parametrize(
+    ("script", "state", "sentence"),
+    [
+        ([HELLO, QUIET_STEP, 1013], "reconnecting", "too slow"),
+        ([error_event("All places are taken."), 1013], "full", "taken"),
+        ([HELLO, QUIET_STEP, 1011], "reconnecting", "broke"),
+        ([HELLO, error_event("The model failed."), 1011], "error", "ended"),
+    ],
+)
+def test_a_close_is_called_by_its_name(
+    scripted: Any, script: list[dict[str, Any] | int], state: str, sentence: str
+) -> None:
+    page = scripted(script)
+    until(page, f"window.quintet?.state === '{state}' && quintet.detail !== ''")
+    assert sentence in page.evaluate("quintet.detail")
 
 
 RESAMPLE = """async ([from, frequency, pieceLength]) => {

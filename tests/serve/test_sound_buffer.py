@@ -3,7 +3,7 @@
 import numpy as np
 
 from quintet.config import STEP_SAMPLES
-from quintet.serve.sound_buffer import CAPACITY, SoundBuffer
+from quintet.serve.sound_buffer import BACKLOG, CAPACITY, SoundBuffer
 
 
 def ramp(count: int, start: int = 0) -> np.ndarray:
@@ -50,4 +50,29 @@ def test_a_backlog_is_made_up_in_silence_and_only_there() -> None:
     speech = np.full(4 * STEP_SAMPLES, 0.3, np.float32)
     buffer.push(speech)
     heard = np.concatenate([buffer.take() for _ in range(4)])
+    np.testing.assert_array_equal(heard, speech)
+
+
+def noise(rms: float, steps: int, seed: int = 0) -> np.ndarray:
+    sound = np.random.default_rng(seed).normal(0, rms, steps * STEP_SAMPLES)
+    return sound.astype(np.float32)
+
+
+def test_a_backlog_is_made_up_in_a_noisy_room_too() -> None:
+    buffer = SoundBuffer()
+    buffer.push(noise(0.02, 8))  # two seconds that a hiccup of the network kept back
+    for _ in range(80):
+        buffer.push(noise(0.02, 1))
+        buffer.take()
+    assert len(buffer) <= BACKLOG
+
+
+def test_speech_in_a_noisy_room_is_heard_whole() -> None:
+    buffer = SoundBuffer()
+    for _ in range(80):  # the room becomes known
+        buffer.push(noise(0.02, 1))
+        buffer.take()
+    speech = noise(0.1, 7)
+    buffer.push(speech)
+    heard = np.concatenate([buffer.take() for _ in range(7)])
     np.testing.assert_array_equal(heard, speech)

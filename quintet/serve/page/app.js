@@ -8,6 +8,7 @@
 import { Camera } from "./camera.js";
 import { Conversation } from "./conversation.js";
 import { Microphone } from "./microphone.js";
+import { Notice } from "./notice.js";
 import { fromFile, sample, SAMPLES } from "./pictures.js";
 import { Player } from "./player.js";
 import { LiveSocket } from "./socket.js";
@@ -15,7 +16,7 @@ import { Timeline } from "./timeline.js";
 
 const PHRASES = [ // as the model learned them
   "hello.", "draw an apple.", "say banana.", "count to five.", "what is this?",
-  "repeat after me: the cat and the dog.", "please draw a rocket.", "thank you.",
+  "repeat after me: the red car.",
 ];
 const STATES = {
   connecting: "Connecting",
@@ -26,6 +27,8 @@ const STATES = {
   error: "Stopped",
 };
 const RECENT = 20; // steps that the median of the step time is taken over
+const HELD = 3; // steps that the word for what the model does outlasts it, so that it can be read
+const BLINK = 2000; // milliseconds that a camera's frame is sent again before it is forgotten
 
 const by = (id) => document.getElementById(id);
 
@@ -49,6 +52,7 @@ const state = (window.quintet = {
 const parts = { player: null, microphone: null };
 
 const timeline = new Timeline(by("streams"));
+const notice = new Notice(by("notice"), by("notice-text"), by("past-notice"));
 const conversation = new Conversation(by("conversation"), by("announcement"));
 const socket = new LiveSocket(liveAddress(), { state: showState, event: take, sound: hear });
 const camera = new Camera(by("camera-view"), sendPicture, () => {
@@ -60,6 +64,8 @@ let pendingStep = null; // a step whose sound comes in the next frame
 let seen = null; // the last picture that went out, until a step has taken it
 let drawing = null; // the image event of the step that comes next
 let countdown = 0;
+let activity = ""; // what the model does, in a word
+let quiet = 0; // steps since then
 
 function liveAddress() {
   const address = new URL("live", location.href);
@@ -89,7 +95,9 @@ function showState(name, detail, seconds) {
   by("retry").hidden = !seconds && !["paused", "error"].includes(name);
   by("notice-close").hidden = name !== "live"; // a lost connection is not waved away
   if (detail) notify(detail);
-  else if (name === "live") closeNotice();
+  else if (name === "live") notice.close();
+  if (name !== "live") activity = "";
+  showActivity();
   enable();
 }
 
@@ -99,9 +107,9 @@ function enable() {
   for (const control of document.querySelectorAll("#suggestions button, #reset, #picture, #send")) {
     control.disabled = !live;
   }
-  by("camera").disabled = !Camera.possible || (!live && !camera.on);
+  by("camera").disabled = !Camera.unavailable && !live && !camera.on;
   by("sound").disabled = !parts.player;
-  by("microphone").disabled = !Microphone.possible || !parts.microphone;
+  by("microphone").disabled = !Microphone.unavailable && !parts.microphone;
 }
 
 function take(event) {
@@ -117,7 +125,7 @@ function begin(hello) {
     parts.player = new Player(hello.sample_rate);
     parts.player.context.onstatechange = showSound;
     parts.microphone = new Microphone(hello.sample_rate, speak, (reason) => {
-      showMicrophone(0);
+      showMicrophone();
       notify(reason);
     });
     showSound();
@@ -125,6 +133,9 @@ function begin(hello) {
   }
   timeline.clock = hello;
   timeline.clear();
+  camera.memory = (1000 * hello.window_steps) / hello.steps_per_second - BLINK;
+  camera.forget();
+  pendingStep = seen = drawing = null; // of the connection before
   recent.length = 0;
 }
 
@@ -141,6 +152,7 @@ function takeStep(step) {
   pendingStep = step.speaking ? { ...step, loudness: 0 } : null;
   if (!step.speaking) timeline.add(step);
   showFigures(step);
+  noteActivity(step);
 }
 
 function hear(bytes) {
@@ -167,6 +179,7 @@ function forget() {
   conversation.clear();
   timeline.clear();
   parts.player.flush();
+  camera.forget();
   pendingStep = seen = drawing = null;
 }
 
@@ -179,6 +192,25 @@ function showFigures(step) {
   by("figures").classList.toggle("late", step.skipped > 0);
 }
 
+function noteActivity({ speaking, counts }) {
+  const { image_out: draws, text_out: writes } = counts;
+  const words = [[speaking, "Speaking"], [draws, "Drawing"], [writes, "Writing"]];
+  const doing = words.find(([does]) => does)?.[1] ?? "";
+  quiet = doing ? 0 : quiet + 1;
+  if (doing || quiet > HELD) activity = doing;
+  showActivity();
+}
+
+/** Only to be seen: a screen reader would say it over the speech. */
+function showActivity() {
+  const listening = state.state === "live" && parts.microphone?.on ? "Listening" : "";
+  const shown = activity || listening;
+  if (by("activity").textContent === shown) return;
+  by("activity").textContent = shown;
+  by("state-text").classList.toggle("for-readers", Boolean(shown));
+  document.body.dataset.activity = activity.toLowerCase();
+}
+
 // ---- what the person gives
 
 function say(text) {
@@ -188,7 +220,8 @@ function say(text) {
 }
 
 function speak(samples, level) {
-  if (level) showMicrophone(level);
+  const height = level && Math.min(1, 3 * Math.sqrt(level));
+  by("microphone").style.setProperty("--level", height.toFixed(2));
   socket.sendSound(samples);
   if (socket.live) state.samplesSent += samples.byteLength / 2;
 }
@@ -214,25 +247,25 @@ async function showFile(file) {
 
 // ---- what the page shows
 
+/** What is said about a lost connection stays as long as it is lost. */
 function notify(sentence) {
-  by("notice-text").textContent = sentence;
-  by("notice").hidden = false;
+  notice.show(sentence, state.state !== "live");
 }
 
-function closeNotice() {
-  by("notice").hidden = true;
+function showMicrophone() {
+  showSwitch("microphone", Boolean(parts.microphone?.on), Microphone.unavailable);
+  showActivity();
 }
 
-function showMicrophone(level) {
-  const on = parts.microphone.on;
-  by("microphone").setAttribute("aria-pressed", String(on));
-  by("microphone").title = on ? "Switch the microphone off" : "Switch the microphone on";
-  by("microphone").style.setProperty("--level", on ? Math.min(1, 3 * Math.sqrt(level)) : 0);
+/** A device that cannot be had is not disabled: a touch must be able to ask why. */
+function showSwitch(name, on, unavailable) {
+  by(name).setAttribute("aria-pressed", String(on));
+  by(name).setAttribute("aria-disabled", String(Boolean(unavailable)));
+  by(name).title = unavailable || `Switch the ${name} ${on ? "off" : "on"}`;
 }
 
 function showCamera() {
-  by("camera").setAttribute("aria-pressed", String(camera.on));
-  by("camera").title = camera.on ? "Switch the camera off" : "Switch the camera on";
+  showSwitch("camera", camera.on, Camera.unavailable);
   by("viewfinder").hidden = !camera.on;
   enable();
 }
@@ -258,8 +291,10 @@ function wireControls() {
     event.preventDefault();
     if (say(by("message").value)) by("message").value = "";
   });
-  by("microphone").addEventListener("click", toggleMicrophone);
-  by("camera").addEventListener("click", toggleCamera);
+  by("microphone").addEventListener("click", () => {
+    toggle(parts.microphone, Microphone.unavailable, showMicrophone);
+  });
+  by("camera").addEventListener("click", () => toggle(camera, Camera.unavailable, showCamera));
   by("picture").addEventListener("click", () => by("file").click());
   by("file").addEventListener("change", () => {
     if (by("file").files.length) showFile(by("file").files[0]);
@@ -270,7 +305,7 @@ function wireControls() {
     by("message").focus();
   });
   by("retry").addEventListener("click", () => socket.connect());
-  by("notice-close").addEventListener("click", closeNotice);
+  by("notice-close").addEventListener("click", () => notice.close());
   by("start").addEventListener("click", () => parts.player.resume());
   by("sound").addEventListener("click", () => {
     parts.player?.mute(!parts.player.muted);
@@ -282,25 +317,16 @@ function wireControls() {
   }
 }
 
-async function toggleMicrophone() {
-  const { microphone } = parts;
+async function toggle(device, unavailable, show) {
+  if (unavailable) notify(unavailable);
+  if (unavailable || device.starting) return;
   try {
-    if (microphone.on) microphone.stop();
-    else await microphone.start();
+    if (device.on) device.stop();
+    else await device.start();
   } catch (error) {
     notify(error.message);
   }
-  showMicrophone(0);
-}
-
-async function toggleCamera() {
-  try {
-    if (camera.on) camera.stop();
-    else await camera.start();
-  } catch (error) {
-    notify(error.message);
-  }
-  showCamera();
+  show();
 }
 
 function wireDropAndPaste() {
@@ -359,4 +385,6 @@ function suggestion(group, action) {
 wireControls();
 wireDropAndPaste();
 offerSuggestions();
+showMicrophone();
+showCamera();
 socket.connect();

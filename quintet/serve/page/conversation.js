@@ -35,6 +35,7 @@ export class Conversation {
     this.words = null; // the answer stands under the question
     this.atEnd = true;
     this.bubble("person", "You wrote").textContent = text;
+    this.follow(); // the bubble has its height only now
   }
 
   /** @param {string} source URL of the picture */

@@ -4,6 +4,8 @@
  * The model hears all the time; silence is something that it hears too.
  */
 
+import { Device, unavailable } from "./devices.js";
+
 const SILENCE_MILLISECONDS = 250; // one step
 const WANTED = {
   channelCount: 1,
@@ -12,13 +14,14 @@ const WANTED = {
   autoGainControl: true,
 };
 
-export class Microphone {
+export class Microphone extends Device {
   /**
    * @param {number} sampleRate of the protocol
    * @param {(samples: ArrayBuffer, level: number) => void} onSound PCM16 and its RMS, 0 to 1
    * @param {(reason: string) => void} onLost it was unplugged or its permission withdrawn
    */
   constructor(sampleRate, onSound, onLost) {
+    super();
     this.sampleRate = sampleRate;
     this.onSound = onSound;
     this.onLost = onLost;
@@ -32,30 +35,19 @@ export class Microphone {
     return this.stream !== null;
   }
 
-  static get possible() {
-    return Boolean(navigator.mediaDevices?.getUserMedia && window.AudioWorkletNode);
+  /** Why there can be none, or "". */
+  static get unavailable() {
+    const supported = navigator.mediaDevices?.getUserMedia && window.AudioWorkletNode;
+    return unavailable("microphone", Boolean(supported));
   }
 
-  /** Throws an Error whose message is a sentence for the person. */
-  async start() {
-    let stream;
+  async open() {
+    const stream = await ask();
     try {
-      stream = await navigator.mediaDevices.getUserMedia({ audio: WANTED });
-    } catch (error) {
-      throw new Error(refusal(error), { cause: error });
-    }
-    try {
-      this.context = new AudioContext();
-      await this.context.audioWorklet.addModule("microphone_worklet.js");
-      const node = new AudioWorkletNode(this.context, "microphone", {
-        numberOfOutputs: 0,
-        processorOptions: { sampleRate: this.sampleRate },
-      });
-      node.port.onmessage = ({ data }) => this.on && this.onSound(data.samples, data.level);
-      this.context.createMediaStreamSource(stream).connect(node);
-      await this.context.resume();
+      await this.listen(stream);
     } catch (error) {
       stream.getTracks().forEach((track) => track.stop());
+      this.stop();
       throw new Error("This browser cannot read the microphone; try another.", { cause: error });
     }
     stream.getAudioTracks()[0].onended = () => {
@@ -65,10 +57,30 @@ export class Microphone {
     this.stream = stream;
   }
 
+  async listen(stream) {
+    this.context = new AudioContext();
+    await this.context.audioWorklet.addModule("microphone_worklet.js");
+    const node = new AudioWorkletNode(this.context, "microphone", {
+      numberOfOutputs: 0,
+      processorOptions: { sampleRate: this.sampleRate },
+    });
+    node.port.onmessage = ({ data }) => this.on && this.onSound(data.samples, data.level);
+    this.context.createMediaStreamSource(stream).connect(node);
+    await this.context.resume();
+  }
+
   stop() {
     this.stream?.getTracks().forEach((track) => track.stop());
     this.context?.close();
     this.stream = this.context = null;
+  }
+}
+
+async function ask() {
+  try {
+    return await navigator.mediaDevices.getUserMedia({ audio: WANTED });
+  } catch (error) {
+    throw new Error(refusal(error), { cause: error });
   }
 }
 

@@ -6,6 +6,7 @@
 
 const SIDE = 384; // pixels of the longer side that are sent
 const SAMPLE_SIDE = 192;
+const THUMBNAIL_SIDE = 8;
 const LARGEST = 30 * 2 ** 20; // bytes of a file that the browser is asked to decode
 const EMOJI_FONT = '"Noto Color Emoji", "Apple Color Emoji", "Segoe UI Emoji", sans-serif';
 
@@ -49,6 +50,22 @@ export function shrink(source, width, height) {
   pen.imageSmoothingQuality = "high";
   pen.drawImage(source, 0, 0, canvas.width, canvas.height);
   return canvas.toDataURL("image/jpeg", 0.92);
+}
+
+/** @param {CanvasImageSource} source @returns {Uint8ClampedArray} RGBA of 8 x 8 pixels */
+export function thumbnail(source) {
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = THUMBNAIL_SIDE;
+  const pen = canvas.getContext("2d", { willReadFrequently: true });
+  pen.imageSmoothingQuality = "high"; // else a few pixels would speak for all
+  pen.drawImage(source, 0, 0, THUMBNAIL_SIDE, THUMBNAIL_SIDE);
+  return pen.getImageData(0, 0, THUMBNAIL_SIDE, THUMBNAIL_SIDE).data;
+}
+
+/** @returns {number} mean absolute difference of two thumbnails' colours, 0 to 255 */
+export function difference(one, other) {
+  const sum = one.reduce((total, value, i) => total + Math.abs(value - other[i]), 0);
+  return sum / (3 * THUMBNAIL_SIDE ** 2); // alpha never differs
 }
 
 /** @returns {string} a PNG data URL, or "" where the machine has no colour emoji */

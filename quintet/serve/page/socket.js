@@ -1,9 +1,9 @@
 /**
  * The connection: one WebSocket after another, told as states.
  *
- * States: "connecting", "live", "reconnecting" (it broke; tries again by itself), "full" (no
- * place; tries again by itself), "paused" (nothing was said for long) and "error" (trying again by
- * itself would not help). The last two wait for `connect`.
+ * States: "connecting", "live", "reconnecting" (it broke or was too slow; tries again by
+ * itself), "full" (no place; tries again by itself), "paused" (nothing was said for long) and
+ * "error" (trying again by itself would not help). The last two wait for `connect`.
  */
 
 const FIRST_WAIT = 0.5; // seconds until the second attempt; doubles each time
@@ -28,6 +28,7 @@ export class LiveSocket {
     this.wait = FIRST_WAIT;
     this.timer = 0;
     this.wasLive = false;
+    this.explained = false; // the last event was an error, so a close that follows is meant
   }
 
   get live() {
@@ -37,7 +38,7 @@ export class LiveSocket {
   connect() {
     clearTimeout(this.timer);
     if (this.socket && this.socket.readyState <= WebSocket.OPEN) return;
-    this.greeted = false;
+    this.greeted = this.explained = false;
     this.handlers.state(this.wasLive ? "reconnecting" : "connecting", "", 0);
     const socket = new WebSocket(this.address);
     socket.binaryType = "arraybuffer";
@@ -52,6 +53,7 @@ export class LiveSocket {
       return;
     }
     const event = JSON.parse(data);
+    this.explained = event.type === "error";
     if (event.type === "hello") {
       this.greeted = this.wasLive = true;
       this.wait = FIRST_WAIT;
@@ -61,17 +63,22 @@ export class LiveSocket {
   }
 
   closed(code, reason) {
-    if (code === 1008 || code === 1011) {
+    // Without a word before it, 1011 is a keepalive that was not answered in time.
+    if (code === 1008 || (code === 1011 && this.explained)) {
       this.handlers.state("error", reason || "The server ended the conversation.", 0);
     } else if (code === IDLE) {
       this.handlers.state("paused", reason, 0);
-    } else if (code === 1013) {
+    } else if (code === 1013 && !this.greeted) {
       this.later("full", reason || "All places are taken.", FULL_WAIT);
     } else {
-      const detail = this.wasLive ? "The connection broke." : "The server does not answer.";
-      this.later("reconnecting", detail, this.wait);
+      this.later("reconnecting", this.reason(code), this.wait);
       this.wait = Math.min(LONGEST_WAIT, 2 * this.wait);
     }
+  }
+
+  reason(code) {
+    if (code === 1013) return "The connection was too slow for live sound.";
+    return this.wasLive ? "The connection broke." : "The server does not answer.";
   }
 
   later(state, detail, seconds) {

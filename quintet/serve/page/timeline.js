@@ -7,8 +7,11 @@
 
 const COLUMN = 12; // pixels of one step
 const GAP = 2;
+const WISH = 0.03; // a smaller probability would only thicken the lane's line
 const REMEMBERED = 400; // steps: wider than any screen
 const LANES = ["text_in", "image_in", "audio_in", "text_image_out", "audio_out"];
+const INPUTS = 3; // of the lanes: a stronger line stands between what comes and what goes
+const NOW = 22; // pixels of the word at the right edge
 const COLOURS = ["text-in", "image-in", "audio-in", "text-out", "image-out", "audio-out"];
 
 export class Timeline {
@@ -65,12 +68,14 @@ export class Timeline {
   }
 
   drawGround(width, height) {
-    this.pen.fillStyle = this.colours.rule;
     for (let i = 1; i <= LANES.length; i++) {
+      this.pen.fillStyle = i === INPUTS ? this.colours.faint : this.colours.rule;
       this.pen.fillRect(0, Math.round(i * this.lane) - 1, width, 1);
     }
     this.pen.font = "10px system-ui, sans-serif";
     if (!this.steps.length) return;
+    this.pen.fillStyle = this.colours.faint;
+    this.pen.fillText("now", width - NOW, height - 3);
     const last = this.steps.at(-1).step;
     const every = this.clock.steps_per_second;
     for (let step = last - (last % every); step > 0; step -= every) {
@@ -78,7 +83,7 @@ export class Timeline {
       if (x < 0) break;
       this.pen.fillStyle = this.colours.rule;
       this.pen.fillRect(x, 0, 1, height - this.axis);
-      if ((step / every) % 5) continue;
+      if ((step / every) % 5 || x > width - 2 * NOW) continue;
       this.pen.fillStyle = this.colours.faint;
       this.pen.fillText(`${step / every} s`, x + 3, height - 3);
     }
@@ -120,7 +125,7 @@ export class Timeline {
   wish(lane, x, probability) {
     this.pen.fillStyle = this.colours.faint;
     const y = (lane + 1) * this.lane - 2 - probability * (this.lane - 4);
-    if (probability > 0.01) this.pen.fillRect(x, y, COLUMN, 1);
+    if (probability > WISH) this.pen.fillRect(x, y, COLUMN, 1);
   }
 
   /** Small copies of the pictures, over the steps that follow, so they are drawn last. */
