@@ -21,10 +21,16 @@ SEED = click.option("--seed", default=0, show_default=True, type=click.IntRange(
 JSON = click.option("--json", "json_file", type=FOLDER, help="Also write the numbers here.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    invoke_without_command=True,
+)
 @click.version_option(package_name="quintet")
-def commands() -> None:
+@click.pass_context
+def commands(context: click.Context) -> None:
     """Quintet: one transformer that hears, sees, reads, writes, speaks and draws in real time."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -99,7 +105,7 @@ def talk(
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; name a folder with --out.")
     reply = load(model).talk(audio, list(images), text, seed)
-    reply.save(out)
+    names = reply.save(out)
     stats = reply.stats
     latency = stats["first_audio_seconds"]
     click.echo(f"It says: {reply.text or '(nothing)'}")
@@ -108,7 +114,7 @@ def talk(
         f"first sound {'never came' if latency is None else f'{latency} s after the question'}; "
         f"a step took {stats['step_milliseconds_p50']} ms (p99 {stats['step_milliseconds_p99']})."
     )
-    click.echo(f"In {out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
+    click.echo(f"In {out}: {', '.join(names)}")
 
 
 @commands.command()

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar, get_type_hints
 SAMPLE_RATE = 24_000  # samples of sound per second, everywhere inside the system
 STEPS_PER_SECOND = 4  # the clock of the live session
 STEP_SAMPLES = SAMPLE_RATE // STEPS_PER_SECOND  # 6,000 samples of sound in one step
+MAX_TEXT_TOKENS = 512  # of one typed message; the key-value cache must have room for it
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -24,6 +25,10 @@ T = TypeVar("T")
 
 class UserError(ValueError):
     """Bad input from a person: one clear sentence that ends with the remedy."""
+
+
+# What values of a wrong type or size raise, in a configuration or in what is built from it.
+MISFITS = (TypeError, ValueError, AttributeError, KeyError, RuntimeError, ZeroDivisionError)
 
 
 @dataclass(frozen=True)
@@ -136,6 +141,13 @@ class LiveConfig:
     window_steps: int = 80  # 20 s; older steps leave the context, the system prompt stays
     max_rows: int = 2_048  # of the key-value cache, prompt included
 
+    def __post_init__(self) -> None:
+        if self.window_steps < 1 or self.text_image_rows_per_step < 1:
+            raise UserError(
+                f"window_steps is {self.window_steps} and text_image_rows_per_step is "
+                f"{self.text_image_rows_per_step}; set both to at least 1."
+            )
+
 
 @dataclass(frozen=True)
 class OmniConfig:
@@ -147,6 +159,20 @@ class OmniConfig:
     image: ImageConfig = field(default_factory=ImageConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     live: LiveConfig = field(default_factory=LiveConfig)
+
+    def __post_init__(self) -> None:
+        if self.live.max_rows < self.rows_of_fullest_step:
+            raise UserError(
+                f"max_rows is {self.live.max_rows} and one step may have "
+                f"{self.rows_of_fullest_step} rows; raise it to at least that."
+            )
+
+    @property
+    def rows_of_fullest_step(self) -> int:
+        """Rows that a step can add: the longest message, a picture and sound, then the answer."""
+        frames = math.ceil(self.audio.frames_per_step)
+        received = MAX_TEXT_TOKENS + self.image.num_tokens + frames
+        return received + self.live.text_image_rows_per_step + frames
 
     @property
     def text_image_vocab_size(self) -> int:
@@ -161,8 +187,14 @@ def from_dict(kind: type[T], values: dict[str, Any], where: str) -> T:
     """Fill dataclass `kind` from nested dictionaries; lists become tuples.
 
     Raises:
-        UserError: a key that `kind` does not have; `where` names the file in the message.
+        UserError: a key that `kind` does not have, or a value where a table belongs; `where`
+            names the file in the message.
     """
+    if not isinstance(values, dict):
+        raise UserError(
+            f"{where} holds {str(values)[:40]!r} where the settings of {kind.__name__} belong; "
+            "put a table there."
+        )
     hints = get_type_hints(kind)
     known = [f.name for f in dataclasses.fields(kind)]  # type: ignore[arg-type]
     filled: dict[str, Any] = {}
@@ -172,7 +204,7 @@ def from_dict(kind: type[T], values: dict[str, Any], where: str) -> T:
                 f"{where} sets {key!r}, which {kind.__name__} does not have; "
                 f"use one of: {', '.join(known)}."
             )
-        if dataclasses.is_dataclass(hints[key]) and isinstance(value, dict):
+        if dataclasses.is_dataclass(hints[key]):
             value = from_dict(hints[key], value, where)  # type: ignore[arg-type]
         filled[key] = tuple(value) if isinstance(value, list) else value
     return kind(**filled)
@@ -196,10 +228,15 @@ def load_preset(name: str) -> OmniConfig:
     """The preset `name`, such as "nano" or "reference", or a preset file of your own.
 
     Raises:
-        UserError: no such preset.
+        UserError: no such preset, or one whose settings do not fit together.
     """
     path = Path(name) if name.endswith(".toml") else PRESETS / f"{name}.toml"
     if not path.is_file():
         names = ", ".join(sorted(p.stem for p in PRESETS.glob("*.toml")))
         raise UserError(f"There is no preset {name!r}; name a file, or one of: {names}.")
-    return from_dict(OmniConfig, read_toml(path), str(path))
+    try:
+        return from_dict(OmniConfig, read_toml(path), str(path))
+    except UserError:
+        raise
+    except MISFITS as error:
+        raise UserError(f"{path} does not describe a model ({error}); mend it.") from None

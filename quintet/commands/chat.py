@@ -45,8 +45,8 @@ class Chat:
         parts = [*self.parts, line] if line else self.parts
         if not parts:
             raise UserError("There is nothing to answer; type something.")
-        self.parts = []
         reply = self.model.chat([{"role": "user", "content": parts}], self.seed + self.turns)
+        self.parts = []  # only now: after a refusal they are still attached
         self.turns += 1
         click.echo(reply.text or "(nothing)")
         files: list[tuple[str, np.ndarray]] = [

@@ -16,18 +16,20 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
+from torch.nn import functional as F
 
 from quintet.config import SAMPLE_RATE, UserError
 from quintet.live import Quintet, load
-from quintet.media.audio import read_audio, write_audio
+from quintet.media.audio import MAX_SECONDS, read_audio, write_audio
 from quintet.media.images import fit_image, read_image, write_image
-from quintet.train.spectral import MultiScaleMelLoss
+from quintet.train.spectral import SCALES, MultiScaleMelLoss
 
 SOUNDS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 TEXTS = (".txt", ".md")
 MAX_CHARACTERS = 500_000  # of a text
 MAX_TOKEN_BYTES = 64_000_000  # of a token file
+PIECE_SAMPLES = 10 * SAMPLE_RATE  # sound goes through the codec in pieces: it needs 18 MB a second
 
 
 def encode_file(path: Path, out: Path | None, model: str) -> str:
@@ -52,16 +54,31 @@ def encode_file(path: Path, out: Path | None, model: str) -> str:
 def _encode_sound(path: Path, model: Quintet) -> tuple[np.ndarray, dict[str, str], str]:
     sound, config = read_audio(path), model.config.audio
     padded = np.pad(sound, (0, -len(sound) % config.hop))
-    with torch.no_grad():
-        codes_TQ = model.tokenizers.encode_audio(padded)
-        made_BS, _ = model.tokenizers.audio.decode(torch.from_numpy(codes_TQ).long()[None])
-        # Nepers between log-mel spectrograms, mean over several resolutions.
-        distance = MultiScaleMelLoss()(made_BS, torch.from_numpy(padded)[None])
+    tokenizer, compare = model.tokenizers.audio, MultiScaleMelLoss()
+    piece = _frames_of_piece(config.hop) * config.hop
+    heard, voice, distance = None, None, 0.0
+    codes: list[np.ndarray] = []
+    for start in range(0, len(padded), piece):
+        real_BS = torch.from_numpy(padded[start : start + piece])[None]
+        codes_BTQ, heard = tokenizer.encode(real_BS, heard)
+        made_BS, voice = tokenizer.decode(codes_BTQ, voice)
+        codes.append(codes_BTQ[0].numpy().astype(np.int32))
+        # Nepers between log-mel spectrograms, mean over several resolutions. A last piece shorter
+        # than the longest window is compared with silence behind it.
+        behind = (0, max(0, max(SCALES) - real_BS.shape[1]))
+        difference = compare(F.pad(made_BS, behind), F.pad(real_BS, behind))
+        distance += float(difference) * real_BS.shape[1] / len(padded)
+    codes_TQ = np.concatenate(codes)
     note = (
         f"{len(sound) / SAMPLE_RATE:.2f} s of sound in {codes_TQ.size:,} codes, "
-        f"{config.bits_per_second:.0f} bit/s; spectral distance {float(distance):.3f} nepers"
+        f"{config.bits_per_second:.0f} bit/s; spectral distance {distance:.3f} nepers"
     )
     return codes_TQ, {"medium": "sound", "samples": str(len(sound))}, note
+
+
+def _frames_of_piece(hop: int) -> int:
+    """Latent frames that go through the codec at once; streaming makes the pieces one sound."""
+    return max(1, PIECE_SAMPLES // hop)
 
 
 def _encode_picture(path: Path, model: Quintet) -> tuple[np.ndarray, dict[str, str], str]:
@@ -121,6 +138,8 @@ def decode_file(path: Path, out: Path | None, model: str) -> str:
     elif medium == "text":
         out = out or path.with_name(f"{stem}.decoded.txt")
         _check(tokens, (len(tokens),), system.tokenizers.text.vocab_size, path)
+        if len(tokens) > 4 * MAX_CHARACTERS:  # a character takes at most four bytes, each a token
+            raise UserError(f"{path} holds too long a text; encode it in parts.")
         _write_bytes(out, system.tokenizers.text.decode(tokens.tolist()).encode())
     else:
         raise UserError(f"{path} does not say what its tokens are; encode the file again.")
@@ -134,9 +153,12 @@ def _read_tokens(path: Path) -> tuple[np.ndarray, dict[str, str]]:
         raise UserError(f"{path} is too large for a token file; decode it in parts.")
     try:
         with safe_open(path, "numpy") as file:
-            return file.get_tensor("tokens"), file.metadata() or {}
-    except (SafetensorError, ValueError):
-        raise UserError(f"{path} is not a token file; make one with quintet encode.") from None
+            tokens, metadata = file.get_tensor("tokens"), file.metadata() or {}
+    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError):
+        tokens, metadata = np.zeros(()), {}
+    if not tokens.ndim:
+        raise UserError(f"{path} is not a token file; make one with quintet encode.")
+    return tokens, metadata
 
 
 def _check(tokens: np.ndarray, shape: tuple[int, ...], entries: int, path: Path) -> None:
@@ -153,10 +175,19 @@ def _sound(tokens: np.ndarray, metadata: dict[str, str], model: Quintet, path: P
     _check(tokens, (len(tokens), config.num_codebooks), config.codebook_size, path)
     if not len(tokens):
         raise UserError(f"{path} holds no sound; encode the file again.")
-    with torch.no_grad():
-        made_BS, _ = model.tokenizers.audio.decode(torch.from_numpy(tokens).long()[None])
+    if len(tokens) * config.hop > MAX_SECONDS * SAMPLE_RATE + config.hop:  # the last is padded
+        raise UserError(
+            f"{path} lasts longer than {MAX_SECONDS:g} seconds; encode the sound in parts."
+        )
+    frames, voice = _frames_of_piece(config.hop), None
+    pieces: list[np.ndarray] = []
+    for start in range(0, len(tokens), frames):
+        codes_BTQ = torch.from_numpy(tokens[start : start + frames].astype(np.int64))[None]
+        made_BS, voice = model.tokenizers.audio.decode(codes_BTQ, voice)
+        pieces.append(made_BS[0].numpy())
     samples = metadata.get("samples", "")
-    return made_BS[0].numpy()[: int(samples) if samples.isdecimal() else None]
+    known = samples.isdecimal() and len(samples) <= 12
+    return np.concatenate(pieces)[: int(samples) if known else None]
 
 
 def _picture(codes: np.ndarray, model: Quintet) -> np.ndarray:

@@ -19,6 +19,7 @@ from quintet.model.omni import Omni
 from quintet.model.transformer import KVCache
 from quintet.timeline.rows import Rows, make_rows, single_column
 from quintet.timeline.streams import STREAMS, Modality, Stream
+from quintet.tokenizers.text import TextTokenizer
 
 
 @dataclass
@@ -37,13 +38,13 @@ class TipDecoder:
     """A growing sequence of rows with its cache, positions and sampling state.
 
     Args:
-        image_id: the text entry after which a picture's codes follow.
+        text: says which text entries exist, and after which of them a picture's codes follow.
     """
 
     def __init__(
-        self, model: Omni, image_id: int, sampling: Sampling, seed: int, max_rows: int
+        self, model: Omni, text: TextTokenizer, sampling: Sampling, seed: int, max_rows: int
     ) -> None:
-        self.model, self.image_id, self.sampling = model, image_id, sampling
+        self.model, self.text, self.sampling = model, text, sampling
         self.generator = torch.Generator().manual_seed(seed)
         self.cache = KVCache(model.config.model, max_rows)
         self.picture_left = 0  # codes that the picture being drawn still needs
@@ -118,7 +119,7 @@ class TipDecoder:
         """A text entry or image code (None: silent), and the probability of silence.
 
         A picture, once begun, is finished: inside it only image codes are allowed, outside it
-        none are.
+        none are. Entries beyond the tokenizer's, which it may leave free, mean nothing.
         """
         config, sampling = self.model.config, self.sampling
         logits = self.model.text_image_head(self._hidden_1D)
@@ -129,10 +130,10 @@ class TipDecoder:
             code = choose(codes, sampling.image_temperature, sampling.top_p, self.generator)
             self.picture_left -= 1
             return (Modality.IMAGE, int(code)), silence
-        logits[:, first_code:-1] = -torch.inf
+        logits[:, self.text.vocab_size : -1] = -torch.inf
         token = int(choose(logits, sampling.text_temperature, sampling.top_p, self.generator))
         if token == logits.shape[-1] - 1:
             return None, silence
-        if token == self.image_id:
+        if token == self.text.image_id:
             self.picture_left = config.image.num_tokens
         return (Modality.TEXT, token), silence

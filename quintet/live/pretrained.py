@@ -11,16 +11,17 @@ import numpy as np
 from huggingface_hub import HfApi, snapshot_download
 from safetensors.torch import save_file
 
-from quintet.config import OmniConfig, UserError, from_dict
+from quintet.config import MISFITS, OmniConfig, UserError, from_dict
 from quintet.live.sampling import Sampling
 from quintet.live.session import Session
-from quintet.live.talk import Reply, talk
+from quintet.live.talk import Media, Reply, talk
 from quintet.live.turns import TurnReply, chat
 from quintet.model.omni import Omni
 from quintet.tokenizers.bundle import AUDIO_FILE, IMAGE_FILE, TEXT_FILE, Tokenizers, load_weights
 
 BUNDLED = Path(__file__).parent.parent / "bundled"
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
+FILES = [CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, TEXT_FILE, AUDIO_FILE, IMAGE_FILE]
 
 
 class Quintet:
@@ -41,20 +42,29 @@ class Quintet:
             UserError: no such model, or one whose files are missing, damaged or of another shape.
         """
         folder = find(str(name))
+        config_file, card = folder / CONFIG_FILE, folder / CARD_FILE
         try:
-            values = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError):
+            values = json.loads(config_file.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError):
             raise UserError(
-                f"{folder / CONFIG_FILE} is not JSON; restore it from where the model came from."
+                f"{config_file} is not JSON; restore it from where the model came from."
             ) from None
-        config = from_dict(OmniConfig, values, str(folder / CONFIG_FILE))
-        model = Omni(config)
-        load_weights(model, folder / WEIGHTS_FILE)
-        tokenizers = Tokenizers.load(
-            config, folder / TEXT_FILE, folder / AUDIO_FILE, folder / IMAGE_FILE
-        )
-        card = folder / CARD_FILE
-        return cls(model, tokenizers, card.read_text(encoding="utf-8") if card.exists() else "")
+        try:
+            config = from_dict(OmniConfig, values, str(config_file))
+            model = Omni(config)
+            load_weights(model, folder / WEIGHTS_FILE)
+            tokenizers = Tokenizers.load(
+                config, folder / TEXT_FILE, folder / AUDIO_FILE, folder / IMAGE_FILE
+            )
+        except UserError:
+            raise
+        except MISFITS as error:
+            raise UserError(
+                f"{config_file} does not describe a model ({_first_line(error)}); "
+                "restore it from where the model came from."
+            ) from None
+        about = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+        return cls(model, tokenizers, about)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the folder that `from_pretrained` reads; weights as float16."""
@@ -91,7 +101,7 @@ class Quintet:
     def talk(
         self,
         audio: np.ndarray | str | Path | None = None,
-        image: np.ndarray | str | Path | Sequence[np.ndarray | str | Path] | None = None,
+        image: Media | Sequence[Media] | None = None,
         text: str | None = None,
         seed: int = 0,
         sampling: Sampling | None = None,
@@ -123,7 +133,8 @@ def find(name: str) -> Path:
             f"{name} holds no {CONFIG_FILE}, so it is not a model; name another folder."
         )
     bundled = ", ".join(sorted(p.parent.name for p in BUNDLED.glob(f"*/{CONFIG_FILE}"))) or "none"
-    if name.count("/") == 1 and not name.startswith((".", "/")):
+    # A mistyped path such as runs/typo looks like a hub id, but its parent folder exists.
+    if name.count("/") == 1 and not name.startswith((".", "/")) and not Path(name).parent.exists():
         return _from_hub(name, bundled)
     raise UserError(
         f"There is no model {name!r}; name a folder with a {CONFIG_FILE}, "
@@ -133,13 +144,17 @@ def find(name: str) -> Path:
 
 def _from_hub(name: str, bundled: str) -> Path:
     try:
-        return Path(snapshot_download(name))
+        return Path(snapshot_download(name, allow_patterns=FILES))
     except Exception as error:  # the library raises many kinds, all of which mean "not there"
-        reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"The model {name!r} is neither a folder nor on the hub ({reason}); "
+            f"The model {name!r} is neither a folder nor on the hub ({_first_line(error)}); "
             f"name a folder, or one that is bundled: {bundled}."
         ) from None
+
+
+def _first_line(error: Exception) -> str:
+    """What `error` says, or what it is called if it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def load(name: str | Path = "nano") -> Quintet:

@@ -14,16 +14,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from quintet.config import STEP_SAMPLES, UserError
+from quintet.config import MAX_TEXT_TOKENS, STEP_SAMPLES, UserError
 from quintet.live.decoder import Answer, TipDecoder
+from quintet.live.inputs import as_picture, as_sound
 from quintet.live.sampling import Sampling
 from quintet.media.images import fit_image
 from quintet.model.omni import Omni
 from quintet.timeline.rows import single_column
 from quintet.timeline.streams import Modality, Stream
 from quintet.tokenizers.bundle import Tokenizers
-
-MAX_TEXT_TOKENS = 512  # of one typed message
 
 
 @dataclass(frozen=True)
@@ -50,10 +49,11 @@ class _Words:
         self.pending: list[int] = []
 
     def push(self, token: int) -> str:
-        """The words that are complete with `token`."""
+        """The words that are complete with `token`; a message's end completes what there is."""
         self.pending.append(token)
-        text = self.tokenizer.decode(self.pending)
-        if text.endswith("\N{REPLACEMENT CHARACTER}") and len(self.pending) < 4:
+        text, ended = self.tokenizer.decode(self.pending), token == self.tokenizer.end_id
+        unfinished = text.endswith("\N{REPLACEMENT CHARACTER}") and len(self.pending) < 4
+        if unfinished and not ended:
             return ""
         self.pending.clear()
         return text
@@ -68,7 +68,7 @@ class Session:
         self.config, self.tokenizers = model.config, tokenizers
         live = self.config.live
         self.decoder = TipDecoder(
-            model, tokenizers.text.image_id, sampling or Sampling(), seed, live.max_rows
+            model, tokenizers.text, sampling or Sampling(), seed, live.max_rows
         )
         self.now = 0  # the step whose input comes next
         self._heard = None  # state of the audio encoder
@@ -85,7 +85,10 @@ class Session:
 
     @torch.no_grad()
     def step(
-        self, audio: np.ndarray, image: np.ndarray | None = None, text: str | None = None
+        self,
+        audio: np.ndarray,
+        image: np.ndarray | Image.Image | None = None,
+        text: str | None = None,
     ) -> StepOutput:
         """Hear `audio` (float32 [6000]), see `image` (uint8 [H, W, 3]), read `text`; answer.
 
@@ -95,26 +98,29 @@ class Session:
         started = time.perf_counter()
         heard, ids, codes = self._read_inputs(audio, image, text)
         live, decoder, step = self.config.live, self.decoder, self.now
+        frames = self.config.audio.frames_in(step + 1)
+        budget = live.text_image_rows_per_step
         decoder.cache.slide(step - live.window_steps + 1)
+        decoder.cache.make_room(len(ids) + len(codes) + len(heard) + budget + frames)
         num_codebooks = self.config.audio.num_codebooks
         decoder.append(Stream.TEXT_IN, Modality.TEXT, single_column(ids, num_codebooks), step)
         decoder.append(Stream.IMAGE_IN, Modality.IMAGE, single_column(codes, num_codebooks), step)
         decoder.append(Stream.AUDIO_IN, Modality.AUDIO, heard, step)
         self.now = step + 1
         decoder.cache.slide(self.now - live.window_steps + 1)
-        frames = self.config.audio.frames_in(self.now)
-        answer = decoder.answer(self.now, live.text_image_rows_per_step, frames)
+        answer = decoder.answer(self.now, budget, frames)
         counts = {"text_in": len(ids), "image_in": len(codes), "audio_in": len(heard)}
         return self._output(answer, counts, started)
 
     def _read_inputs(
-        self, audio: np.ndarray, image: np.ndarray | None, text: str | None
+        self, audio: np.ndarray, image: np.ndarray | Image.Image | None, text: str | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Audio codes [T, Q], text entries [N] and image entries [G * G] of the inputs."""
-        if audio.shape != (STEP_SAMPLES,):
+        audio = as_sound(audio)
+        if len(audio) != STEP_SAMPLES:
             raise UserError(
-                f"A step takes {STEP_SAMPLES} samples of sound, not an array of shape "
-                f"{audio.shape}; cut the sound into steps of 250 ms."
+                f"A step takes {STEP_SAMPLES} samples of sound, not {len(audio)}; "
+                "cut the sound into steps of 250 ms."
             )
         tokenizers = self.tokenizers
         ids: list[int] = []
@@ -127,9 +133,10 @@ class Session:
                 )
         codes = np.zeros(0, np.int32)
         if image is not None:
-            picture = fit_image(Image.fromarray(image), self.config.image.size)
+            seen = Image.fromarray(as_picture(image))
+            picture = fit_image(seen, self.config.image.size)
             codes = tokenizers.encode_image(picture) + self.config.text.vocab_size
-        sound = torch.from_numpy(np.ascontiguousarray(audio, np.float32))[None].clamp(-1, 1)
+        sound = torch.from_numpy(np.ascontiguousarray(audio))[None].clamp(-1, 1)
         heard, self._heard = tokenizers.audio.encode(sound, self._heard)
         return heard[0].numpy(), np.array(ids, np.int32), codes
 

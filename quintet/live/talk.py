@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from quintet.config import SAMPLE_RATE, STEP_SAMPLES, STEPS_PER_SECOND, UserError
+from quintet.config import STEP_SAMPLES, STEPS_PER_SECOND, UserError
+from quintet.live.inputs import as_picture, as_sound
 from quintet.live.session import Session, StepOutput
 from quintet.live.timeline_plot import plot_timeline
 from quintet.media.audio import read_audio, write_audio
 from quintet.media.images import read_image, write_image
 
-LEAD_STEPS = 1  # pictures and text arrive in this step; the sound begins in the next
+LEAD_STEPS = 1  # after the pictures, before the sound: the step in which the text arrives
 QUIET_STEPS = 6  # after the input has ended: this long without output ends the session
 LONGEST_REPLY_STEPS = 80  # 20 s after the input has ended
 MAX_TEXT = 4_000  # characters
 
-Media = np.ndarray | str | Path
+Media = np.ndarray | Image.Image | str | Path
 
 
 @dataclass(frozen=True)
@@ -41,13 +45,19 @@ class Reply:
     def stats(self) -> dict[str, float | int | None]:
         """Step times in milliseconds, and the latency of the first sound.
 
-        `first_audio_seconds` runs from the end of the input to the first sample played.
+        `first_audio_seconds` runs from the end of the last step that had input to the first
+        sample of the first utterance that begins then or later; None if there is none.
         """
         milliseconds = np.array([out.seconds for out in self.timeline]) * 1_000
-        # Sound of step s plays at s / 4 s; input that ended in step n ended at n / 4 s.
-        ended = self.input_steps
-        spoken = [out.step for out in self.timeline if out.speaking and out.step >= ended]
-        first = (spoken[0] - self.input_steps) / STEPS_PER_SECOND if spoken else None
+        # Output of step s plays from s / 4 s on; n steps of input are over at n / 4 s. An
+        # utterance that was under way by then is no answer to the whole of the input.
+        before = [False, *(out.speaking for out in self.timeline)]
+        begun = [
+            out.step
+            for out, spoke in zip(self.timeline, before, strict=False)
+            if out.speaking and not spoke and out.step >= self.input_steps
+        ]
+        first = (begun[0] - self.input_steps) / STEPS_PER_SECOND if begun else None
         return {
             "steps": len(self.timeline),
             "input_seconds": self.input_steps / STEPS_PER_SECOND,
@@ -59,10 +69,24 @@ class Reply:
             "pictures": len(self.images),
         }
 
-    def save(self, folder: str | Path) -> None:
-        """Write reply.wav, reply.txt, picture-N.png, timeline.png and stats.json."""
+    def save(self, folder: str | Path) -> list[str]:
+        """Write reply.wav, reply.txt, picture-N.png, timeline.png and stats.json: all or none.
+
+        They replace an earlier reply in `folder`. The names of the files.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".reply.") as partial:
+            self._write(Path(partial))
+            names = sorted(path.name for path in Path(partial).iterdir())
+            for old in folder.glob("picture-*.png"):
+                if old.stem.removeprefix("picture-").isdecimal():
+                    old.unlink()
+            for name in names:
+                os.replace(Path(partial) / name, folder / name)
+        return names
+
+    def _write(self, folder: Path) -> None:
         write_audio(folder / "reply.wav", self.audio)
         (folder / "reply.txt").write_text(self.text + "\n", encoding="utf-8")
         for index, image in enumerate(self.images):
@@ -72,35 +96,33 @@ class Reply:
         (folder / "stats.json").write_text(stats, encoding="utf-8")
 
 
-def _sound(audio: Media | None) -> np.ndarray:
+def _sound(audio: np.ndarray | str | Path | None) -> np.ndarray:
     if audio is None:
         return np.zeros(0, np.float32)
-    return audio if isinstance(audio, np.ndarray) else read_audio(audio)
+    return read_audio(audio) if isinstance(audio, str | Path) else as_sound(audio)
 
 
 def _pictures(image: Media | Sequence[Media] | None) -> list[np.ndarray]:
     if image is None:
         return []
     several = image if isinstance(image, Sequence) and not isinstance(image, str) else [image]
-    return [
-        one if isinstance(one, np.ndarray) else np.asarray(read_image(one))  # type: ignore[arg-type]
-        for one in several
-    ]
+    return [as_picture(read_image(m) if isinstance(m, str | Path) else m) for m in several]
 
 
 def talk(
     session: Session,
-    audio: Media | None = None,
+    audio: np.ndarray | str | Path | None = None,
     image: Media | Sequence[Media] | None = None,
     text: str | None = None,
 ) -> Reply:
     """Run `session` over the inputs until the reply has ended.
 
     Pictures arrive one a step from the first step on, text in the step after the last of them,
-    and the sound begins then too.
+    and the sound begins in the step after that one, with or without a text.
 
     Raises:
-        UserError: nothing to hear, see or read; a file that cannot be read; a text too long.
+        UserError: nothing to hear, see or read; a file that cannot be read; an array that is no
+            sound or no picture; a text too long.
     """
     if text is not None and len(text) > MAX_TEXT:
         raise UserError(
@@ -111,7 +133,7 @@ def talk(
         raise UserError("There is nothing to answer; give a sound, a picture or a text.")
     first_sound = LEAD_STEPS + len(pictures)
     sound_steps = -(-len(sound) // STEP_SAMPLES)
-    input_steps = first_sound + max(sound_steps, 1 if text else 0)
+    input_steps = first_sound + sound_steps if sound_steps else len(pictures) + bool(text)
     padded = np.zeros((input_steps + LONGEST_REPLY_STEPS) * STEP_SAMPLES, np.float32)
     start = first_sound * STEP_SAMPLES
     padded[start : start + len(sound)] = sound
@@ -137,5 +159,4 @@ def _collect(outputs: list[StepOutput], input_steps: int) -> Reply:
     # Output of step s plays during step s: the first call's output belongs to step 1.
     audio = np.concatenate([np.zeros(STEP_SAMPLES, np.float32), *(out.audio for out in outputs)])
     images = [out.image for out in outputs if out.image_done and out.image is not None]
-    assert len(audio) % STEP_SAMPLES == 0 and SAMPLE_RATE == STEP_SAMPLES * STEPS_PER_SECOND
     return Reply(text, audio, images, outputs, input_steps)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from quintet.config import STEP_SAMPLES, UserError
 from quintet.live.decoder import Answer, TipDecoder
+from quintet.live.inputs import as_picture, as_sound
 from quintet.live.sampling import Sampling
 from quintet.media.images import fit_image
 from quintet.model.omni import Omni
@@ -41,7 +42,7 @@ class _Conversation:
 
     def __init__(self, model: Omni, tokenizers: Tokenizers, sampling: Sampling, seed: int) -> None:
         self.config, self.tokenizers = model.config, tokenizers
-        self.decoder = TipDecoder(model, tokenizers.text.image_id, sampling, seed, MAX_ROWS)
+        self.decoder = TipDecoder(model, tokenizers.text, sampling, seed, MAX_ROWS)
 
     def _entries(self, stream: Stream, modality: Modality, ids: Sequence[int]) -> None:
         self._make_room(len(ids))
@@ -60,16 +61,18 @@ class _Conversation:
         if isinstance(part, str):
             self._entries(words, Modality.TEXT, [*text.encode(part), text.end_id])
         elif isinstance(part, Image.Image) or part.ndim == 3:
-            picture = part if isinstance(part, Image.Image) else Image.fromarray(part)
+            picture = Image.fromarray(as_picture(part))
             codes = self.tokenizers.encode_image(fit_image(picture, self.config.image.size))
             self._entries(words, Modality.TEXT, [text.image_id])
             offset = self.config.text.vocab_size
             self._entries(words, Modality.IMAGE, (codes + offset).tolist())
         else:
-            self._add_sound(Stream.AUDIO_IN if is_user else Stream.AUDIO_OUT, part)
+            self._add_sound(Stream.AUDIO_IN if is_user else Stream.AUDIO_OUT, as_sound(part))
 
     def _add_sound(self, stream: Stream, sound: np.ndarray) -> None:
-        padded = np.pad(sound.astype(np.float32), (0, -len(sound) % STEP_SAMPLES))
+        if not len(sound):
+            raise UserError("A message holds a sound of no length; leave it out.")
+        padded = np.pad(sound, (0, -len(sound) % STEP_SAMPLES))
         codes, audio, step = self.tokenizers.encode_audio(padded), self.config.audio, 0
         self._make_room(len(codes))
         while audio.frames_before(step) < len(codes):
@@ -123,7 +126,9 @@ def chat(
         if role not in ROLES:
             raise UserError(f"A message has role {role!r}; use one of: {', '.join(ROLES)}.")
         parts: list[Any] = list(content) if isinstance(content, list | tuple) else [content]
-        if not parts or not all(isinstance(p, str | np.ndarray | Image.Image) for p in parts):
+        if all(isinstance(p, str) and not p for p in parts):
+            raise UserError("A message is empty; write something in it.")
+        if not all(isinstance(p, str | np.ndarray | Image.Image) for p in parts):
             raise UserError(
                 "A message holds something that is not a text, a sound or a picture; "
                 "give strings, arrays of samples, or pictures."

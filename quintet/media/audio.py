@@ -73,7 +73,7 @@ def _decode(file: io.IOBase, name: str, max_seconds: float) -> np.ndarray:
             _check_header(sound, name, max_seconds)
             rate = sound.samplerate
             mono = _read_mono(sound, name, max_seconds)
-    except (soundfile.LibsndfileError, RuntimeError):
+    except (soundfile.LibsndfileError, RuntimeError, TypeError):  # TypeError: a name in .raw
         raise UserError(
             f"{name} is not a sound file that can be read; use WAV, FLAC, OGG or MP3."
         ) from None

@@ -16,13 +16,15 @@ from quintet.config import UserError
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 50_000_000  # judged by the header, before anything is decoded
+LONGEST_SIDE = 1_536  # beyond twice this, a picture is shrunk as it is read: models see 48 to 768
+BAND_ROWS = 64  # of the result, made at once
 WHITE = (255, 255, 255)
 
 
 def read_image(path: Path | str) -> Image.Image:
     """The picture of a file, RGB, rotated upright; transparency becomes white.
 
-    Of an animation, the first frame.
+    Of an animation, the first frame. A huge picture comes back smaller, by a whole factor.
 
     Raises:
         UserError: the file is missing, too large, broken, or not of one of `FORMATS`.
@@ -40,11 +42,13 @@ def read_image(path: Path | str) -> Image.Image:
     return read_image_bytes(data, str(path))
 
 
-def read_image_bytes(data: bytes, name: str = "The picture") -> Image.Image:
+def read_image_bytes(
+    data: bytes, name: str = "The picture", max_pixels: int = MAX_PIXELS
+) -> Image.Image:
     """The same for a file's content; `name` is what messages call it.
 
     Raises:
-        UserError: as `read_image`.
+        UserError: as `read_image`, or the picture has more than `max_pixels`.
     """
     if len(data) > MAX_BYTES:
         raise UserError(
@@ -55,12 +59,14 @@ def read_image_bytes(data: bytes, name: str = "The picture") -> Image.Image:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                _check_size(image, name)
-                return _on_white(ImageOps.exif_transpose(image))
+                _check_size(image, name, max_pixels)
+                image.draft(None, (LONGEST_SIDE, LONGEST_SIDE))  # a JPEG is decoded smaller
+                ImageOps.exif_transpose(image, in_place=True)
+                return _shrunk(image)
         except UserError:
             raise
         except Image.DecompressionBombError:
-            raise _too_many_pixels(name) from None
+            raise _too_many_pixels(name, max_pixels) from None
         except Exception:
             raise UserError(
                 f"{name} is not a picture that can be read; use {', '.join(FORMATS)}."
@@ -96,21 +102,44 @@ def write_image(path: Path | str, pixels: np.ndarray) -> None:
         raise
 
 
-def _check_size(image: Image.Image, name: str) -> None:
-    if image.width * image.height > MAX_PIXELS:
-        raise _too_many_pixels(name)
+def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels:
+        raise _too_many_pixels(name, max_pixels)
     if not image.width * image.height:
         raise UserError(f"{name} has no pixels; give another picture.")
 
 
-def _too_many_pixels(name: str) -> UserError:
+def _too_many_pixels(name: str, max_pixels: int) -> UserError:
     return UserError(
-        f"{name} has more than {MAX_PIXELS // 1_000_000} million pixels; make it smaller and "
+        f"{name} has more than {max_pixels / 1_000_000:g} million pixels; make it smaller and "
         "try again."
     )
 
 
-def _on_white(image: Image.Image) -> Image.Image:
+def _shrunk(image: Image.Image) -> Image.Image:
+    """`image` on white, RGB, its longer side below twice `LONGEST_SIDE`.
+
+    Band by band: a palette with transparency takes one byte a pixel in the file's memory, and
+    sixteen while it is put on white.
+    """
+    factor = max(1, max(image.size) // LONGEST_SIDE)
+    width, height = (-(-side // factor) for side in image.size)
+    shrunk = Image.new("RGB", (width, height))
+    for top in range(0, height, BAND_ROWS):
+        bottom = min((top + BAND_ROWS) * factor, image.height)
+        band = on_white(image.crop((0, top * factor, image.width, bottom)))
+        shrunk.paste(band.reduce(factor), (0, top))
+    return shrunk
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """`image` as RGB, whatever its mode; what is transparent becomes white."""
+    if image.mode.startswith("I"):  # grey in 16 bits, which `convert` would clip, not scale
+        values = np.asarray(image)
+        grey = (values >> 8).clip(0, 255).astype(np.uint8)
+        if (clear := image.info.get("transparency")) is not None:
+            grey[values == clear] = 255
+        return Image.fromarray(grey).convert("RGB")
     if image.mode in ("RGB", "L") and "transparency" not in image.info:
         return image.convert("RGB")
     seen = image.convert("RGBA")

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from quintet.config import OmniConfig, UserError
+from quintet.config import SAMPLE_RATE, OmniConfig, UserError
 from quintet.tokenizers.audio import AudioTokenizer
 from quintet.tokenizers.image import ImageTokenizer
 from quintet.tokenizers.text import TextTokenizer
@@ -19,6 +19,7 @@ from quintet.tokenizers.text import TextTokenizer
 TEXT_FILE = "text_tokenizer.model"
 AUDIO_FILE = "audio_tokenizer.safetensors"
 IMAGE_FILE = "image_tokenizer.safetensors"
+PIECE = 2 * SAMPLE_RATE  # samples encoded at once: a third faster in the processor's cache
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
@@ -54,19 +55,32 @@ class Tokenizers:
 
     @classmethod
     def load(cls, config: OmniConfig, text: Path, audio: Path, image: Path) -> Tokenizers:
-        """Read the three files; each of the paths may lie in a different stage's folder."""
+        """Read the three files; each of the paths may lie in a different stage's folder.
+
+        Raises:
+            UserError: a file is missing, damaged, or does not fit `config`.
+        """
         audio_tokenizer = AudioTokenizer(config.audio).fold().eval()
         load_weights(audio_tokenizer, audio)
         image_tokenizer = ImageTokenizer(config.image).eval()
         load_weights(image_tokenizer, image)
-        return cls(TextTokenizer.load(text), audio_tokenizer, image_tokenizer)
+        text_tokenizer = TextTokenizer.load(text)
+        if text_tokenizer.vocab_size > config.text.vocab_size:
+            raise UserError(
+                f"{text} has {text_tokenizer.vocab_size} entries and the model has room for "
+                f"{config.text.vocab_size}; use the file that came with the model."
+            )
+        return cls(text_tokenizer, audio_tokenizer, image_tokenizer)
 
     def encode_audio(self, samples: np.ndarray) -> np.ndarray:
         """float32 [S] from a fresh state -> codes int32 [T, Q]."""
         if not len(samples):
             return np.zeros((0, self.audio.config.num_codebooks), np.int32)
-        codes_BTQ, _ = self.audio.encode(torch.from_numpy(samples)[None])
-        return codes_BTQ[0].numpy().astype(np.int32)
+        sound_BS, state, codes = torch.from_numpy(samples)[None], None, []
+        for piece_BS in sound_BS.split(PIECE, dim=1):
+            codes_BTQ, state = self.audio.encode(piece_BS, state)
+            codes.append(codes_BTQ[0])
+        return torch.cat(codes).numpy().astype(np.int32)
 
     def encode_image(self, picture: np.ndarray) -> np.ndarray:
         """uint8 [size, size, 3] -> codes int32 [G * G], row by row."""

@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_config, make_model, make_tokenizers
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import quintet
 from quintet.config import UserError
+from quintet.live import pretrained
+from quintet.live.inputs import as_picture
 from quintet.live.pretrained import Quintet
+from quintet.tokenizers.text import TextTokenizer
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +62,69 @@ def test_damaged_folders_are_told_in_a_sentence(folder: Path, tmp_path: Path) ->
         quintet.load(folder)
 
 
+MISFITTING: dict[str, object] = {
+    "": [],
+    "model.d_model": "48",
+    "model.num_heads": 0,
+    "text": 5,
+    "text.vocab_size": "many",
+    "image.strides": [2],
+    "image.channels": 3,
+    "audio.strides": 5,
+    "audio.codebook_size": -1,
+    "live.window_steps": 0,
+    "live.max_rows": 500,
+}
+
+
+@pytest.mark.parametrize("key", MISFITTING)
+def test_a_configuration_that_describes_no_model_is_told(folder: Path, key: str) -> None:
+    values = json.loads((folder / "config.json").read_text())
+    *outer, inner = key.split(".")
+    place = values
+    for name in outer:
+        place = place[name]
+    place[inner] = MISFITTING[key]
+    text = json.dumps(values if key else MISFITTING[key])
+    (folder / "config.json").write_text(text)
+    with pytest.raises(UserError) as told:
+        quintet.load(folder)
+    assert str(told.value).endswith(".") and "\n" not in str(told.value)
+
+
+def test_a_card_in_another_encoding_is_no_obstacle(folder: Path) -> None:
+    (folder / "README.md").write_bytes(b"Gr\xfc\xdfe")
+    assert quintet.load(folder).card == "Gr\ufffd\ufffde"
+
+
+def test_a_text_tokenizer_with_too_many_entries_is_told(folder: Path) -> None:
+    lines = [f"thing{n} word{n * 7} other{n * n}" for n in range(300)]
+    larger = TextTokenizer.train(lines, 500)
+    assert larger.vocab_size > 300
+    larger.save(folder / "text_tokenizer.model")
+    with pytest.raises(UserError, match=r"text_tokenizer\.model has \d+ entries"):
+        quintet.load(folder)
+
+
+def test_a_mistyped_path_is_not_asked_of_the_hub(tmp_path: Path, monkeypatch) -> None:
+    asked: list[str] = []
+
+    def download(name: str, allow_patterns: list[str]) -> str:
+        asked.append(name)
+        assert "config.json" in allow_patterns and "text_tokenizer.model" in allow_patterns
+        raise ConnectionError("")  # an error that says nothing
+
+    monkeypatch.setattr(pretrained, "snapshot_download", download)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(UserError, match="no model 'runs/typo'"):
+        quintet.load("runs/typo")
+    assert not asked
+    with pytest.raises(UserError, match="ConnectionError"):
+        quintet.load("someone/model")
+    assert asked == ["someone/model"]
+
+
 def test_talk_gives_sound_on_the_clock_and_repeats(system: Quintet, tmp_path: Path) -> None:
     sound = np.random.default_rng(0).standard_normal(20_000).astype(np.float32) * 0.1
     picture = np.full((20, 30, 3), 90, np.uint8)
@@ -84,6 +151,23 @@ def test_chat_takes_words_pictures_and_sound(system: Quintet) -> None:
     for long in ("word " * 50_000, np.zeros(24_000 * 300, np.float32)):
         with pytest.raises(UserError, match="too long"):
             system.chat([{"role": "user", "content": [long]}])
+
+
+def test_what_is_no_sound_and_no_picture_is_told(system: Quintet) -> None:
+    good = np.zeros(9_000, np.float32)
+    sounds = (np.zeros((9_000, 2), np.float32), np.zeros(9_000, np.int16), good * np.nan)
+    pictures = (np.zeros((9, 9, 3)), np.zeros((9, 9, 4), np.uint8), np.zeros((0, 0, 3), np.uint8))
+    for part in (*sounds, *pictures, np.zeros(0, np.float32), "", None):
+        with pytest.raises(UserError):
+            system.chat([{"role": "user", "content": [part]}])
+    for sound in (*sounds, [0.0, 0.1]):
+        with pytest.raises(UserError):
+            system.talk(sound)  # type: ignore[arg-type]
+    for picture in (*pictures, 3):
+        with pytest.raises(UserError):
+            system.talk(image=picture)  # type: ignore[arg-type]
+    clear = Image.new("RGBA", (3, 2))
+    assert np.array_equal(as_picture(clear), np.full((2, 3, 3), 255, np.uint8))
 
 
 def test_nothing_to_answer_is_told(system: Quintet) -> None:

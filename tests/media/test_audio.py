@@ -63,6 +63,9 @@ def test_refusals_say_what_to_do(tmp_path: Path) -> None:
     assert "not a sound file" in refusal(broken)
     broken.write_bytes(b"")
     assert "not a sound file" in refusal(broken)
+    raw = tmp_path / "sound.raw"  # the library would guess the format from the name
+    raw.write_bytes(bytes(100))
+    assert "not a sound file" in refusal(raw)
     empty = tmp_path / "empty.wav"
     soundfile.write(empty, np.zeros(0), SAMPLE_RATE)
     assert "empty" in refusal(empty)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from conftest import needs_world
 
 from quintet.config import SAMPLE_RATE, UserError
 from quintet.media import speech
@@ -23,6 +24,7 @@ def test_no_voice_is_in_two_lists() -> None:
     assert len(TEST_VOICES) >= 4
 
 
+@needs_world
 def test_every_voice_exists_and_differs() -> None:
     names = [*TRAIN_VOICES, *TEST_VOICES, ASSISTANT_VOICE.name]
     # An unknown variant is silently spoken by the plain voice: equal sounds would betray it.
@@ -30,6 +32,7 @@ def test_every_voice_exists_and_differs() -> None:
     assert len(sounds) == len(names)
 
 
+@needs_world
 def test_speech_is_deterministic_trimmed_and_in_range() -> None:
     first, second = (synthesize("this is an apple.", ASSISTANT_VOICE) for _ in range(2))
     assert np.array_equal(first, second)
@@ -42,6 +45,7 @@ def test_speech_is_deterministic_trimmed_and_in_range() -> None:
     assert np.abs(first[-edge:]).max() > 0
 
 
+@needs_world
 def test_nothing_to_say_is_no_sound() -> None:
     assert len(synthesize("", ASSISTANT_VOICE)) == 0
 
@@ -56,6 +60,7 @@ def test_random_voices_stay_in_their_split(split: str) -> None:
         assert 30 <= voice.pitch <= 70
 
 
+@needs_world
 def test_an_unknown_language_is_refused() -> None:
     with pytest.raises(UserError, match="choose another voice"):
         synthesize("hello", Voice("zz"))
@@ -70,6 +75,7 @@ def test_a_missing_synthesizer_names_the_package(monkeypatch: pytest.MonkeyPatch
         synthesize("hello", ASSISTANT_VOICE)
 
 
+@needs_world
 def test_emoji_have_colour_and_transparency() -> None:
     image = render_emoji("🍎")
     assert image.mode == "RGBA"

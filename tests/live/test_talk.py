@@ -1,0 +1,109 @@
+"""A live session over files: when the input ends, how long the answer takes, what is saved."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scripted import ScriptedSession, silent, speaking
+
+from quintet.config import STEP_SAMPLES
+from quintet.live import talk as talk_module
+from quintet.live.session import StepOutput
+from quintet.live.talk import Reply, talk
+from quintet.live.timeline_plot import plot_timeline
+
+SOUND = np.full(2 * STEP_SAMPLES + 1, 0.1, np.float32)  # three steps
+PICTURE = np.full((9, 9, 3), 200, np.uint8)
+
+
+@pytest.mark.parametrize("sound", [None, SOUND], ids=["no sound", "sound"])
+@pytest.mark.parametrize("pictures", [0, 1, 2])
+@pytest.mark.parametrize("text", [None, "hello."], ids=["no text", "text"])
+def test_latency_is_counted_from_the_step_after_the_last_input(
+    sound: np.ndarray | None, pictures: int, text: str | None
+) -> None:
+    """The session that answers at once has a latency of nothing, one step later 250 ms."""
+    given = (sound, [PICTURE] * pictures, text)
+    if sound is None and not pictures and not text:
+        return
+    session = ScriptedSession([])
+    reply = talk(session, *given)  # type: ignore[arg-type]
+    assert reply.stats["first_audio_seconds"] is None
+    last = max(n for n, (heard, seen, read) in enumerate(session.heard) if heard or seen or read)
+    assert reply.input_steps == last + 1
+    for late in range(3):
+        # The call that takes the last input in gives what plays in the step after it.
+        session = ScriptedSession([speaking(last + 1 + late)])
+        reply = talk(session, *given)  # type: ignore[arg-type]
+        assert reply.stats["first_audio_seconds"] == late / 4
+
+
+def test_speech_that_was_under_way_is_no_answer() -> None:
+    session = ScriptedSession([speaking(step) for step in (1, 2, 3, 4, 5, 8)])
+    reply = talk(session, SOUND)  # type: ignore[arg-type]
+    assert reply.input_steps == 4
+    assert reply.stats["first_audio_seconds"] == 1.0  # the utterance of step 8
+
+
+def _counting() -> list[StepOutput]:
+    """Counts one to ten over several steps, draws, and answers once more."""
+    words = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten."]
+    outputs = {step: silent(step) for step in range(1, 45)}
+    outputs[1] = silent(1, counts=outputs[1].counts | {"text_in": 7})
+    outputs[3] = silent(3, counts=outputs[3].counts | {"image_in": 64})
+    for index, word in enumerate(words):
+        ended = index == len(words) - 1
+        outputs[6 + index] = speaking(6 + index, word + " " * (not ended), ended)
+    for step in range(17, 21):  # a picture, a quarter at a time
+        picture = np.full((48, 48, 3), 255, np.uint8)
+        picture[: 12 * (step - 16)] = (220, 60 * (step - 16), 40)
+        counts = silent(step).counts | {"image_out": 16, "text_out": step == 17}
+        outputs[step] = silent(step, image=picture, image_done=step == 20, counts=counts)
+    for step, word in (
+        (18, "$x^$ 🍎"),
+        (19, "this is a long sentence, " * 5 + "and here it ends."),
+    ):
+        outputs[step] = silent(step, text=word, text_ended=True, image=outputs[step].image,
+                               counts=outputs[step].counts | {"text_out": 5})  # fmt: skip
+    for step in range(30, 38):
+        outputs[step] = speaking(step, "good bye." * (step == 30), step == 30)
+    return list(outputs.values())
+
+
+def test_the_timeline_shows_any_words_and_says_nothing(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plot_timeline(_counting(), tmp_path / "timeline.png")
+        plot_timeline([silent(1)], tmp_path / "short.png")
+    with Image.open(tmp_path / "timeline.png") as picture:
+        pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+    assert (pixels == (220, 240, 40)).all(1).sum() > 100  # the drawn picture is there
+
+
+def _reply(images: int) -> Reply:
+    outputs = [speaking(1, "hello.", ended=True), silent(2)]
+    return Reply("hello.", np.zeros(18_000, np.float32), [PICTURE] * images, outputs, 1)
+
+
+def test_a_reply_replaces_the_one_before_it(tmp_path: Path) -> None:
+    (tmp_path / "picture-of-me.png").write_bytes(b"mine")
+    assert len(_reply(3).save(tmp_path)) == 7
+    names = _reply(1).save(tmp_path)
+    assert names == ["picture-0.png", "reply.txt", "reply.wav", "stats.json", "timeline.png"]
+    assert {path.name for path in tmp_path.iterdir()} == {*names, "picture-of-me.png"}
+
+
+def test_a_reply_is_saved_whole_or_not_at_all(tmp_path: Path, monkeypatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("no space left")
+
+    _reply(2).save(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.setattr(talk_module, "plot_timeline", fail)
+    with pytest.raises(OSError, match="space"):
+        _reply(1).save(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
