@@ -21,6 +21,7 @@ from quintet.media.images import read_image, write_image
 
 LEAD_STEPS = 1  # after the pictures, before the sound: the step in which the text arrives
 QUIET_STEPS = 6  # after the input has ended: this long without output ends the session
+QUIET_SHARE = 0.1  # of the loudest step: under it, a step of the input is a pause
 LONGEST_REPLY_STEPS = 80  # 20 s after the input has ended
 MAX_TEXT = 4_000  # characters
 
@@ -40,24 +41,26 @@ class Reply:
     images: list[np.ndarray]
     timeline: list[StepOutput]
     input_steps: int  # steps until the input ended
+    asked_steps: int  # steps until its last word: a recording goes on in silence after it
 
     @property
     def stats(self) -> dict[str, float | int | None]:
         """Step times in milliseconds, and the latency of the first sound.
 
-        `first_audio_seconds` runs from the end of the last step that had input to the first
-        sample of the first utterance that begins then or later; None if there is none.
+        `first_audio_seconds` runs from the end of the last step in which something was said,
+        shown or typed to the first sample of the first utterance that begins then or later; None
+        if there is none.
         """
         milliseconds = np.array([out.seconds for out in self.timeline]) * 1_000
         # Output of step s plays from s / 4 s on; n steps of input are over at n / 4 s. An
-        # utterance that was under way by then is no answer to the whole of the input.
+        # utterance that was under way by then is no answer to the whole of it.
         before = [False, *(out.speaking for out in self.timeline)]
         begun = [
             out.step
             for out, spoke in zip(self.timeline, before, strict=False)
-            if out.speaking and not spoke and out.step >= self.input_steps
+            if out.speaking and not spoke and out.step >= self.asked_steps
         ]
-        first = (begun[0] - self.input_steps) / STEPS_PER_SECOND if begun else None
+        first = (begun[0] - self.asked_steps) / STEPS_PER_SECOND if begun else None
         return {
             "steps": len(self.timeline),
             "input_seconds": self.input_steps / STEPS_PER_SECOND,
@@ -151,12 +154,22 @@ def talk(
             o.speaking or o.text or o.image is not None for o in recent
         ):
             break
-    return _collect(outputs, input_steps)
+    spoken = _spoken_steps(sound)
+    asked_steps = first_sound + spoken if spoken else min(input_steps, first_sound)
+    return _collect(outputs, input_steps, asked_steps)
 
 
-def _collect(outputs: list[StepOutput], input_steps: int) -> Reply:
+def _spoken_steps(sound: np.ndarray) -> int:
+    """Steps of `sound` (float32 [samples]) until the last one that is not much quieter."""
+    padded = np.pad(sound, (0, -len(sound) % STEP_SAMPLES)).reshape(-1, STEP_SAMPLES)
+    loudness = np.sqrt(np.square(padded).mean(1))
+    loud = np.flatnonzero(loudness > QUIET_SHARE * loudness.max(initial=0))
+    return int(loud[-1]) + 1 if len(loud) else 0
+
+
+def _collect(outputs: list[StepOutput], input_steps: int, asked_steps: int) -> Reply:
     text = "".join(out.text + ("\n" if out.text_ended else "") for out in outputs).strip()
     # Output of step s plays during step s: the first call's output belongs to step 1.
     audio = np.concatenate([np.zeros(STEP_SAMPLES, np.float32), *(out.audio for out in outputs)])
     images = [out.image for out in outputs if out.image_done and out.image is not None]
-    return Reply(text, audio, images, outputs, input_steps)
+    return Reply(text, audio, images, outputs, input_steps, asked_steps)

@@ -16,7 +16,7 @@ from quintet.live.session import StepOutput
 from quintet.live.talk import Reply, talk
 from quintet.live.timeline_plot import plot_timeline
 
-SOUND = np.full(2 * STEP_SAMPLES + 1, 0.1, np.float32)  # three steps
+SOUND = np.full(2 * STEP_SAMPLES + 3_000, 0.1, np.float32)  # three steps
 PICTURE = np.full((9, 9, 3), 200, np.uint8)
 
 
@@ -40,6 +40,15 @@ def test_latency_is_counted_from_the_step_after_the_last_input(
         session = ScriptedSession([speaking(last + 1 + late)])
         reply = talk(session, *given)  # type: ignore[arg-type]
         assert reply.stats["first_audio_seconds"] == late / 4
+
+
+def test_a_recording_may_end_in_silence() -> None:
+    """An answer that comes while the recording is still silent is no less an answer."""
+    recording = np.concatenate([SOUND, np.full(5 * STEP_SAMPLES, 0.001, np.float32)])
+    reply = talk(ScriptedSession([speaking(6)]), recording)  # type: ignore[arg-type]
+    assert (reply.asked_steps, reply.input_steps) == (4, 9)
+    assert reply.stats["first_audio_seconds"] == 0.5
+    assert talk(ScriptedSession([]), np.zeros(9, np.float32)).asked_steps == 1  # type: ignore[arg-type]
 
 
 def test_speech_that_was_under_way_is_no_answer() -> None:
@@ -86,7 +95,7 @@ def test_the_timeline_shows_any_words_and_says_nothing(tmp_path: Path) -> None:
 
 def _reply(images: int) -> Reply:
     outputs = [speaking(1, "hello.", ended=True), silent(2)]
-    return Reply("hello.", np.zeros(18_000, np.float32), [PICTURE] * images, outputs, 1)
+    return Reply("hello.", np.zeros(18_000, np.float32), [PICTURE] * images, outputs, 1, 1)
 
 
 def test_a_reply_replaces_the_one_before_it(tmp_path: Path) -> None:
