@@ -23,7 +23,7 @@ from quintet.live import Quintet, Sampling, Session, load
 LIMIT = 150.0  # milliseconds at the 99th percentile: 250 less what the way to the ear takes
 STEPS = 400
 WARM_UP = 20
-THREADS = 2
+THREADS = 1  # as the commands set it: one row at a time is too little to share
 
 
 def run(model: str = "nano") -> list[Row]:

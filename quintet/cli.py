@@ -6,6 +6,7 @@ A person's mistake is one sentence on standard error and exit status 2, never a 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,6 +73,21 @@ def _folder(path: Path) -> Path:
     return path
 
 
+def _load(model: str) -> Any:
+    """The model, on one thread unless the environment asks for more.
+
+    A session makes one row at a time: shared between threads, so little work takes no less time,
+    and beside another busy process many times as much.
+    """
+    import torch
+
+    from quintet.live import load
+
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+    return load(model)
+
+
 @commands.command()
 @click.argument("model", default="nano")
 @click.option("--host", default="127.0.0.1", show_default=True)
@@ -80,10 +96,9 @@ def _folder(path: Path) -> Path:
               help="Conversations at once; more are turned away.")  # fmt: skip
 def serve(model: str, host: str, port: int, sessions: int) -> None:
     """Serve MODEL and its page, where a person can talk to it."""
-    from quintet.live import load
     from quintet.serve import serve as run
 
-    run(load(model), host, port, sessions)
+    run(_load(model), host, port, sessions)
 
 
 @commands.command()
@@ -100,11 +115,9 @@ def talk(
 
     Writes reply.wav, reply.txt, picture-N.png, timeline.png and stats.json.
     """
-    from quintet.live import load
-
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; name a folder with --out.")
-    reply = load(model).talk(audio, list(images), text, seed)
+    reply = _load(model).talk(audio, list(images), text, seed)
     names = reply.save(out)
     stats = reply.stats
     latency = stats["first_audio_seconds"]
@@ -131,9 +144,8 @@ def chat(
 ) -> None:  # fmt: skip
     """Turn by turn in the terminal: type a line; /image FILE and /sound FILE add to the next."""
     from quintet.commands.chat import Chat
-    from quintet.live import load
 
-    conversation = Chat(load(model), out, seed)
+    conversation = Chat(_load(model), out, seed)
     for image in images:
         conversation.attach_image(image)
     for sound in sounds:
@@ -212,9 +224,8 @@ def evaluate(model: str, out: Path, scenes: int, seed: int, json_file: Path | No
     """The report card of MODEL on held-out scenes: report.json and report.html."""
     from quintet.evals.report import evaluate as run
     from quintet.evals.report import print_scores
-    from quintet.live import load
 
-    report = run(load(model), _folder(out), scenes, seed)
+    report = run(_load(model), _folder(out), scenes, seed)
     print_scores(report)
     _write_json(report, json_file)
     click.echo(f"In {out}: report.json, report.html")
