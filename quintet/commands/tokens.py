@@ -47,6 +47,8 @@ def encode_file(path: Path, out: Path | None, model: str) -> str:
             metadata["model"] = model
             _write_bytes(out, save({"tokens": tokens}, metadata=metadata))
             return f"{out}: {note}"
+    if not path.is_file():
+        raise UserError(f"There is no file {path}; check the name.")
     known = ", ".join(SOUNDS + PICTURES + TEXTS)
     raise UserError(f"{path} is of no known kind; its name must end in one of: {known}.")
 
