@@ -160,10 +160,13 @@ def talk(
 
 
 def _spoken_steps(sound: np.ndarray) -> int:
-    """Steps of `sound` (float32 [samples]) until the last one that is not much quieter."""
+    """Steps of `sound` (float32 [samples]) until the last one that is louder than its pauses."""
     padded = np.pad(sound, (0, -len(sound) % STEP_SAMPLES)).reshape(-1, STEP_SAMPLES)
     loudness = np.sqrt(np.square(padded).mean(1))
-    loud = np.flatnonzero(loudness > QUIET_SHARE * loudness.max(initial=0))
+    loudest, room = loudness.max(initial=0), loudness.min(initial=1)
+    # A noisy room is heard in every step: its pauses are as loud as the quietest one.
+    pause = max(QUIET_SHARE * loudest, min(2 * room, loudest / 2))
+    loud = np.flatnonzero(loudness > pause)
     return int(loud[-1]) + 1 if len(loud) else 0
 
 

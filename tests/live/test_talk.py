@@ -44,10 +44,11 @@ def test_latency_is_counted_from_the_step_after_the_last_input(
 
 def test_a_recording_may_end_in_silence() -> None:
     """An answer that comes while the recording is still silent is no less an answer."""
-    recording = np.concatenate([SOUND, np.full(5 * STEP_SAMPLES, 0.001, np.float32)])
-    reply = talk(ScriptedSession([speaking(6)]), recording)  # type: ignore[arg-type]
-    assert (reply.asked_steps, reply.input_steps) == (4, 9)
-    assert reply.stats["first_audio_seconds"] == 0.5
+    for room in (0.001, 0.02):  # a quiet one, and one that is heard
+        recording = np.concatenate([SOUND, np.full(5 * STEP_SAMPLES, room, np.float32)])
+        reply = talk(ScriptedSession([speaking(6)]), recording)  # type: ignore[arg-type]
+        assert (reply.asked_steps, reply.input_steps) == (4, 9)
+        assert reply.stats["first_audio_seconds"] == 0.5
     assert talk(ScriptedSession([]), np.zeros(9, np.float32)).asked_steps == 1  # type: ignore[arg-type]
 
 
