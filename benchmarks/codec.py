@@ -1,65 +1,81 @@
-"""The audio tokenizer: seconds of sound encoded and decoded in a second, beside EnCodec.
+"""The audio tokenizer: seconds of sound encoded and decoded in a second, beside its peers.
 
-The peer is the EnCodec of `transformers` at 24 kHz and 3 kbit/s with random weights: speed does
-not depend on them. The weight normalization of both is folded into the weights. It is larger (its
-rate is 75 frames a second, ours 12), so this is what a choice between the two costs, not which
-code is better written.
+Ours are the codec of a model and that of the `reference` preset with random weights. The peers
+are EnCodec (24 kHz, 3 kbit/s), Mimi and DAC (24 kHz) of `transformers` with random weights: speed
+does not depend on them. The weight normalization of all is folded into the weights. The reference
+has EnCodec's shape and larger codebooks, so that row compares the code; nano has another shape,
+so its rows say what a choice between the two costs. The peers do not stream here.
 
     quintet bench codec
 """
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
-from transformers import EncodecConfig, EncodecModel
+from transformers import DacConfig, DacModel, EncodecConfig, EncodecModel, MimiConfig, MimiModel
 
 from benchmarks import Row, row
-from quintet.config import SAMPLE_RATE, STEP_SAMPLES
+from quintet.config import SAMPLE_RATE, STEP_SAMPLES, load_preset
 from quintet.live import load
 from quintet.tokenizers.audio import AudioTokenizer
 
 SECONDS = 10
-ROUNDS = 5
-THREADS = 2
-PEER_BANDWIDTH = 3.0  # kbit/s: four codebooks of 1,024, as ours
+THREADS = (1, 2)
+TURNS = 5  # of each job; the first warms up
+LATENCY_LIMIT = 30.0  # milliseconds of a 250 ms step that the codec may take
+ENCODEC_RATE = 3.0  # kbit/s: four codebooks, as ours
+# The default configuration is for 16 kHz; this is the shape of DAC's 24 kHz model.
+DAC_24_KHZ: dict[str, Any] = {
+    "sampling_rate": SAMPLE_RATE, "downsampling_ratios": (2, 4, 5, 8), "n_codebooks": 32,
+}  # fmt: skip
+
+Job = Callable[[], object]
 
 
 @torch.no_grad()
 def run(model: str = "nano") -> list[Row]:
-    """Seconds of sound a second, whole and streamed by 250 ms; more is better."""
-    torch.set_num_threads(THREADS)
+    """Seconds of sound a second (more is better), and the latency of a step in milliseconds."""
     torch.manual_seed(0)
-    ours = load(model).tokenizers.audio
-    peer = _fold(EncodecModel(EncodecConfig()).eval())
     sound_BS = 0.1 * torch.randn(1, SECONDS * SAMPLE_RATE)
-    codes_BTQ, _ = ours.encode(sound_BS)
-    peer_codes = peer.encode(sound_BS[:, None], bandwidth=PEER_BANDWIDTH)
-    mine, theirs = _speeds(
-        {
-            "encode": lambda: ours.encode(sound_BS),
-            "decode": lambda: ours.decode(codes_BTQ),
-            "encode, by 250 ms": lambda: _encode_steps(ours, sound_BS),
-            "decode, by 250 ms": lambda: _decode_steps(ours, codes_BTQ),
-        },
-        {
-            "encode": lambda: peer.encode(sound_BS[:, None], bandwidth=PEER_BANDWIDTH),
-            "decode": lambda: peer.decode(peer_codes.audio_codes, peer_codes.audio_scales),
-        },
-    )
-    rows = [row(name, "s of sound / s", value, theirs.get(name)) for name, value in mine.items()]
-    for name, module, other in (("encoder", ours.encoder, peer.encoder),
-                                ("decoder", ours.decoder, peer.decoder)):  # fmt: skip
-        counts = [sum(p.numel() for p in m.parameters()) / 1e6 for m in (module, other)]
-        rows.append(row(f"{name}, parameters", "million", *counts))
-    rate = ours.config.bits_per_second / 1_000
-    rows.append(row("bit rate", "kbit/s", rate, PEER_BANDWIDTH))
-    return rows
+    ours, peers = _ours(model), _peers()
+    jobs: dict[str, Job] = {}
+    for name, codec in ours.items():
+        jobs |= _whole_jobs(name, codec, sound_BS) | _streaming_jobs(name, codec, sound_BS)
+    for name, peer in peers.items():
+        jobs |= _jobs_of_peer(name, peer, sound_BS)
+    rows: list[Row] = []
+    for threads in THREADS:
+        torch.set_num_threads(threads)
+        speed = {name: SECONDS / float(np.median(taken)) for name, taken in _seconds(jobs).items()}
+        rows += _speed_rows(speed, list(ours), list(peers), threads)
+    torch.set_num_threads(THREADS[0])
+    for name, codec in ours.items():
+        rows += _latency_rows(name, codec, sound_BS)
+    return rows + _size_rows(ours, peers)
+
+
+def _ours(model: str) -> dict[str, AudioTokenizer]:
+    system = load(model)
+    random = AudioTokenizer(load_preset("reference").audio).fold().eval()
+    return {"reference": random, system.config.name: system.tokenizers.audio}
+
+
+def _peers() -> dict[str, Any]:
+    """The peers with random weights, ready for use."""
+    models = {
+        "EnCodec": EncodecModel(EncodecConfig()),
+        "Mimi": MimiModel(MimiConfig()),
+        "DAC": DacModel(DacConfig(**DAC_24_KHZ)),
+    }
+    return {name: _fold(model.eval()) for name, model in models.items()}
 
 
 def _fold(peer: Any) -> Any:
@@ -70,32 +86,133 @@ def _fold(peer: Any) -> Any:
     return peer
 
 
-def _speeds(
-    ours: dict[str, Callable[[], object]], theirs: dict[str, Callable[[], object]]
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Median speed of each, all taking turns, so that a busy moment hits everyone."""
-    jobs = [(0, *item) for item in ours.items()] + [(1, *item) for item in theirs.items()]
-    seconds: list[dict[str, list[float]]] = [{}, {}]
-    for turn in range(ROUNDS + 1):
-        for side, name, job in jobs:
+def _whole_jobs(name: str, codec: AudioTokenizer, sound_BS: Tensor) -> dict[str, Job]:
+    codes_BTQ, _ = codec.encode(sound_BS)
+    return {
+        f"{name} encode": lambda: codec.encode(sound_BS),
+        f"{name} decode": lambda: codec.decode(codes_BTQ),
+    }
+
+
+def _streaming_jobs(name: str, codec: AudioTokenizer, sound_BS: Tensor) -> dict[str, Job]:
+    sounds, codes = _steps(codec, sound_BS)
+    return {
+        f"{name} encode by 250 ms": lambda: _encode(codec, sounds),
+        f"{name} decode by 250 ms": lambda: _decode(codec, codes),
+    }
+
+
+def _steps(
+    codec: AudioTokenizer, sound_BS: Tensor
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """The sound by steps of 6,000 samples, and the codes that complete in each step."""
+    codes_BTQ, _ = codec.encode(sound_BS)
+    sounds = sound_BS.split(STEP_SAMPLES, dim=1)
+    frames = [codec.config.frames_in(step) for step in range(len(sounds))]
+    return sounds, codes_BTQ.split(frames, dim=1)
+
+
+def _encode(codec: AudioTokenizer, sounds: tuple[Tensor, ...]) -> None:
+    state = None
+    for piece_BS in sounds:
+        _, state = codec.encode(piece_BS, state)
+
+
+def _decode(codec: AudioTokenizer, codes: tuple[Tensor, ...]) -> None:
+    state = None
+    for piece_BTQ in codes:
+        _, state = codec.decode(piece_BTQ, state)
+
+
+def _jobs_of_peer(name: str, peer: Any, sound_BS: Tensor) -> dict[str, Job]:
+    sound_BCS = sound_BS[:, None]
+    settings = {"bandwidth": ENCODEC_RATE} if isinstance(peer, EncodecModel) else {}
+
+    def encode() -> Any:
+        return peer.encode(sound_BCS, **settings)
+
+    made = encode()
+    codes: tuple[Any, ...]
+    if isinstance(peer, EncodecModel):
+        codes = (made.audio_codes, made.audio_scales)
+    elif isinstance(peer, DacModel):
+        codes = (made.quantized_representation,)
+    else:
+        codes = (made.audio_codes,)
+    return {f"{name} encode": encode, f"{name} decode": lambda: peer.decode(*codes)}
+
+
+def _seconds(jobs: dict[str, Job]) -> dict[str, list[float]]:
+    """Seconds of each job, all taking turns, so that a busy moment hits everyone.
+
+    DAC, of which one turn lasts as long as ten of EnCodec's, is measured once.
+    """
+    taken: dict[str, list[float]] = {name: [] for name in jobs}
+    for turn in range(TURNS):
+        for name, job in jobs.items():
+            if name.startswith("DAC") and turn != 1:
+                continue
             started = time.perf_counter()
             job()
-            if turn:  # the first round warms up
-                seconds[side].setdefault(name, []).append(time.perf_counter() - started)
-    mine, other = (
-        {name: SECONDS / float(np.median(taken)) for name, taken in side.items()}
-        for side in seconds
-    )
-    return mine, other
+            if turn:
+                taken[name].append(time.perf_counter() - started)
+    return taken
 
 
-def _encode_steps(codec: AudioTokenizer, sound_BS: torch.Tensor) -> None:
-    state = None
-    for piece in sound_BS.split(STEP_SAMPLES, dim=1):
-        _, state = codec.encode(piece, state)
+def _speed_rows(
+    speed: dict[str, float], ours: list[str], peers: list[str], threads: int
+) -> list[Row]:
+    """Ours beside one peer in each row, EnCodec first; then ours as a stream, alone."""
+    many = f"{threads} thread{'s' if threads > 1 else ''}"
+    unit = "s of sound / s"
+    rows = [
+        row(f"{name} {way}, {many}, vs {peer}", unit, speed[f"{name} {way}"],
+            speed[f"{peer} {way}"])
+        for peer, name, way in itertools.product(peers, ours, ("encode", "decode"))
+    ]  # fmt: skip
+    for name, way in itertools.product(ours, ("encode by 250 ms", "decode by 250 ms")):
+        rows.append(row(f"{name} {way}, {many}", unit, speed[f"{name} {way}"]))
+    return rows
 
 
-def _decode_steps(codec: AudioTokenizer, codes_BTQ: torch.Tensor) -> None:
-    state, frames = None, max(1, int(codec.config.frames_per_step))
-    for piece in codes_BTQ.split(frames, dim=1):
-        _, state = codec.decode(piece, state)
+def _latency_rows(name: str, codec: AudioTokenizer, sound_BS: Tensor) -> list[Row]:
+    """Milliseconds of one step, encoded and decoded, beside the limit; less is better."""
+    heard = voice = None
+    milliseconds = []
+    for turn in range(TURNS):
+        for piece_BS in sound_BS.split(STEP_SAMPLES, dim=1):
+            started = time.perf_counter()
+            codes_BTQ, heard = codec.encode(piece_BS, heard)
+            _, voice = codec.decode(codes_BTQ, voice)
+            if turn:
+                milliseconds.append(1_000 * (time.perf_counter() - started))
+    return [
+        row(f"{name}, p{percent} of a 250 ms step, 1 thread", "ms",
+            float(np.percentile(milliseconds, percent)), LATENCY_LIMIT)
+        for percent in (50, 99)
+    ]  # fmt: skip
+
+
+def _size_rows(ours: dict[str, AudioTokenizer], peers: dict[str, Any]) -> list[Row]:
+    """Parameters and bit rates, which explain the speeds; codebooks are not counted."""
+    rows: list[Row] = []
+    encodec = peers["EnCodec"]
+    for name, codec in ours.items():
+        rows += [
+            row(f"{name} {part}, parameters, vs EnCodec", "million",
+                _millions(getattr(codec, part)), _millions(getattr(encodec, part)))
+            for part in ("encoder", "decoder")
+        ]  # fmt: skip
+        rate = codec.config.bits_per_second / 1_000
+        rows.append(row(f"{name} bit rate, vs EnCodec", "kbit/s", rate, ENCODEC_RATE))
+    rows += [
+        row(f"{name} {part}, parameters", "million", _millions(getattr(peer, part)))
+        for name, peer in peers.items()
+        if name != "EnCodec"
+        for part in ("encoder", "decoder")
+    ]
+    return rows
+
+
+def _millions(module: nn.Module) -> float:
+    return sum(parameter.numel() for parameter in module.parameters()) / 1e6

@@ -163,12 +163,18 @@ def chat(
 @commands.command()
 @click.argument("file", type=FOLDER)
 @click.option("--out", type=FOLDER, help="The token file; by default beside FILE.")
+@click.option("--codebooks", type=click.IntRange(min=1), metavar="N",
+              help="Of sound: keep only the first N codebooks, for fewer bits.")  # fmt: skip
 @MODEL
-def encode(file: Path, out: Path | None, model: str) -> None:
-    """A sound, a picture or a text FILE to tokens (safetensors), with bit rate and quality."""
+def encode(file: Path, out: Path | None, codebooks: int | None, model: str) -> None:
+    """A sound, a picture or a text FILE to tokens (safetensors), with bit rate and quality.
+
+    A sound may last for hours, be the sound of a film, and needs only a codec's folder as the
+    model.
+    """
     from quintet.commands.tokens import encode_file
 
-    click.echo(encode_file(file, out, model))
+    click.echo(encode_file(file, out, model, codebooks))
 
 
 @commands.command()

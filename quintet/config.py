@@ -40,16 +40,41 @@ class TextConfig:
 
 @dataclass(frozen=True)
 class AudioConfig:
-    """The causal convolutional codec with residual vector quantization."""
+    """The causal convolutional codec with residual vector quantization.
+
+    Raises:
+        UserError: a size that no codec can have.
+    """
 
     channels: int = 16  # after the first convolution; doubled at each strided one
     strides: tuple[int, ...] = (5, 5, 8, 10)
-    kernel_size: int = 7
-    residual_kernel_size: int = 3
+    kernel_size: int = 7  # of the first and the last convolution of each half
+    residual_kernel_sizes: tuple[int, int] = (3, 3)
+    residual_shortcut: Literal["identity", "conv"] = "identity"  # conv: 1x1, as in EnCodec
     lstm_layers: int = 2
     latent_dim: int = 64
     num_codebooks: int = 4
     codebook_size: int = 1_024
+
+    def __post_init__(self) -> None:
+        if not self.strides or min(self.strides) < 1:
+            raise UserError(f"strides are {list(self.strides)}; give at least one, each 1 or more.")
+        if len(self.residual_kernel_sizes) != 2 or min(self.residual_kernel_sizes) < 1:
+            raise UserError(
+                f"residual_kernel_sizes are {list(self.residual_kernel_sizes)}; "
+                "give two, each 1 or more."
+            )
+        if self.residual_shortcut not in ("identity", "conv"):
+            raise UserError(
+                f"residual_shortcut is {self.residual_shortcut!r}; use 'identity' or 'conv'."
+            )
+        least = {"channels": 2, "kernel_size": 1, "lstm_layers": 1, "latent_dim": 1,
+                 "num_codebooks": 1, "codebook_size": 2}  # fmt: skip
+        for name, smallest in least.items():
+            if getattr(self, name) < smallest:
+                raise UserError(
+                    f"{name} is {getattr(self, name)}; raise it to at least {smallest}."
+                )
 
     @property
     def hop(self) -> int:

@@ -1,11 +1,13 @@
 #!/bin/sh
-# Installs the programs that the synthetic world and the page's test use, where that is allowed.
+# Installs the programs that the synthetic world, the page's test and the codec's benchmark use,
+# where that is allowed.
 set -u
 
 missing=""
 command -v espeak-ng >/dev/null || missing="$missing espeak-ng"
 [ -f /usr/share/fonts/truetype/noto/NotoColorEmoji.ttf ] || missing="$missing fonts-noto-color-emoji"
 command -v chromium >/dev/null || missing="$missing chromium"
+command -v c2enc >/dev/null || missing="$missing codec2"
 [ -z "$missing" ] && exit 0
 
 root=""
@@ -21,6 +23,6 @@ if [ "$root" != "no" ] && command -v apt-get >/dev/null; then
         exit 0
     fi
 fi
-echo "Not installed:$missing (the world's speech, its pictures, the page's test);" \
+echo "Not installed:$missing (the world's speech, its pictures, the page's test, the codec's peer);" \
     "what needs them is skipped. On Debian: apt-get install$missing"
 exit 0

@@ -114,11 +114,12 @@ def _huge_png(path: Path) -> Path:
 
 def _bad_inputs(folder: Path) -> dict[str, Path]:
     files = {name: folder / name for name in (
-        "missing.wav", "broken.wav", "empty.wav", "hour.flac", "broken.png", "text.pdf",
-        "million.txt", "latin.txt", "broken.safetensors", "foreign.safetensors", "typo.toml",
-        "unknown.toml", "stages.toml", "setting.toml",
+        "missing.wav", "broken.wav", "broken.m4a", "empty.wav", "hour.flac", "broken.png",
+        "text.pdf", "million.txt", "latin.txt", "broken.safetensors", "foreign.safetensors",
+        "typo.toml", "unknown.toml", "stages.toml", "setting.toml",
     )}  # fmt: skip
     files["broken.wav"].write_bytes(b"RIFF1234")
+    files["broken.m4a"].write_bytes(b"\0\0\0\x20ftypM4A \0\0\0\0")
     soundfile.write(files["empty.wav"], np.zeros(0), 24_000)
     soundfile.write(files["hour.flac"], np.zeros(4_000 * 3_601, np.int16), 4_000)
     files["broken.png"].write_bytes(b"\x89PNG\r\n\x1a\n123")
@@ -162,6 +163,10 @@ MISTAKES = [
     "encode {million.txt}",
     "encode {latin.txt}",
     "encode {huge.png} --out {out}",
+    "encode {broken.png} --codebooks 1 --out {out}",
+    "encode {broken.wav} --codebooks many",
+    "encode {broken.m4a} --out {out}",
+    "encode {empty.wav} --model nonsense",
     "decode {missing.wav}",
     "decode {broken.safetensors}",
     "decode {foreign.safetensors}",

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "serve": BELOW_LIVE | {"live"},
     "commands": BELOW_LIVE | {"live", "data", "train", "evals", "stages", "serve"},
     "cli": BELOW_LIVE | {"live", "data", "train", "evals", "stages", "serve", "commands"},
-    "__init__": {"config", "live"},
+    "__init__": {"config", "live", "tokenizers"},
     "__main__": {"cli"},
 }
 

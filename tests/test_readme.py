@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from quintet.cli import commands
-from quintet.live.pretrained import BUNDLED
+from quintet.tokenizers.folders import BUNDLED
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 REPORT = BUNDLED / "nano" / "report.json"

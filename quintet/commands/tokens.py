@@ -1,8 +1,8 @@
 """`quintet encode` and `quintet decode`: one tokenizer both ways, over files.
 
 A token file is safetensors with one tensor, `tokens`: [T, Q] codes of sound, [G, G] codes of a
-picture, or [N] entries of text. Its metadata says which medium, whose tokenizer, and what is
-needed to give the same length or size back.
+picture, or [N] entries of text. Its metadata says which medium, whose tokenizer, and, of sound,
+what is needed to give the same length back.
 """
 
 from __future__ import annotations
@@ -16,71 +16,47 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
-from torch.nn import functional as F
 
-from quintet.config import SAMPLE_RATE, UserError
+from quintet.commands.sound_tokens import SOUND_EXAMPLES, SOUNDS, decode_sound, encode_sound
+from quintet.config import UserError
 from quintet.live import Quintet, load
-from quintet.media.audio import MAX_SECONDS, read_audio, write_audio
 from quintet.media.images import fit_image, read_image, write_image
-from quintet.train.spectral import SCALES, MultiScaleMelLoss
 
-SOUNDS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au")
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 TEXTS = (".txt", ".md")
 MAX_CHARACTERS = 500_000  # of a text
-MAX_TOKEN_BYTES = 64_000_000  # of a token file
-PIECE_SAMPLES = 10 * SAMPLE_RATE  # sound goes through the codec in pieces: it needs 18 MB a second
+MAX_TOKEN_BYTES = 256_000_000  # of a token file
 
 
-def encode_file(path: Path, out: Path | None, model: str) -> str:
+def encode_file(path: Path, out: Path | None, model: str, codebooks: int | None = None) -> str:
     """Write the tokens of a sound, picture or text; a line that says what they cost and keep.
 
+    Sound needs the model's codec only, so `model` may name a codec's folder; `codebooks` keeps
+    only the first ones of it.
+
     Raises:
-        UserError: the file cannot be read or is of no known kind, or there is no such model.
+        UserError: the file cannot be read or is of no known kind, there is no such model, or it
+            has fewer codebooks.
     """
     suffix = path.suffix.lower()
-    encoders = {SOUNDS: _encode_sound, PICTURES: _encode_picture, TEXTS: _encode_text}
-    for suffixes, encode in encoders.items():
-        if suffix in suffixes:
-            out = out or path.with_name(path.name + ".safetensors")
-            tokens, metadata, note = encode(path, load(model))
-            metadata["model"] = model
-            _write_bytes(out, save({"tokens": tokens}, metadata=metadata))
-            return f"{out}: {note}"
-    if not path.is_file():
+    if codebooks is not None and suffix in PICTURES + TEXTS:
+        raise UserError("--codebooks chooses how much of a sound is kept; leave it out here.")
+    if suffix in SOUNDS:
+        tokens, metadata, note = encode_sound(path, model, codebooks)
+    elif suffix in PICTURES:
+        tokens, metadata, note = _encode_picture(path, load(model))
+    elif suffix in TEXTS:
+        tokens, metadata, note = _encode_text(path, load(model))
+    elif not path.is_file():
         raise UserError(f"There is no file {path}; check the name.")
-    known = ", ".join(SOUNDS + PICTURES + TEXTS)
-    raise UserError(f"{path} is of no known kind; its name must end in one of: {known}.")
-
-
-def _encode_sound(path: Path, model: Quintet) -> tuple[np.ndarray, dict[str, str], str]:
-    sound, config = read_audio(path), model.config.audio
-    padded = np.pad(sound, (0, -len(sound) % config.hop))
-    tokenizer, compare = model.tokenizers.audio, MultiScaleMelLoss()
-    piece = _frames_of_piece(config.hop) * config.hop
-    heard, voice, distance = None, None, 0.0
-    codes: list[np.ndarray] = []
-    for start in range(0, len(padded), piece):
-        real_BS = torch.from_numpy(padded[start : start + piece])[None]
-        codes_BTQ, heard = tokenizer.encode(real_BS, heard)
-        made_BS, voice = tokenizer.decode(codes_BTQ, voice)
-        codes.append(codes_BTQ[0].numpy().astype(np.int32))
-        # Nepers between log-mel spectrograms, mean over several resolutions. A last piece shorter
-        # than the longest window is compared with silence behind it.
-        behind = (0, max(0, max(SCALES) - real_BS.shape[1]))
-        difference = compare(F.pad(made_BS, behind), F.pad(real_BS, behind))
-        distance += float(difference) * real_BS.shape[1] / len(padded)
-    codes_TQ = np.concatenate(codes)
-    note = (
-        f"{len(sound) / SAMPLE_RATE:.2f} s of sound in {codes_TQ.size:,} codes, "
-        f"{config.bits_per_second:.0f} bit/s; spectral distance {distance:.3f} nepers"
-    )
-    return codes_TQ, {"medium": "sound", "samples": str(len(sound))}, note
-
-
-def _frames_of_piece(hop: int) -> int:
-    """Latent frames that go through the codec at once; streaming makes the pieces one sound."""
-    return max(1, PIECE_SAMPLES // hop)
+    else:
+        raise UserError(
+            f"{path} is of no known kind; its name must end as a sound's does ({SOUND_EXAMPLES} "
+            f"...), a picture's ({', '.join(PICTURES)}) or a text's ({', '.join(TEXTS)})."
+        )
+    out = out or path.with_name(path.name + ".safetensors")
+    _write_bytes(out, save({"tokens": tokens}, metadata={**metadata, "model": model}))
+    return f"{out}: {note}"
 
 
 def _encode_picture(path: Path, model: Quintet) -> tuple[np.ndarray, dict[str, str], str]:
@@ -128,17 +104,18 @@ def decode_file(path: Path, out: Path | None, model: str) -> str:
     """
     tokens, metadata = _read_tokens(path)
     medium, stem = metadata.get("medium"), path.name.removesuffix(".safetensors")
-    system = load(model)
     if medium == "sound":
         out = out or path.with_name(f"{stem}.decoded.wav")
-        write_audio(_ready(out), _sound(tokens, metadata, system, path))
+        decode_sound(tokens, metadata, path, out, model)
     elif medium == "picture":
         out = out or path.with_name(f"{stem}.decoded.png")
+        system = load(model)
         grid = system.config.image.grid
         _check(tokens, (grid, grid), system.config.image.codebook_size, path)
         write_image(_ready(out), _picture(tokens.flatten(), system))
     elif medium == "text":
         out = out or path.with_name(f"{stem}.decoded.txt")
+        system = load(model)
         _check(tokens, (len(tokens),), system.tokenizers.text.vocab_size, path)
         if len(tokens) > 4 * MAX_CHARACTERS:  # a character takes at most four bytes, each a token
             raise UserError(f"{path} holds too long a text; encode it in parts.")
@@ -170,26 +147,6 @@ def _check(tokens: np.ndarray, shape: tuple[int, ...], entries: int, path: Path)
             f"{path} holds tokens of another model; decode it with the model that encoded it "
             "(--model)."
         )
-
-
-def _sound(tokens: np.ndarray, metadata: dict[str, str], model: Quintet, path: Path) -> np.ndarray:
-    config = model.config.audio
-    _check(tokens, (len(tokens), config.num_codebooks), config.codebook_size, path)
-    if not len(tokens):
-        raise UserError(f"{path} holds no sound; encode the file again.")
-    if len(tokens) * config.hop > MAX_SECONDS * SAMPLE_RATE + config.hop:  # the last is padded
-        raise UserError(
-            f"{path} lasts longer than {MAX_SECONDS:g} seconds; encode the sound in parts."
-        )
-    frames, voice = _frames_of_piece(config.hop), None
-    pieces: list[np.ndarray] = []
-    for start in range(0, len(tokens), frames):
-        codes_BTQ = torch.from_numpy(tokens[start : start + frames].astype(np.int64))[None]
-        made_BS, voice = model.tokenizers.audio.decode(codes_BTQ, voice)
-        pieces.append(made_BS[0].numpy())
-    samples = metadata.get("samples", "")
-    known = samples.isdecimal() and len(samples) <= 12
-    return np.concatenate(pieces)[: int(samples) if known else None]
 
 
 def _picture(codes: np.ndarray, model: Quintet) -> np.ndarray:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from huggingface_hub import HfApi, snapshot_download
-from safetensors.torch import save_file
 
 from quintet.config import MISFITS, OmniConfig, UserError, from_dict
 from quintet.live.sampling import Sampling
@@ -17,11 +14,22 @@ from quintet.live.session import Session
 from quintet.live.talk import Media, Reply, talk
 from quintet.live.turns import TurnReply, chat
 from quintet.model.omni import Omni
-from quintet.tokenizers.bundle import AUDIO_FILE, IMAGE_FILE, TEXT_FILE, Tokenizers, load_weights
-
-BUNDLED = Path(__file__).parent.parent / "bundled"
-CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
-FILES = [CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, TEXT_FILE, AUDIO_FILE, IMAGE_FILE]
+from quintet.tokenizers.bundle import Tokenizers
+from quintet.tokenizers.folders import (
+    AUDIO_FILE,
+    CARD_FILE,
+    CONFIG_FILE,
+    IMAGE_FILE,
+    TEXT_FILE,
+    WEIGHTS_FILE,
+    find,
+    first_line,
+    load_weights,
+    read_config,
+    save_weights,
+    upload,
+    write_config,
+)
 
 
 class Quintet:
@@ -43,12 +51,7 @@ class Quintet:
         """
         folder = find(str(name))
         config_file, card = folder / CONFIG_FILE, folder / CARD_FILE
-        try:
-            values = json.loads(config_file.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError):
-            raise UserError(
-                f"{config_file} is not JSON; restore it from where the model came from."
-            ) from None
+        values = read_config(folder)
         try:
             config = from_dict(OmniConfig, values, str(config_file))
             model = Omni(config)
@@ -60,7 +63,7 @@ class Quintet:
             raise
         except MISFITS as error:
             raise UserError(
-                f"{config_file} does not describe a model ({_first_line(error)}); "
+                f"{config_file} does not describe a model ({first_line(error)}); "
                 "restore it from where the model came from."
             ) from None
         about = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
@@ -69,19 +72,10 @@ class Quintet:
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the folder that `from_pretrained` reads; weights as float16."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        config = json.dumps(self.config.to_dict(), indent=2) + "\n"
-        (folder / CONFIG_FILE).write_text(config, encoding="utf-8")
-        for module, file in (
-            (self.model, WEIGHTS_FILE),
-            (self.tokenizers.audio, AUDIO_FILE),
-            (self.tokenizers.image, IMAGE_FILE),
-        ):
-            weights = {
-                k: v.half() if v.is_floating_point() else v for k, v in module.state_dict().items()
-            }
-            save_file({k: v.contiguous() for k, v in weights.items()}, folder / file)
-            (folder / file).chmod(0o644)  # written for the owner alone, but meant to be shared
+        write_config(self.config.to_dict(), folder)
+        save_weights(self.model, folder / WEIGHTS_FILE)
+        save_weights(self.tokenizers.audio, folder / AUDIO_FILE)
+        save_weights(self.tokenizers.image, folder / IMAGE_FILE)
         self.tokenizers.text.save(folder / TEXT_FILE)
         if self.card:
             (folder / CARD_FILE).write_text(self.card, encoding="utf-8")
@@ -90,9 +84,7 @@ class Quintet:
         """Upload the folder to a Hugging Face repository, which is made if it does not exist."""
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder)
-            api = HfApi()
-            api.create_repo(repository, exist_ok=True)
-            api.upload_folder(repo_id=repository, folder_path=folder)
+            upload(Path(folder), repository)
 
     def session(self, sampling: Sampling | None = None, seed: int = 0) -> Session:
         """A live session: `step` it with 250 ms of sound at a time."""
@@ -117,44 +109,6 @@ class Quintet:
     ) -> TurnReply:
         """Turn mode: answer the last of `messages`, each {"role", "content": [parts]}."""
         return chat(self.model, self.tokenizers, messages, sampling or Sampling(), seed)
-
-
-def find(name: str) -> Path:
-    """The folder of a model: a path, a bundled name, or a hub id (which is downloaded).
-
-    Raises:
-        UserError: there is no such model.
-    """
-    for folder in (Path(name), BUNDLED / name):
-        if (folder / CONFIG_FILE).is_file():
-            return folder
-    if Path(name).is_dir():
-        raise UserError(
-            f"{name} holds no {CONFIG_FILE}, so it is not a model; name another folder."
-        )
-    bundled = ", ".join(sorted(p.parent.name for p in BUNDLED.glob(f"*/{CONFIG_FILE}"))) or "none"
-    # A mistyped path such as runs/typo looks like a hub id, but its parent folder exists.
-    if name.count("/") == 1 and not name.startswith((".", "/")) and not Path(name).parent.exists():
-        return _from_hub(name, bundled)
-    raise UserError(
-        f"There is no model {name!r}; name a folder with a {CONFIG_FILE}, "
-        f"or one that is bundled: {bundled}."
-    )
-
-
-def _from_hub(name: str, bundled: str) -> Path:
-    try:
-        return Path(snapshot_download(name, allow_patterns=FILES))
-    except Exception as error:  # the library raises many kinds, all of which mean "not there"
-        raise UserError(
-            f"The model {name!r} is neither a folder nor on the hub ({_first_line(error)}); "
-            f"name a folder, or one that is bundled: {bundled}."
-        ) from None
-
-
-def _first_line(error: Exception) -> str:
-    """What `error` says, or what it is called if it says nothing."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def load(name: str | Path = "nano") -> Quintet:

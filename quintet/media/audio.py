@@ -1,41 +1,158 @@
-"""Sound files to arrays and back: whatever the file holds becomes 24 kHz, one channel."""
+"""Sound files to arrays and back: whatever the file holds becomes 24 kHz, one channel.
+
+Files are read and written in blocks, so that one of hours takes no more memory than one of
+seconds; `read_audio` and `write_audio` are the same for sound that fits.
+"""
 
 from __future__ import annotations
 
 import io
 import os
 import tempfile
+import wave
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
-import soundfile
 import soxr
 
 from quintet.config import SAMPLE_RATE, UserError
+from quintet.media.decoders import Decoder, open_decoder
 
 MAX_SECONDS = 600.0  # of a file that a person hands in, unless the caller says otherwise
 MAX_CHANNELS = 8
 RATES = (4_000, 192_000)  # samples a second: lowest and highest that are read
-BLOCK_SECONDS = 10  # a file is decoded in blocks of this length
+FULL_SCALE = 2**15 - 1  # the 16-bit value of 1.0
+
+
+class AudioReader:
+    """The sound of an opened file, to be iterated once: float32 blocks [S] at 24 kHz, one
+    channel, within [-1, 1]; none is empty, and none is longer than a few seconds.
+
+    A file that was cut off gives the sound before the cut, where its format allows that (WAV,
+    AIFF, OGG, MP3, WebM do; FLAC, and M4A that ends with its index, do not).
+
+    Raises:
+        UserError: when made, for what the header claims; while iterating, for what the file
+            turns out to hold.
+    """
+
+    def __init__(self, decoder: Decoder, name: str, max_seconds: float) -> None:
+        self._decoder, self._name, self._max_seconds = decoder, name, max_seconds
+        self._check_rate(decoder.rate)
+        self._check_channels(decoder.channels)
+        if decoder.seconds is not None and decoder.seconds > max_seconds:
+            raise self._too_long()
+
+    @property
+    def seconds(self) -> float | None:
+        """The length that the header claims; None if it claims none."""
+        return self._decoder.seconds
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        resampler: soxr.ResampleStream | None = None
+        heard, given = False, 0
+        for rate, mono_S in self._mono():
+            if not heard and rate != SAMPLE_RATE:
+                resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
+            heard = True
+            block_S = resampler.resample_chunk(mono_S) if resampler else mono_S
+            if len(block_S):
+                given += len(block_S)
+                yield np.clip(block_S, -1, 1)
+        if not heard:
+            raise UserError(f"{self._name} is empty; give a file that holds sound.")
+        if resampler:
+            tail_S = resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+            given += len(tail_S)
+            if len(tail_S):
+                yield np.clip(tail_S, -1, 1)
+        if not given:
+            raise UserError(f"{self._name} is too short; give a file that holds sound.")
+
+    def _mono(self) -> Iterator[tuple[int, np.ndarray]]:
+        """The mean of the channels at the file's rate. A header may lie: everything that it
+        promised is judged again, and nothing is kept."""
+        first, total = 0, 0
+        for rate, block_SC in self._decoder.blocks():
+            if rate != first:
+                if first:
+                    raise UserError(
+                        f"{self._name} changes from {first} to {rate} samples a second on its "
+                        "way; convert it to one rate."
+                    )
+                self._check_rate(rate)
+                first = rate
+            self._check_channels(block_SC.shape[1])
+            total += len(block_SC)
+            if total > self._max_seconds * rate:
+                raise self._too_long()
+            if not np.isfinite(block_SC).all():
+                raise UserError(
+                    f"{self._name} holds values that are not numbers; export the sound again."
+                )
+            mono_S = block_SC.mean(axis=1, dtype=np.float64)  # huge values would overflow float32
+            # Clipped here too: beyond 1 the resampler would ring.
+            yield rate, np.clip(mono_S, -1, 1).astype(np.float32)
+
+    def _check_rate(self, rate: int) -> None:
+        if not RATES[0] <= rate <= RATES[1]:
+            raise UserError(
+                f"{self._name} has {rate} samples a second; convert it to between {RATES[0]} and "
+                f"{RATES[1]}."
+            )
+
+    def _check_channels(self, channels: int) -> None:
+        if channels > MAX_CHANNELS:
+            raise UserError(
+                f"{self._name} has {channels} channels; mix it down to at most {MAX_CHANNELS}."
+            )
+
+    def _too_long(self) -> UserError:
+        hours, limit = self._max_seconds / 3_600, f"{self._max_seconds:g} seconds"
+        if hours > 1:
+            limit = f"{hours:g} hours"
+        return UserError(f"{self._name} lasts longer than {limit}; cut it into shorter files.")
+
+
+@contextmanager
+def open_audio(path: Path | str, max_seconds: float = MAX_SECONDS) -> Iterator[AudioReader]:
+    """A sound file for reading in blocks; its header has been judged.
+
+    Raises:
+        UserError: the file is missing, is not sound, claims to last longer than `max_seconds`,
+            or has an unusual rate or number of channels.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"There is no sound file {path}; check the name.")
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}); check its permissions."
+        ) from None
+    with file, _reader(file, str(path), max_seconds) as reader:
+        yield reader
+
+
+@contextmanager
+def _reader(file: IO[bytes], name: str, max_seconds: float) -> Iterator[AudioReader]:
+    with open_decoder(file, name) as decoder:
+        yield AudioReader(decoder, name, max_seconds)
 
 
 def read_audio(path: Path | str, max_seconds: float = MAX_SECONDS) -> np.ndarray:
     """The sound of a file, float32 [samples] at 24 kHz, one channel, within [-1, 1].
 
     Raises:
-        UserError: the file is missing, is not sound, is broken or empty, lasts longer than
+        UserError: the file is missing, is not sound, is damaged or empty, lasts longer than
             `max_seconds`, or has an unusual rate or number of channels.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"There is no sound file {path}; check the name.")
-    try:
-        with path.open("rb") as file:
-            return _decode(file, str(path), max_seconds)
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be read ({error.strerror}); check its permissions."
-        ) from None
+    with open_audio(path, max_seconds) as reader:
+        return np.concatenate(list(reader))
 
 
 def read_audio_bytes(
@@ -46,20 +163,29 @@ def read_audio_bytes(
     Raises:
         UserError: as `read_audio`.
     """
-    return _decode(io.BytesIO(data), name, max_seconds)
+    with _reader(io.BytesIO(data), name, max_seconds) as reader:
+        return np.concatenate(list(reader))
 
 
-def write_audio(path: Path | str, samples: np.ndarray) -> None:
-    """Write float [samples] at 24 kHz as a 16-bit WAV; the file appears whole or not at all.
+@contextmanager
+def audio_writer(path: Path | str) -> Iterator[Callable[[np.ndarray], None]]:
+    """A function that appends float blocks [S] at 24 kHz to a 16-bit WAV.
 
-    Values outside [-1, 1] are clipped.
+    The file appears, whole, when the context ends; if it ends by an error, nothing does, and an
+    older file stays. Values outside [-1, 1] are clipped.
     """
     path = Path(path)
     handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "wb") as file:
-            whole = np.clip(np.asarray(samples, np.float32), -1, 1)
-            soundfile.write(file, whole, SAMPLE_RATE, format="WAV", subtype="PCM_16")
+        with os.fdopen(handle, "wb") as file, wave.open(file, "wb") as sound:
+            sound.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
+
+            def write(block_S: np.ndarray) -> None:
+                values_S = np.clip(np.asarray(block_S, np.float32), -1, 1) * FULL_SCALE
+                sound.writeframesraw(np.rint(values_S).astype("<i2").tobytes())
+
+            yield write
+            sound.writeframes(b"")  # completes the header
         os.chmod(partial, 0o644)  # a temporary file is private, the result need not be
         os.replace(partial, path)
     except BaseException:
@@ -67,55 +193,10 @@ def write_audio(path: Path | str, samples: np.ndarray) -> None:
         raise
 
 
-def _decode(file: io.IOBase, name: str, max_seconds: float) -> np.ndarray:
-    try:
-        with soundfile.SoundFile(file) as sound:
-            _check_header(sound, name, max_seconds)
-            rate = sound.samplerate
-            mono = _read_mono(sound, name, max_seconds)
-    except (soundfile.LibsndfileError, RuntimeError, TypeError):  # TypeError: a name in .raw
-        raise UserError(
-            f"{name} is not a sound file that can be read; use WAV, FLAC, OGG or MP3."
-        ) from None
-    if not len(mono):
-        raise UserError(f"{name} is empty; give a file that holds sound.")
-    if not np.isfinite(mono).all():
-        raise UserError(f"{name} holds values that are not numbers; export the sound again.")
-    resampled = mono if rate == SAMPLE_RATE else soxr.resample(mono, rate, SAMPLE_RATE)
-    if not len(resampled):
-        raise UserError(f"{name} is too short; give a file that holds sound.")
-    return np.clip(resampled, -1, 1).astype(np.float32, copy=False)
+def write_audio(path: Path | str, samples: np.ndarray) -> None:
+    """Write float [samples] at 24 kHz as a 16-bit WAV; the file appears whole or not at all.
 
-
-def _check_header(sound: soundfile.SoundFile, name: str, max_seconds: float) -> None:
-    """What the header claims is judged before anything is decoded."""
-    rate, channels = sound.samplerate, sound.channels
-    if not RATES[0] <= rate <= RATES[1]:
-        raise UserError(
-            f"{name} has {rate} samples a second; convert it to between {RATES[0]} and {RATES[1]}."
-        )
-    if channels > MAX_CHANNELS:
-        raise UserError(f"{name} has {channels} channels; mix it down to at most {MAX_CHANNELS}.")
-    # A pipe or a broken header can claim an absurd length: the reader below counts for itself.
-    if 0 < sound.frames < 2**62 and sound.frames > max_seconds * rate:
-        raise _too_long(name, max_seconds)
-
-
-def _read_mono(sound: soundfile.SoundFile, name: str, max_seconds: float) -> np.ndarray:
-    """Block by block, the mean of the channels: a header that lies costs no memory."""
-    blocks, total, limit = [], 0, max_seconds * sound.samplerate
-    while True:
-        block = sound.read(BLOCK_SECONDS * sound.samplerate, dtype="float32", always_2d=True)
-        if not len(block):
-            break
-        total += len(block)
-        if total > limit:
-            raise _too_long(name, max_seconds)
-        blocks.append(block.mean(axis=1))
-    return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
-
-
-def _too_long(name: str, max_seconds: float) -> UserError:
-    return UserError(
-        f"{name} lasts longer than {max_seconds:g} seconds; cut it into shorter files."
-    )
+    Values outside [-1, 1] are clipped.
+    """
+    with audio_writer(path) as write:
+        write(samples)

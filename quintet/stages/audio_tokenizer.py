@@ -1,14 +1,18 @@
-"""The audio tokenizer's stage: the codec learns to rebuild the world's speech.
+"""The audio tokenizer's stage: the codec learns to rebuild speech, and to leave the noise out.
 
 First without the bottleneck, so that the encoder has something to say; then the codebooks are
-filled from its outputs and everything trains together. A linear probe must read the log-mel
-spectrogram from the quantized latents: the codes then carry the speech long before the decoder
-can sing it. The probe is thrown away.
+filled from its outputs and everything trains together; at last, where the recipe asks for it,
+against a discriminator. A linear probe must read the log-mel spectrogram from the quantized
+latents: the codes then carry the speech long before the decoder can sing it. The probe is thrown
+away, and what is kept are the averages of the weights over the last steps.
 """
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,28 +20,51 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from quintet import train
-from quintet.config import SAMPLE_RATE, AudioConfig
-from quintet.data.world.speech_bank import SpeechBank
+from quintet.config import SAMPLE_RATE, AudioConfig, UserError
+from quintet.data.world.speech_bank import SpeechBank, microphone_noise, world_line
+from quintet.data.world.tongues import any_line
+from quintet.stages.codec_losses import SoundLosses, average_of, show_sound
 from quintet.stages.context import Context
 from quintet.tokenizers.audio import AudioTokenizer
+from quintet.tokenizers.bundle import AUDIO_FILE
 from quintet.tokenizers.quantize import perplexity
 from quintet.train import Task
-from quintet.train.spectral import LogMel, MultiScaleMelLoss
+from quintet.train.spectral import LogMel
 
-SETTINGS = ("train", "utterances", "held_out_utterances", "fill_at")
-CLIP_SECONDS = 2.0
+SETTINGS = (
+    "train", "utterances", "held_out_utterances", "every_voice", "recordings", "clip_seconds",
+    "fill_at", "adversarial_at", "discriminator_windows", "discriminator_channels",
+)  # fmt: skip
 PROBE_HOP = 400  # samples, about; a latent frame holds a whole number
 PROBE_BINS = 64
 FILL_VECTORS = 8  # encoder outputs per code when the codebooks are filled
+COMMITMENT = 0.1  # weight of the pull of the encoder towards the codes
+FEWER_BOOKS = 0.25  # of the clips are rebuilt from only the first few codebooks
+RECORDED_SHARE = 0.2  # of the clips, where there are recordings
+HELD_OUT_CLIPS, SHOWN_CLIPS = 64, 3
 
 
-class CodecWithProbe(nn.Module):
-    """The codec, and a linear map from a latent frame to the log-mel frames inside it."""
+@dataclass(frozen=True)
+class CodecSettings:
+    """How the codec trains, beside its `TrainConfig`; steps are counted from 0."""
 
-    def __init__(self, config: AudioConfig) -> None:
+    fill_step: int  # when the codebooks are filled and the bottleneck closes
+    adversarial_step: int  # when the discriminator sets in; from then on it costs a half more
+    clip_seconds: float = 2.0  # at few frames a second, short clips teach the edges of clips
+    windows: tuple[int, ...] = ()  # of the discriminator
+    channels: int = 16  # of the discriminator
+
+
+class CodecTraining(nn.Module):
+    """The codec, its average over the last steps, and what is thrown away: a linear map from a
+    latent frame to the log-mel frames inside it, and the discriminator."""
+
+    def __init__(self, config: AudioConfig, settings: CodecSettings) -> None:
         super().__init__()
         self.codec = AudioTokenizer(config)
-        self.frames = round(config.hop / PROBE_HOP)  # spectrogram frames in a latent frame
+        self.average = average_of(self.codec)
+        self.sound = SoundLosses(settings.windows, settings.channels)
+        self.frames = max(1, round(config.hop / PROBE_HOP))  # spectrogram frames a latent frame
         self.spectrogram = LogMel(1_024, PROBE_BINS, config.hop // self.frames)
         self.probe = nn.Linear(config.latent_dim, self.frames * PROBE_BINS)
 
@@ -48,92 +75,152 @@ class CodecWithProbe(nn.Module):
 
 
 class AudioTokenizerTask(Task):
-    """Speech clips -> codec with the multi-scale mel loss."""
+    """Noisy speech -> codec -> the speech without the noise."""
 
     def __init__(
         self,
         config: AudioConfig,
+        settings: CodecSettings,
         speech: SpeechBank,
         held_out: SpeechBank,
         batch_size: int,
         seed: int,
-        fill_step: int,
+        recordings: SpeechBank | None = None,
     ) -> None:
-        self.config, self.speech, self.held_out = config, speech, held_out
-        self.batch_size, self.seed, self.fill_step = batch_size, seed, fill_step
-        self.mel = MultiScaleMelLoss()
+        self.config, self.settings = config, settings
+        self.speech, self.held_out, self.recordings = speech, held_out, recordings
+        self.batch_size, self.seed = batch_size, seed
+        # A whole number of frames, so that input and reconstruction have one length.
+        self.samples = round(settings.clip_seconds * SAMPLE_RATE) // config.hop * config.hop
 
     def module(self) -> nn.Module:
-        return CodecWithProbe(self.config)
+        return CodecTraining(self.config, self.settings)
 
-    def batch(self, step: int) -> Tensor:
-        """Clips [B, S]."""
+    def parameters(self, module: nn.Module) -> list[dict[str, Any]]:
+        assert isinstance(module, CodecTraining)
+        adversary = list(module.sound.parameters())
+        theirs = {id(p) for p in adversary}
+        ours = [p for p in module.parameters() if p.requires_grad and id(p) not in theirs]
+        groups: list[dict[str, Any]] = [{"params": ours}]
+        return groups + [{"params": adversary, "part": "discriminator"}] * bool(adversary)
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """What is heard and what it holds, [B, S] each."""
         return self._clips(self.speech, step, self.batch_size)
 
-    def _clips(self, bank: SpeechBank, step: int, count: int) -> Tensor:
+    def _clips(self, bank: SpeechBank, step: int, count: int) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng((self.seed, step))
-        # A whole number of frames, so that input and reconstruction have one length.
-        samples = round(CLIP_SECONDS * SAMPLE_RATE) // self.config.hop * self.config.hop
-        return torch.from_numpy(np.stack([bank.clip(rng, samples) for _ in range(count)]))
+        clean, heard = [], []
+        for _ in range(count):
+            recorded = bank is self.speech and self.recordings and rng.random() < RECORDED_SHARE
+            chosen = self.recordings if recorded and self.recordings else bank
+            clean.append(chosen.clip(rng, self.samples))
+            heard.append(np.clip(clean[-1] + microphone_noise(rng, self.samples), -1, 1))
+        return torch.from_numpy(np.stack(heard)), torch.from_numpy(np.stack(clean))
 
     def before_step(self, module: nn.Module, step: int) -> None:
-        if step != self.fill_step:
-            return
-        assert isinstance(module, CodecWithProbe)
-        vectors: list[Tensor] = []
-        needed, index = FILL_VECTORS * self.config.codebook_size, 0
-        with torch.no_grad():
-            while sum(len(part) for part in vectors) < needed:
-                clips = self._clips(self.speech, step + 1_000_000 + index, self.batch_size)
-                latents_BDT, _ = module.codec.encoder(clips[:, None])
-                vectors.append(latents_BDT.transpose(1, 2).flatten(0, 1))
-                index += 1
-            module.codec.quantizer.fill(torch.cat(vectors))
+        assert isinstance(module, CodecTraining)
+        module.average.update_parameters(module.codec)
+        if step == self.settings.fill_step:
+            count = FILL_VECTORS * self.config.codebook_size
+            module.codec.quantizer.fill(self.outputs(module.codec, count, step))
 
-    def losses(self, module: nn.Module, batch: Tensor, step: int) -> dict[str, Tensor]:
-        assert isinstance(module, CodecWithProbe)
-        made_BS, latents_BTD, _, commitment = module.codec(batch, step >= self.fill_step)
-        with torch.autocast("cpu", enabled=False):
-            mel = self.mel(made_BS.float(), batch)
-            probe = module.probe_loss(latents_BTD.float(), batch)
-            waveform = (made_BS.float() - batch).abs().mean()
-        return {
-            "loss": mel + probe + waveform + 0.25 * commitment,
-            "mel": mel,
-            "probe": probe,
-            "waveform": waveform,
-            "commitment": commitment,
-        }
+    @torch.no_grad()
+    def outputs(self, codec: AudioTokenizer, count: int, step: int) -> Tensor:
+        """At least `count` latent vectors [N, D] of clips that belong to no step."""
+        vectors: list[Tensor] = []
+        while sum(map(len, vectors)) < count:
+            heard, _ = self._clips(self.speech, step + 1_000_000 + len(vectors), self.batch_size)
+            latents_BDT, _ = codec.encoder(heard[:, None])
+            vectors.append(latents_BDT.transpose(1, 2).flatten(0, 1))
+        return torch.cat(vectors)
+
+    def losses(
+        self, module: nn.Module, batch: tuple[Tensor, Tensor], step: int
+    ) -> dict[str, Tensor]:
+        assert isinstance(module, CodecTraining)
+        (heard_BS, clean_BS), settings = batch, self.settings
+        made_BS, latents_BTD, _, commitment = module.codec(
+            heard_BS, step >= settings.fill_step, self._books(step, len(heard_BS))
+        )
+        adversarial = bool(settings.windows) and step >= settings.adversarial_step
+        losses = module.sound(made_BS, clean_BS, adversarial, step)
+        with torch.autocast(made_BS.device.type, enabled=False):
+            losses["probe"] = module.probe_loss(latents_BTD.float(), clean_BS)
+        losses["commitment"] = commitment
+        losses["loss"] = losses["sound"] + losses["probe"] + COMMITMENT * commitment
+        if "discriminator" in losses:
+            losses["loss"] = losses["loss"] + losses["discriminator"]
+        return losses
+
+    def _books(self, step: int, count: int) -> Tensor:
+        """How many codebooks each clip may use."""
+        rng, most = np.random.default_rng((self.seed, 2, step)), self.config.num_codebooks
+        fewer = rng.random(count) < FEWER_BOOKS
+        return torch.from_numpy(np.where(fewer, rng.integers(1, most + 1, count), most))
 
     def evaluate(self, module: nn.Module) -> dict[str, float]:
         """On voices kept out of training."""
-        assert isinstance(module, CodecWithProbe)
-        clips = torch.cat([self._clips(self.held_out, index, 16) for index in range(8)])
-        made_BS, latents_BTD, codes_BTQ, _ = module.codec(clips)
-        scores = {
-            "mel": float(self.mel(made_BS, clips)),
-            "probe": float(module.probe_loss(latents_BTD, clips)),
-        }
+        assert isinstance(module, CodecTraining)
+        codec = module.average.module
+        batches = [self._clips(self.held_out, index, 8) for index in range(HELD_OUT_CLIPS // 8)]
+        distances, probes, codes = [], [], []
+        for heard_BS, clean_BS in batches:
+            made_BS, latents_BTD, codes_BTQ, _ = codec(heard_BS)
+            distances.append(float(module.sound.mel(made_BS, clean_BS)))
+            probes.append(float(module.probe_loss(latents_BTD, clean_BS)))
+            codes.append(codes_BTQ)
+        scores = {"mel": float(np.mean(distances)), "probe": float(np.mean(probes))}
         for book in range(self.config.num_codebooks):
-            ids = codes_BTQ[..., book]
+            ids = torch.cat(codes)[..., book]
             scores[f"perplexity_{book}"] = perplexity(ids, self.config.codebook_size)
         return scores
 
+    def show(self, module: nn.Module, folder: Path) -> None:
+        assert isinstance(module, CodecTraining)
+        heard_BS, clean_BS = self._clips(self.held_out, 0, SHOWN_CLIPS)
+        show_sound(folder, clean_BS, module.average.module(heard_BS)[0])
+
     def export(self, module: nn.Module, folder: Path) -> None:
-        assert isinstance(module, CodecWithProbe)
-        save_file(module.codec.fold().state_dict(), folder / "audio_tokenizer.safetensors")
+        """A folder that `load_codec` reads."""
+        assert isinstance(module, CodecTraining)
+        codec = module.average.module
+        assert isinstance(codec, AudioTokenizer)
+        codec.fold()
+        save_file(codec.state_dict(), folder / AUDIO_FILE)
+        config = {"kind": "audio_tokenizer", "audio": asdict(self.config)}
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
 def run(context: Context) -> dict[str, float]:
     """Train the codec of the preset."""
     config, settings = context.train, context.settings
-    cache = context.run_folder / "speech"
+    windows = tuple(settings.get("discriminator_windows", ()))
+    codec_settings = CodecSettings(
+        round(config.steps * settings.get("fill_at", 0.25)),
+        round(config.steps * settings.get("adversarial_at", 0.5)),
+        settings.get("clip_seconds", 2.0),
+        windows,
+        settings.get("discriminator_channels", 16),
+    )
+    cache, speaker = context.run_folder / "speech", world_line
+    if settings.get("every_voice", False):
+        speaker = any_line
     task = AudioTokenizerTask(
         context.preset.audio,
-        SpeechBank.make(cache, settings.get("utterances", 4_000), config.seed, "train"),
+        codec_settings,
+        SpeechBank.make(cache, settings.get("utterances", 4_000), config.seed, "train", speaker),
         SpeechBank.make(cache, settings.get("held_out_utterances", 200), config.seed, "test"),
         config.batch_size,
         config.seed,
-        round(config.steps * settings.get("fill_at", 0.25)),
+        _recordings(settings.get("recordings")),
     )
     return train.run(task, config, context.folder, context.name)
+
+
+def _recordings(folder: str | None) -> SpeechBank | None:
+    if folder is None:
+        return None
+    if not Path(folder).is_dir():
+        raise UserError(f"There is no folder {folder!r} of recordings; mend the recipe.")
+    return SpeechBank.from_recordings(Path(folder))

@@ -7,42 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import nn
 
 from quintet.config import SAMPLE_RATE, OmniConfig, UserError
 from quintet.tokenizers.audio import AudioTokenizer
+from quintet.tokenizers.folders import AUDIO_FILE, IMAGE_FILE, TEXT_FILE, load_weights
 from quintet.tokenizers.image import ImageTokenizer
 from quintet.tokenizers.text import TextTokenizer
 
-TEXT_FILE = "text_tokenizer.model"
-AUDIO_FILE = "audio_tokenizer.safetensors"
-IMAGE_FILE = "image_tokenizer.safetensors"
+__all__ = ["AUDIO_FILE", "IMAGE_FILE", "TEXT_FILE", "Tokenizers", "load_weights"]
+
 PIECE = 2 * SAMPLE_RATE  # samples encoded at once: a third faster in the processor's cache
-
-
-def load_weights(module: nn.Module, path: Path) -> None:
-    """Fill `module` from a safetensors file (float16 on disk is widened).
-
-    Raises:
-        UserError: the file is missing, damaged, or belongs to another shape.
-    """
-    try:
-        weights = load_file(path)
-    except FileNotFoundError:
-        raise UserError(f"There is no file {path}; train that part first or copy it.") from None
-    except SafetensorError as error:
-        raise UserError(f"{path} is damaged ({error}); copy or train it again.") from None
-    mine = module.state_dict()
-    wrong = [k for k in mine if k not in weights or weights[k].shape != mine[k].shape]
-    if wrong or len(weights) != len(mine):
-        first = wrong[0] if wrong else next(k for k in weights if k not in mine)
-        raise UserError(
-            f"{path} was made for another shape of model (first difference: {first}); "
-            "use the config.json that came with it."
-        )
-    module.load_state_dict(weights)
 
 
 @dataclass(frozen=True)

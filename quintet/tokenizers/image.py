@@ -16,6 +16,7 @@ from quintet.config import ImageConfig
 from quintet.tokenizers.quantize import VectorQuantizer
 
 GROUP = 8  # channels normalized together
+MEMORY, PATIENCE = 200.0, 80.0  # of the codebook: a picture has many vectors that are alike
 
 
 class ResidualBlock(nn.Module):
@@ -65,7 +66,7 @@ class ImageTokenizer(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = build_encoder(config)
-        self.quantizer = VectorQuantizer(config.codebook_size, config.latent_dim)
+        self.quantizer = VectorQuantizer(config.codebook_size, config.latent_dim, MEMORY, PATIENCE)
         self.decoder = build_decoder(config)
 
     @torch.no_grad()

@@ -3,27 +3,29 @@
 Codebooks follow the data by exponential moving averages (van den Oord et al. 2017, appendix
 A.1); a code that nothing has chosen for a while restarts at a vector of the current batch.
 Both start from real encoder outputs (`fill`), because a codebook that starts elsewhere
-collapses to a handful of codes.
+collapses to a handful of codes. How far the averages look back, and how long a code may be idle,
+is counted in vectors a code: what is right for 1,024 entries is then right for 65,536.
 
 Shapes: N vectors, D = latent_dim, K = codebook_size, Q = num_codebooks, B batch, T frames.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-SEARCH_CHUNK = 8_192  # codes compared at once: bounds memory to N x 8,192 scores
+from quintet.tokenizers.search import CodeIndex
 
 
 class VectorQuantizer(nn.Module):
     """One codebook. `forward` is straight-through and, in training mode, learns the codebook.
 
     Args:
-        decay: of the moving averages, per training batch.
-        restart_age: batches without use after which a code restarts.
+        memory: vectors a code that the moving averages look back.
+        patience: vectors a code that pass before an idle code restarts.
     """
 
     codebook: Tensor
@@ -32,30 +34,23 @@ class VectorQuantizer(nn.Module):
     age: Tensor
 
     def __init__(
-        self, codebook_size: int, latent_dim: int, decay: float = 0.99, restart_age: int = 40
+        self, codebook_size: int, latent_dim: int, memory: float = 14.0, patience: float = 6.0
     ) -> None:
         super().__init__()
-        self.decay = decay
-        self.restart_age = restart_age
+        self.memory, self.patience = memory, patience
         self.register_buffer("codebook", torch.randn(codebook_size, latent_dim))
         self.register_buffer("cluster_size", torch.ones(codebook_size))
         self.register_buffer("vector_sum", self.codebook.clone())
         self.register_buffer("age", torch.zeros(codebook_size))
+        self._index: CodeIndex | None = None  # of the codebook as it was at the last search
 
     @torch.no_grad()
     def search(self, vectors_ND: Tensor) -> Tensor:
         """Index of the nearest code of each vector, [N], exact (ties: the lowest index)."""
-        best_score = vectors_ND.new_full((len(vectors_ND),), -torch.inf)
-        best_id = torch.zeros(len(vectors_ND), dtype=torch.long, device=vectors_ND.device)
-        for start in range(0, len(self.codebook), SEARCH_CHUNK):
-            codes_KD = self.codebook[start : start + SEARCH_CHUNK]
-            # Largest x.c - |c|^2/2 is the smallest |x - c|^2.
-            half_norm_K = 0.5 * codes_KD.square().sum(1)
-            score, ids = torch.addmm(-half_norm_K, vectors_ND, codes_KD.T).max(1)
-            better = score > best_score
-            best_score = torch.where(better, score, best_score)
-            best_id = torch.where(better, ids + start, best_id)
-        return best_id
+        if self._index is None or not self._index.fits(self.codebook):
+            # In training the codebook changes at every step; only a large batch repays rounding.
+            self._index = CodeIndex(self.codebook, not self.training or len(vectors_ND) >= 1_024)
+        return self._index.nearest(vectors_ND)
 
     @torch.no_grad()
     def fill(self, vectors_ND: Tensor, iterations: int = 10) -> None:
@@ -73,18 +68,24 @@ class VectorQuantizer(nn.Module):
         self.vector_sum.copy_(self.codebook)
         self.age.zero_()
 
+    def pace(self, count: int) -> tuple[float, float]:
+        """Decay of the averages over a batch of `count` vectors; vectors until a restart."""
+        size = len(self.codebook)
+        return math.exp(-count / (self.memory * size)), self.patience * size
+
     @torch.no_grad()
     def _update(self, vectors_ND: Tensor, ids_N: Tensor) -> None:
-        size = len(self.codebook)
-        count = torch.bincount(ids_N, minlength=size).to(vectors_ND.dtype)
-        total = torch.zeros_like(self.codebook).index_add_(0, ids_N, vectors_ND)
-        self.cluster_size.lerp_(count, 1 - self.decay)
-        self.vector_sum.lerp_(total, 1 - self.decay)
-        self.age.add_(1).masked_fill_(count > 0, 0)
-        used = self.cluster_size > 1e-4
-        mean = self.vector_sum / self.cluster_size.clamp(min=1e-4)[:, None]
-        self.codebook.copy_(torch.where(used[:, None], mean, self.codebook))
-        dead = torch.nonzero(self.age > self.restart_age)[:, 0]
+        decay, restart_age = self.pace(len(vectors_ND))
+        count_K = torch.bincount(ids_N, minlength=len(self.codebook)).to(vectors_ND.dtype)
+        self.cluster_size.lerp_(count_K, 1 - decay)
+        # One pass over [K, D], in place. The mean of a code that nothing has chosen does not move,
+        # since its sum and its size shrink alike: only the chosen rows are written.
+        self.vector_sum.mul_(decay)
+        self.vector_sum.index_add_(0, ids_N, vectors_ND, alpha=1 - decay)
+        chosen = torch.nonzero(count_K)[:, 0]
+        self.codebook[chosen] = self.vector_sum[chosen] / self.cluster_size[chosen, None]
+        self.age.add_(len(vectors_ND)).masked_fill_(count_K > 0, 0)
+        dead = torch.nonzero(self.age > restart_age)[:, 0]
         dead = dead[: len(vectors_ND) // 2]  # more than half a batch would copy duplicates
         if len(dead):
             chosen = vectors_ND[torch.randperm(len(vectors_ND))[: len(dead)]]
@@ -125,38 +126,68 @@ class ResidualQuantizer(nn.Module):
             residual = residual - layer.codebook[layer.search(residual)]
 
     @torch.no_grad()
-    def encode(self, latents_BTD: Tensor) -> Tensor:
-        """Codes [B, T, Q], int64."""
+    def encode(self, latents_BTD: Tensor, num_codebooks: int | None = None) -> Tensor:
+        """Codes [B, T, Q], int64; with `num_codebooks`, of the first so many books only."""
+        count = len(self.layers) if num_codebooks is None else num_codebooks
+        assert 1 <= count <= len(self.layers), f"{count} of {len(self.layers)} codebooks"
         batch, frames, width = latents_BTD.shape
-        residual, codes = latents_BTD.reshape(-1, width), []
-        for layer in self.layers:
+        residual, codes = latents_BTD.reshape(-1, width).float(), []
+        for layer in self.layers[:count]:
             ids = layer.search(residual)
             residual = residual - layer.codebook[ids]
             codes.append(ids)
-        return torch.stack(codes, dim=-1).reshape(batch, frames, len(self.layers))
+        return torch.stack(codes, dim=-1).reshape(batch, frames, count)
 
     def decode(self, codes_BTQ: Tensor) -> Tensor:
-        """Latents [B, T, D]: the sum of the chosen codes."""
-        books = enumerate(self.layers)
-        return torch.stack([layer.codebook[codes_BTQ[..., q]] for q, layer in books]).sum(0)
+        """Latents [B, T, D]: the sum of the chosen codes, of all books or the first few."""
+        count = codes_BTQ.shape[-1]
+        assert 1 <= count <= len(self.layers), f"{count} of {len(self.layers)} codebooks"
+        size = len(self.layers[0].codebook)
+        in_range = not codes_BTQ.numel() or (codes_BTQ.min() >= 0 and codes_BTQ.max() < size)
+        assert in_range, f"a code is not in 0..{size - 1}"
+        latents = self.layers[0].codebook[codes_BTQ[..., 0]]
+        for number in range(1, count):
+            latents = latents + self.layers[number].codebook[codes_BTQ[..., number]]
+        return latents
 
-    def forward(self, latents_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Quantized latents [B, T, D] (straight-through), codes [B, T, Q], commitment loss."""
+    def forward(
+        self, latents_BTD: Tensor, books_B: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Quantized latents [B, T, D] (straight-through), codes [B, T, Q], commitment loss.
+
+        Args:
+            books_B: how many books, 1..Q, each sample uses (quantizer dropout); all by default.
+                The others add nothing to it, do not learn from it, and their codes are -1.
+                The commitment is the mean over the books in use.
+        """
         batch, frames, width = latents_BTD.shape
-        residual = latents_BTD.reshape(-1, width).float()
-        quantized, codes, commitment = torch.zeros_like(residual), [], residual.new_zeros(())
-        with torch.autocast(residual.device.type, enabled=False):  # the search must be exact
-            for layer in self.layers:
-                chosen, ids, loss = layer(residual)
-                quantized = quantized + chosen
-                residual = residual - chosen.detach()
-                codes.append(ids)
-                commitment = commitment + loss
+        inputs = latents_BTD.reshape(-1, width).float()
+        residual, quantized = inputs, torch.zeros_like(inputs)
+        codes, losses, weights = [], [], []
+        books_N = None if books_B is None else books_B.repeat_interleave(frames)
+        with torch.autocast(inputs.device.type, enabled=False):  # the search must be exact
+            for number, layer in enumerate(self.layers):
+                ids_N = torch.full_like(residual[:, 0], -1, dtype=torch.long)
+                rows = slice(None) if books_N is None else torch.nonzero(books_N > number)[:, 0]
+                used = residual[rows]
+                if len(used):
+                    chosen, ids, loss = layer(used)
+                    ids_N[rows] = ids
+                    residual = residual.clone()
+                    residual[rows] = used - chosen.detach()
+                    quantized[rows] += chosen.detach()
+                    losses.append(loss * len(used))
+                    weights.append(len(used))
+                codes.append(ids_N)
+        uses = sum(weights)
+        commitment = torch.stack(losses).sum() / uses if uses else inputs.sum() * 0
+        # Identity for the gradient, however many books there are.
+        quantized = quantized + (inputs - inputs.detach())
         shape = (batch, frames)
         return (
             quantized.reshape(*shape, width),
             torch.stack(codes, dim=-1).reshape(*shape, len(self.layers)),
-            commitment / len(self.layers),
+            commitment,
         )
 
 

@@ -17,6 +17,7 @@ from quintet.train.task import Task, TrainConfig
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
+SAMPLES = "samples"  # what a person may see or hear, by step
 MAY_CHANGE = {"checkpoint_every", "evaluate_every", "threads"}  # settings, when a run goes on
 
 
@@ -150,10 +151,10 @@ def run(task: Task, config: TrainConfig, folder: Path, name: str) -> dict[str, f
             progress.update(bar, advance=1, note=f"loss {values['loss']:.4f}")
             done = step + 1
             if done % config.evaluate_every == 0 and done < config.steps:
-                log.write(step, _evaluate(task, module))
+                log.write(step, _evaluate(task, module, folder / SAMPLES / f"{done:06}"))
             if done % config.checkpoint_every == 0 or done == config.steps:
                 save_checkpoint(folder, module, optimizer, done, config)
-    scores = _evaluate(task, module)
+    scores = _evaluate(task, module, folder / SAMPLES / f"{config.steps:06}")
     _export(task, module, folder)
     return scores
 
@@ -181,9 +182,7 @@ def _train_step(
         losses = task.losses(module, task.batch(step), step)
     optimizer.zero_grad(set_to_none=True)
     losses["loss"].backward()
-    norm = nn.utils.clip_grad_norm_(
-        [p for group in optimizer.param_groups for p in group["params"]], config.clip
-    )
+    norm = _clip(optimizer, config.clip)
     if torch.isfinite(norm):  # one bad batch must not poison the weights
         optimizer.step()
     values = {key: float(value.detach()) for key, value in losses.items()}
@@ -191,12 +190,26 @@ def _train_step(
     return values | {"gradient_norm": float(norm), "learning_rate": rate, "seconds": seconds}
 
 
-def _evaluate(task: Task, module: nn.Module) -> dict[str, Any]:
+def _clip(optimizer: torch.optim.Optimizer, limit: float) -> torch.Tensor:
+    """Clip the gradient's norm, of each part by itself; the norm of the first.
+
+    Groups of parameters that name no "part" are one; an adversary is another, whose large
+    gradients must not shrink those of what it judges.
+    """
+    parts: dict[str, list[nn.Parameter]] = {}
+    for group in optimizer.param_groups:
+        parts.setdefault(group.get("part", ""), []).extend(group["params"])
+    norms = [nn.utils.clip_grad_norm_(parameters, limit) for parameters in parts.values()]
+    return norms[0] if all(torch.isfinite(norm) for norm in norms) else torch.tensor(torch.nan)
+
+
+def _evaluate(task: Task, module: nn.Module, samples: Path) -> dict[str, Any]:
     """Scores with the random state untouched, so evaluating never changes the training."""
     state = torch.get_rng_state()
     module.eval()
     with torch.no_grad():
         scores = task.evaluate(module)
+        task.show(module, samples)
     module.train()
     torch.set_rng_state(state)
     return {f"eval/{key}": value for key, value in scores.items()}

@@ -60,5 +60,18 @@ class MultiScaleMelLoss(nn.Module):
         self.scales = nn.ModuleList(LogMel(window, bins) for window, bins in SCALES.items())
 
     def forward(self, made_BS: Tensor, real_BS: Tensor) -> Tensor:
-        losses = [(scale(made_BS) - scale(real_BS)).abs().mean() for scale in self.scales]
-        return torch.stack(losses).mean()
+        return self.compare(made_BS, real_BS)[0]
+
+    def compare(self, made_BS: Tensor, real_BS: Tensor) -> tuple[Tensor, Tensor]:
+        """The log-mel difference, and the difference of loudness relative to the real one's.
+
+        Loudness grows with the square root of the magnitude, about as Zwicker's law has it: it
+        minds what is loud, where the logarithm minds every murmur as much.
+        """
+        distances, louder = [], []
+        for scale in self.scales:
+            made_BMT, real_BMT = scale(made_BS), scale(real_BS)
+            distances.append((made_BMT - real_BMT).abs().mean())
+            made_BMT, real_BMT = torch.exp(0.5 * made_BMT), torch.exp(0.5 * real_BMT)
+            louder.append((made_BMT - real_BMT).abs().mean() / real_BMT.mean())
+        return torch.stack(distances).mean(), torch.stack(louder).mean()

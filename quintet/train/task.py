@@ -54,12 +54,16 @@ class Task(ABC):
         """For what happens at a given step, such as filling codebooks."""
 
     def parameters(self, module: nn.Module) -> Iterable[Any]:
-        """Parameters, or optimizer groups of them."""
+        """Parameters, or optimizer groups of them. Groups with a "part" of their own, such as
+        an adversary, have their gradients clipped by themselves."""
         return [p for p in module.parameters() if p.requires_grad]
 
     def evaluate(self, module: nn.Module) -> dict[str, float]:
         """Scores on held-out data."""
         return {}
+
+    def show(self, module: nn.Module, folder: Path) -> None:  # noqa: B027 (may stay empty)
+        """Write what a person can see or hear of it into `folder`, which may not exist yet."""
 
     @abstractmethod
     def export(self, module: nn.Module, folder: Path) -> None:

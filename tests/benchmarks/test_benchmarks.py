@@ -12,14 +12,13 @@ import torch
 from benchmarks import Row, codec, live, train
 from quintet.config import load_preset
 
-PEERS = {"encode", "decode"}  # what both do
-
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a benchmark's threads nor its random state reach another test."""
-    for module in (codec, live, train):
+    for module in (live, train):
         monkeypatch.setattr(module, "THREADS", torch.get_num_threads())
+    monkeypatch.setattr(codec, "THREADS", (torch.get_num_threads(),))
 
 
 def _check(rows: list[Row], positive: bool = True) -> None:
@@ -30,13 +29,32 @@ def _check(rows: list[Row], positive: bool = True) -> None:
             assert row["ratio"] == row["value"] / row["peer"], row
 
 
+def _small_codecs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Peers of a few channels, and the tiny preset in the place of the reference."""
+    mimi = {
+        "num_filters": 4, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16,
+        "codebook_size": 32, "codebook_dim": 16, "vector_quantization_hidden_dimension": 16,
+        "upsample_groups": 32,
+    }  # fmt: skip
+    dac = {"encoder_hidden_size": 4, "decoder_hidden_size": 32}
+    for name, sizes in (("Encodec", {"num_filters": 4}), ("Mimi", mimi), ("Dac", dac)):
+        config = getattr(codec, f"{name}Config")
+        monkeypatch.setattr(codec, f"{name}Config", partial(config, **sizes))
+    monkeypatch.setattr(codec, "load_preset", lambda _: load_preset("tiny"))
+
+
 def test_codec(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(codec, "SECONDS", 1)
-    monkeypatch.setattr(codec, "ROUNDS", 1)
-    monkeypatch.setattr(codec, "EncodecConfig", partial(codec.EncodecConfig, num_filters=4))
+    monkeypatch.setattr(codec, "TURNS", 2)
+    _small_codecs(monkeypatch)
     rows = codec.run(str(model_folder))
     _check(rows)
-    assert {row["name"] for row in rows if row["unit"] == "s of sound / s" and row["peer"]} == PEERS
+    beside = [row["name"] for row in rows if row["unit"] == "s of sound / s" and row["peer"]]
+    assert len(beside) == 2 * 2 * 3  # two of ours, there and back, three peers
+    assert all(" vs " in name for name in beside)
+    steps = [row for row in rows if row["unit"] == "ms"]
+    assert {row["peer"] for row in steps} == {codec.LATENCY_LIMIT} and len(steps) == 4
 
 
 @torch.no_grad()

@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 
 import quintet
 from quintet.config import UserError
-from quintet.live import pretrained
 from quintet.live.inputs import as_picture
 from quintet.live.pretrained import Quintet
+from quintet.tokenizers import folders
 from quintet.tokenizers.text import TextTokenizer
 
 
@@ -114,7 +114,7 @@ def test_a_mistyped_path_is_not_asked_of_the_hub(tmp_path: Path, monkeypatch) ->
         assert "config.json" in allow_patterns and "text_tokenizer.model" in allow_patterns
         raise ConnectionError("")  # an error that says nothing
 
-    monkeypatch.setattr(pretrained, "snapshot_download", download)
+    monkeypatch.setattr(folders, "snapshot_download", download)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
     with pytest.raises(UserError, match="no model 'runs/typo'"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 import torch
 from conftest import FRACTIONAL, WHOLE, make_config
 
-from quintet.config import STEP_SAMPLES
+from quintet.config import STEP_SAMPLES, UserError
 from quintet.tokenizers.audio import AudioTokenizer
+from quintet.tokenizers.streaming import CausalConv, CausalConvTranspose
 
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
 
@@ -97,19 +99,109 @@ def test_no_gradient_reaches_earlier_sound() -> None:
         assert (gradient[..., frame + 1 :] == 0).all() and (gradient[..., frame] != 0).any()
 
 
+@pytest.mark.parametrize("strides", [WHOLE, FRACTIONAL])
 @torch.no_grad()
-def test_the_state_stays_small() -> None:
-    codec, state, sizes = _codec(WHOLE), None, []
-    for _ in range(12):
-        _, state = codec.encode(torch.randn(1, 3_500), state)
-        sizes.append(_numbers(state))
-    assert max(sizes) < 60_000 and max(sizes[6:]) <= max(sizes[:6])
+def test_an_hour_takes_no_more_memory_than_a_minute(strides: tuple[int, ...]) -> None:
+    """Neither the state's numbers nor the memory behind them grow with pieces of any length."""
+    codec, rng = _codec(strides), np.random.default_rng(2)
+    heard, voice, sizes = None, None, []
+    for _ in range(60):
+        piece = torch.randn(1, int(rng.integers(0, 9_000)))
+        codes, heard = codec.encode(piece, heard)
+        _, voice = codec.decode(codes, voice)
+        sizes.append(_numbers((heard, voice)))
+    _, heard = codec.encode(torch.randn(1, 600_000), heard)
+    sizes.append(_numbers((heard, voice)))
+    # Between one and two kernels of waiting samples in each layer, whatever came before.
+    least = _numbers((codec.start_encode(), codec.start_decode()))
+    assert least <= min(sizes) and max(sizes) < 3 * least
 
 
 def _numbers(state: object) -> int:
+    """That the state keeps in memory, those that it does not show included."""
     if isinstance(state, torch.Tensor):
-        return state.numel()
+        return state.untyped_storage().nbytes() // state.element_size()
     return sum(map(_numbers, state)) if isinstance(state, tuple | list) else 0
+
+
+@pytest.mark.parametrize("strides", [WHOLE, FRACTIONAL])
+@torch.no_grad()
+def test_a_stream_cut_within_a_frame_waits_for_the_rest(strides: tuple[int, ...]) -> None:
+    codec = _codec(strides)
+    hop = codec.config.hop
+    sound = torch.randn(1, 2 * hop)
+    whole, _ = codec.encode(sound)
+    state, counts, codes = None, [], []
+    for piece in sound.split([0, 1, hop - 2, 0, 1, hop - 1, 1], dim=1):
+        part, state = codec.encode(piece, state)
+        counts.append(part.shape[1])
+        codes.append(part)
+    assert counts == [0, 0, 0, 0, 1, 0, 1] and part.dtype == torch.int64
+    assert torch.equal(torch.cat(codes, dim=1), whole)
+    silent, state = codec.decode(whole[:, :0])
+    assert silent.shape == (1, 0)
+    made, _ = codec.decode(whole, state)
+    torch.testing.assert_close(made, codec.decode(whole)[0], **TOLERANCE)
+    assert codec.encode(sound[:, : hop - 1])[0].shape == (1, 0, 3)
+
+
+@torch.no_grad()
+def test_long_sound_goes_in_pieces_that_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    codec, sound = _codec(FRACTIONAL), torch.randn(1, 70_123)
+    whole, _ = codec.encode(sound)
+    made, _ = codec.decode(whole)
+    monkeypatch.setattr("quintet.tokenizers.audio.GROUP", 25_000)
+    monkeypatch.setattr("quintet.tokenizers.audio.PIECE", 7_001)
+    assert torch.equal(codec.encode(sound)[0], whole)
+    torch.testing.assert_close(codec.decode(whole)[0], made, **TOLERANCE)
+
+
+@pytest.mark.parametrize("shortcut", ["identity", "conv"])
+def test_inference_equals_training(shortcut: str) -> None:
+    """The forms without gradients, on channels side by side, give what PyTorch's layers give."""
+    audio = dataclasses.replace(make_config((3, 5)).audio, residual_shortcut=shortcut)
+    torch.manual_seed(5)
+    codec = AudioTokenizer(audio).fold()
+    sound = torch.randn(3, 1, 1_000)
+    for half, x_BCT in ((codec.encoder, sound), (codec.decoder, torch.randn(3, 6, 50))):
+        slow, slow_state = half(x_BCT)
+        with torch.no_grad():
+            fast, state = half(x_BCT)
+        assert slow.requires_grad
+        torch.testing.assert_close(fast, slow.detach(), **TOLERANCE)
+        again, _ = half(x_BCT, slow_state)
+        with torch.no_grad():
+            torch.testing.assert_close(half(x_BCT, state)[0], again.detach(), **TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("sound", "complaint"),
+    [
+        (torch.zeros(6_000), "batch, samples"),
+        (torch.zeros(1, 1, 6_000), "batch, samples"),
+        (torch.zeros(1, 6_000, dtype=torch.int16), "floating-point"),
+        (torch.tensor([[0.0, torch.nan]]), "not numbers"),
+        (torch.tensor([[0.0, torch.inf]]), "not numbers"),
+    ],
+)
+def test_sound_of_no_sense_is_refused(sound: torch.Tensor, complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
+        _codec(WHOLE).encode(sound)
+
+
+@pytest.mark.parametrize(
+    ("codes", "complaint"),
+    [
+        (torch.zeros(2, 3, dtype=torch.long), "batch, frames, codebooks.*at most 3"),
+        (torch.zeros(1, 2, 4, dtype=torch.long), "batch, frames, codebooks.*at most 3"),
+        (torch.zeros(1, 2, 3), "integers"),
+        (torch.full((1, 2, 3), 16), "between 0 and 15"),
+        (torch.full((1, 2, 3), -1), "between 0 and 15"),
+    ],
+)
+def test_codes_of_no_sense_are_refused(codes: torch.Tensor, complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
+        _codec(WHOLE).decode(codes)
 
 
 @torch.no_grad()
@@ -120,3 +212,27 @@ def test_folding_weight_normalization_changes_nothing() -> None:
     before, _ = codec.encoder(sound[:, None])
     after, _ = codec.fold().encoder(sound[:, None])
     torch.testing.assert_close(after, before, **TOLERANCE)
+    assert all(value.is_contiguous() for value in codec.state_dict().values())
+
+
+@pytest.mark.parametrize("channels", [4, 8, 16, 32])
+@pytest.mark.parametrize("stride", [2, 4, 5, 6, 8, 10])
+def test_bfloat16_training_has_the_gradients_of_float32(channels: int, stride: int) -> None:
+    """Within rounding: some shapes' kernels are wrong on processors with AMX (PyTorch 2.13)."""
+    torch.manual_seed(0)
+    layers = [
+        CausalConv(channels, 2 * channels, 2 * stride, stride),
+        CausalConvTranspose(2 * channels, channels, 2 * stride, stride),
+    ]
+    for layer in layers:
+        sound = torch.randn(2, layer.conv.in_channels, 40 * stride)
+        made = []
+        for enabled in (False, True):
+            x_BCT = sound.clone().requires_grad_()
+            with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+                y_BCT = layer(x_BCT)[0].float()
+            weight = torch.linspace(-1, 1, y_BCT.numel()).sin().view_as(y_BCT)
+            gradients = torch.autograd.grad((y_BCT * weight).sum(), [x_BCT, *layer.parameters()])
+            made.append([y_BCT.detach(), *gradients])
+        for exact, rounded in zip(*made, strict=True):
+            assert torch.cosine_similarity(exact.flatten(), rounded.flatten(), 0) > 0.99

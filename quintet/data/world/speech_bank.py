@@ -1,17 +1,36 @@
-"""Many spoken lines of the world in one array, for training on sound alone."""
+"""Many spoken lines in one array, for training on sound alone."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from quintet.config import SAMPLE_RATE
 from quintet.data.world.grammar import KINDS, request
+from quintet.media.audio import read_audio
 from quintet.media.speech import ASSISTANT_VOICE, random_voice, synthesize
 
 ASSISTANT_SHARE = 0.3  # of the lines: the voice that the decoder will be heard in
 LONGEST_GAP = 0.8  # seconds of silence between lines
+LINES_AT_ONCE = 256  # spoken before they are written, so that a bank of hours takes little memory
+RECORDING = (".wav", ".flac", ".ogg", ".mp3")
+
+Speaker = Callable[[np.random.Generator, str], np.ndarray]
+
+
+def world_line(rng: np.random.Generator, split: str) -> np.ndarray:
+    """A line of the world, spoken: float32 [samples] at 24 kHz.
+
+    In the split "test" nobody speaks with the assistant's voice, which training knows.
+    """
+    line = request(str(rng.choice(KINDS)), rng)
+    if split == "train" and line.reply and rng.random() < ASSISTANT_SHARE:
+        return synthesize(line.reply, ASSISTANT_VOICE)
+    return synthesize(line.text, random_voice(rng, split))
 
 
 class SpeechBank:
@@ -21,33 +40,52 @@ class SpeechBank:
         self.samples = samples
 
     @classmethod
-    def make(cls, folder: Path, count: int, seed: int, split: str) -> SpeechBank:
-        """Speak `count` lines, or read them from `folder` if they were spoken before.
-
-        In the split "test" nobody speaks with the assistant's voice, which training knows.
-        """
-        path = folder / f"{split}-{count}-{seed}.npy"
+    def make(
+        cls, folder: Path, count: int, seed: int, split: str, speaker: Speaker = world_line
+    ) -> SpeechBank:
+        """Let `speaker` speak `count` lines of `split`, or read them from `folder` if they were
+        spoken before. Line i depends on (seed, split, i) alone."""
+        path = folder / f"{split}-{speaker.__name__}-{count}-{seed}.f16"
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            rng = np.random.default_rng((seed, split == "test"))
-            pieces = []
-            for _ in range(count):
-                line = request(str(rng.choice(KINDS)), rng)
-                spoken = split == "train" and line.reply and rng.random() < ASSISTANT_SHARE
-                voice = ASSISTANT_VOICE if spoken else random_voice(rng, split)
-                pieces.append(synthesize(line.reply if spoken else line.text, voice))
-                gap = round(rng.uniform(0, LONGEST_GAP) * SAMPLE_RATE)
-                pieces.append(np.zeros(gap, np.float32))
-            partial = path.with_suffix(".partial.npy")
-            np.save(partial, np.concatenate(pieces).astype(np.float16))
+            partial = path.with_suffix(".partial")
+            with partial.open("wb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
+                for start in range(0, count, LINES_AT_ONCE):
+                    rngs = [
+                        np.random.default_rng((seed, split == "test", index))
+                        for index in range(start, min(count, start + LINES_AT_ONCE))
+                    ]
+                    for line in pool.map(lambda rng: _with_gap(speaker(rng, split), rng), rngs):
+                        line.astype(np.float16).tofile(file)
             partial.replace(path)
-        return cls(np.load(path, mmap_mode="r"))
+        return cls(np.memmap(path, np.float16, "r"))
+
+    @classmethod
+    def from_recordings(cls, folder: Path) -> SpeechBank:
+        """Every sound file below `folder`, one after the other.
+
+        Raises:
+            UserError: a file cannot be read.
+        """
+        paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in RECORDING)
+        return cls(np.concatenate([read_audio(path).astype(np.float16) for path in paths]))
 
     def clip(self, rng: np.random.Generator, length: int) -> np.ndarray:
-        """A random stretch of `length` samples, float32, at a random loudness, with noise."""
+        """A random stretch of `length` samples, float32, at a random loudness."""
         start = int(rng.integers(0, len(self.samples) - length))
         speech = self.samples[start : start + length].astype(np.float32)
         gain = rng.uniform(0.1, 0.95) / max(0.05, float(np.abs(speech).max()))
-        noise_level = 10 ** rng.uniform(-4, -2.2)
-        noise = rng.standard_normal(length, np.float32) * np.float32(noise_level)
-        return np.clip(speech * np.float32(gain) + noise, -1, 1)
+        return speech * np.float32(gain)
+
+
+def microphone_noise(rng: np.random.Generator, length: int) -> np.ndarray:
+    """Noise of a random colour and level, float32 [length]: 76 to 30 dB below full scale."""
+    white = rng.standard_normal(length, np.float32)
+    if rng.random() < 0.5:  # a room: low frequencies dominate
+        white = np.convolve(white, np.full(16, 0.25, np.float32), "same").astype(np.float32)
+    return white * np.float32(10 ** rng.uniform(-3.8, -1.5))
+
+
+def _with_gap(speech: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    gap = round(rng.uniform(0, LONGEST_GAP) * SAMPLE_RATE)
+    return np.concatenate([speech, np.zeros(gap, np.float32)])

@@ -1,0 +1,126 @@
+"""A discriminator of sound, its losses, and a balance between losses on one output.
+
+Multi-scale complex-STFT discriminator, hinge losses, relative feature matching and the idea of
+balancing gradients at the output: Défossez et al. 2022 (EnCodec, sections 3.3 and 3.4).
+
+Shapes: B batch, S samples, C channels, T spectrogram frames, F frequency bins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
+
+SLOPE = 0.2  # of the leaky rectifier
+QUIET = 1e-4  # magnitude of the normalized spectrogram below which nothing is raised
+MEMORY = 0.99  # of the moving averages of gradient norms, per step
+
+
+def _conv(in_dim: int, out_dim: int, kernel: tuple[int, int], dilation: int = 1) -> nn.Module:
+    """Time is padded to keep its length, frequency halved by kernels that are wider than 3."""
+    stride = (1, 2) if kernel[1] > 3 else (1, 1)
+    padding = (dilation * (kernel[0] // 2), kernel[1] // 2)
+    return weight_norm(nn.Conv2d(in_dim, out_dim, kernel, stride, padding, (dilation, 1)))
+
+
+class STFTDiscriminator(nn.Module):
+    """One resolution: the complex spectrogram as a picture of two channels -> a map of scores."""
+
+    window: Tensor
+
+    def __init__(self, window: int, channels: int) -> None:
+        super().__init__()
+        self.length = window
+        self.register_buffer("window", torch.hann_window(window), persistent=False)
+        self.layers = nn.ModuleList(
+            [
+                _conv(2, channels, (3, 9)),
+                *(_conv(channels, channels, (3, 9), dilation) for dilation in (1, 2, 4)),
+                _conv(channels, channels, (3, 3)),
+            ]
+        )
+        self.score = _conv(channels, 1, (3, 3))
+
+    def forward(self, audio_BS: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Scores [B, 1, T, F'] and the activations of every layer, [B, C, T, F'] each."""
+        with torch.autocast(audio_BS.device.type, enabled=False):
+            spectrum_BFT = torch.stft(
+                audio_BS.float(), self.length, self.length // 4, window=self.window,
+                normalized=True, return_complex=True,
+            )  # fmt: skip
+            # Square root of the magnitude, the phase kept: as in hearing, what is soft counts too.
+            spectrum_BFT = spectrum_BFT / (spectrum_BFT.abs() + QUIET).sqrt()
+        x_BCTF = torch.stack([spectrum_BFT.real, spectrum_BFT.imag], 1).transpose(2, 3)
+        features = []
+        for layer in self.layers:
+            x_BCTF = F.leaky_relu(layer(x_BCTF), SLOPE)
+            features.append(x_BCTF)
+        return self.score(x_BCTF), features
+
+
+class Discriminator(nn.Module):
+    """Several resolutions, each with a network of its own."""
+
+    def __init__(self, windows: Sequence[int] = (2_048, 1_024, 512, 256, 128), channels: int = 32):
+        super().__init__()
+        self.scales = nn.ModuleList(STFTDiscriminator(window, channels) for window in windows)
+
+    def loss(self, made_BS: Tensor, real_BS: Tensor) -> Tensor:
+        """What the discriminator minimizes: real above 1, made below -1 (hinge)."""
+        losses = []
+        for scale in self.scales:
+            made, real = scale(made_BS.detach())[0], scale(real_BS)[0]
+            losses.append(F.relu(1 - real.float()).mean() + F.relu(1 + made.float()).mean())
+        return torch.stack(losses).mean()
+
+    def judge(self, made_BS: Tensor, real_BS: Tensor) -> tuple[Tensor, Tensor]:
+        """What the codec minimizes: being told apart, and the distance between activations
+        relative to their size (feature matching). No gradient reaches the discriminator."""
+        self.requires_grad_(False)
+        adversarial, matching = [], []
+        for scale in self.scales:
+            with torch.no_grad():
+                _, real_features = scale(real_BS)
+            score, made_features = scale(made_BS)
+            adversarial.append(F.relu(1 - score.float()).mean())
+            for made, real in zip(made_features, real_features, strict=True):
+                distance = (made.float() - real.float()).abs().mean()
+                matching.append(distance / real.float().abs().mean().clamp(min=1e-6))
+        self.requires_grad_(True)
+        return torch.stack(adversarial).mean(), torch.stack(matching).mean()
+
+
+class Balancer(nn.Module):
+    """Losses on one output pull on it in given proportions, whatever their own scales are.
+
+    The first loss keeps its gradient. Each other one is scaled so that the norm of its gradient,
+    averaged over recent steps, is its weight times that of the first. The averages are buffers,
+    so that a resumed run balances as before.
+    """
+
+    norms: Tensor
+    count: Tensor
+
+    def __init__(self, weights: dict[str, float]) -> None:
+        """`weights` of the losses after the first, which has weight 1."""
+        super().__init__()
+        self.weights = {"": 1.0, **weights}
+        self.register_buffer("norms", torch.zeros(len(self.weights)))
+        self.register_buffer("count", torch.zeros(()))
+
+    def forward(self, output: Tensor, losses: Sequence[Tensor]) -> Tensor:
+        """A scalar whose gradient at `output` is the balanced sum; its value means nothing."""
+        gradients = [torch.autograd.grad(loss, output, retain_graph=True)[0] for loss in losses]
+        sizes = torch.stack([gradient.norm() for gradient in gradients])
+        self.count += 1
+        self.norms.lerp_(sizes.to(self.norms), max(1 - MEMORY, 1 / float(self.count)))
+        total = gradients[0]
+        for gradient, norm, weight in zip(
+            gradients[1:], self.norms[1:], list(self.weights.values())[1:], strict=True
+        ):
+            total = total + gradient * (weight * self.norms[0] / norm.clamp(min=1e-12))
+        return (output * total).sum()

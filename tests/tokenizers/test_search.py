@@ -1,0 +1,161 @@
+"""The nearest-code search against its definition, however the vectors and codes are cut."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import Tensor
+
+from quintet.tokenizers import search
+from quintet.tokenizers.quantize import VectorQuantizer
+from quintet.tokenizers.search import CodeIndex, RoundedScreen
+
+
+@pytest.fixture(params=["whole", "float32", "rounded"])
+def small(request, monkeypatch) -> str:
+    """Small blocks, so that borders are crossed; each way, whatever the processor is."""
+    monkeypatch.setattr(search, "FEW_NUMBERS", 2**40 if request.param == "whole" else 0)
+    monkeypatch.setattr(search, "VECTORS", 48)
+    monkeypatch.setattr(search, "BOUNDS", 2**14)
+    monkeypatch.setattr(search, "CODES", 300)
+    monkeypatch.setattr(search, "PAIRS", 100)
+    monkeypatch.setattr(search, "ROUNDED_CODES", 1 if request.param == "rounded" else 2**40)
+    monkeypatch.setattr(search, "rounded_products_are_fast", lambda device: True)
+    return request.param
+
+
+def brute(vectors_ND: Tensor, codes_KD: Tensor) -> Tensor:
+    """By definition, in float64: equal to ours unless two distances differ by under 1e-13."""
+    rows = [(row - codes_KD.double()).square().sum(1).argmin() for row in vectors_ND.double()]
+    return torch.stack(rows) if rows else torch.zeros(0, dtype=torch.long)
+
+
+def trained_like(count: int, width: int) -> Tensor:
+    """Few dimensions bent into many, a little noise, far from 0; a tenth is nearly silent."""
+    hidden = torch.randn(count, 6)
+    made = torch.tanh(hidden @ torch.randn(6, 32)) @ torch.randn(32, width) / 6
+    made = made + 0.03 * torch.randn(count, width) + 2
+    made[::10] = made[0] + 1e-3 * torch.randn(len(made[::10]), width)
+    return made
+
+
+@pytest.mark.parametrize("width", [1, 8, 33, 128])
+@pytest.mark.parametrize("kind", ["noise", "trained", "residual", "outliers"])
+def test_equals_the_definition(small: str, width: int, kind: str) -> None:
+    torch.manual_seed(width)
+    both = (
+        torch.randn(1_203, width) if kind in ("noise", "outliers") else trained_like(1_203, width)
+    )
+    codes, vectors = both[:1_003], both[1_003:]
+    if kind == "residual":
+        codes, vectors = (p - both[:50][brute(p, both[:50])] for p in (codes[50:], vectors))
+    if kind == "outliers":
+        codes[::100] *= 1e3
+        vectors[::7] *= 1e3
+    index = CodeIndex(codes)
+    assert bool(index.whole) == (small == "whole")
+    if not index.whole:
+        assert isinstance(index.screens[0], RoundedScreen) == (small == "rounded")
+    assert torch.equal(index.nearest(vectors), brute(vectors, codes))
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-18, 1e-5, 1e5, 1e15, 1e25])
+def test_any_scale(small: str, scale: float) -> None:
+    torch.manual_seed(0)
+    codes, vectors = torch.randn(300, 16) * scale, torch.randn(60, 16) * scale
+    assert torch.equal(CodeIndex(codes).nearest(vectors), brute(vectors, codes))
+    assert torch.equal(CodeIndex(codes).nearest(vectors * 1e8), brute(vectors * 1e8, codes))
+
+
+def test_bounds_are_below_the_distances() -> None:
+    torch.manual_seed(0)
+    codes, vectors = trained_like(2_048, 128), trained_like(64, 128)
+    screen = RoundedScreen(codes, torch.zeros(2_048, dtype=torch.bool))
+    block = screen.prepare(vectors)
+    bounds = torch.empty(2_048, 64, dtype=torch.int16)
+    screen.bounds(0, 2_048, block, bounds)
+    square = (codes.double()[:, None] - vectors.double()).square().sum(2)
+    limits = torch.stack([screen.limit(row, block) for row in square])
+    assert (bounds <= limits).all()
+    tight = bounds.view(torch.bfloat16).double() / (0.5 * screen.scale**2 * square)
+    assert tight.median() > 0.9  # and not far below, or they would drop nothing
+
+
+def test_equal_codes_give_the_lowest_index(small: str) -> None:
+    torch.manual_seed(0)
+    codes = torch.randn(40, 8).repeat(25, 1)  # K = 1,000
+    vectors = torch.cat([torch.randn(100, 8), codes[:40]])
+    ids = CodeIndex(codes).nearest(vectors)
+    assert torch.equal(ids, brute(vectors, codes)) and ids.max() < 40
+    assert not CodeIndex(torch.zeros(1_000, 8)).nearest(vectors).any()
+    mirrored = torch.tensor([[5.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    assert CodeIndex(mirrored).nearest(torch.zeros(3, 2)).tolist() == [1, 1, 1]
+
+
+def test_alone_or_in_a_batch_the_same(small: str) -> None:
+    torch.manual_seed(0)
+    both = trained_like(1_500, 64)
+    codes, vectors = both[:1_000], both[1_000:]
+    vectors[:200] = (codes[:200] + codes[200:400]) / 2  # between two codes, to the last bits
+    index = CodeIndex(codes)
+    whole = index.nearest(vectors)
+    for size in (1, 19, 75):
+        assert torch.equal(torch.cat([index.nearest(p) for p in vectors.split(size)]), whole)
+
+
+def test_odd_inputs(small: str) -> None:
+    torch.manual_seed(0)
+    codes, vectors = torch.randn(500, 8), torch.randn(8, 60)
+    index = CodeIndex(codes)
+    assert index.nearest(vectors[:0].reshape(0, 8)).shape == (0,)
+    assert torch.equal(index.nearest(vectors.T), index.nearest(vectors.T.contiguous()))
+    assert torch.equal(
+        CodeIndex(codes.T.contiguous().T).nearest(vectors.T), index.nearest(vectors.T)
+    )
+    half = vectors.T.bfloat16()
+    assert torch.equal(index.nearest(half), brute(half, codes))
+    broken = index.nearest(torch.tensor([[torch.nan] * 8, [torch.inf] * 8]))
+    assert torch.equal(broken, brute(torch.zeros(2, 8), codes))
+
+
+def test_reduced_precision_of_float32_products_changes_nothing() -> None:
+    torch.manual_seed(0)
+    codes, vectors = torch.randn(4_096, 64), torch.randn(256, 64)
+    setting = torch.backends.mkldnn.matmul
+    before = setting.fp32_precision
+    try:
+        setting.fp32_precision = "bf16"
+        ids = CodeIndex(codes, rounded=False).nearest(vectors)
+    finally:
+        setting.fp32_precision = before
+    assert torch.equal(ids, brute(vectors, codes))
+
+
+def test_a_changed_codebook_is_searched_anew() -> None:
+    torch.manual_seed(0)
+    quantizer, vectors = VectorQuantizer(64, 4).eval(), torch.randn(200, 4)
+
+    def check(module: VectorQuantizer) -> None:
+        assert torch.equal(module.search(vectors), brute(vectors, module.codebook))
+
+    check(quantizer)
+    quantizer.load_state_dict({**quantizer.state_dict(), "codebook": torch.randn(64, 4)})
+    check(quantizer)
+    quantizer.codebook[3] = vectors[0]
+    check(quantizer)
+    quantizer.codebook = torch.randn(64, 4)
+    check(quantizer)
+    quantizer.train()(vectors)
+    check(quantizer)
+    copies = copy.deepcopy(quantizer), pickle.loads(pickle.dumps(quantizer))
+    for copied in copies:
+        copied.codebook.neg_()
+        check(copied)
+    with torch.inference_mode():
+        check(quantizer)
+        quantizer.codebook = torch.randn(64, 4)
+        check(quantizer)
+        quantizer.codebook.neg_()
+        check(quantizer)
+    assert set(quantizer.state_dict()) == {"codebook", "cluster_size", "vector_sum", "age"}

@@ -1,0 +1,69 @@
+"""The discriminator and the balance of losses."""
+
+from __future__ import annotations
+
+import torch
+
+from quintet.train.adversarial import Balancer, Discriminator
+
+
+def test_no_gradient_of_the_codec_reaches_the_discriminator() -> None:
+    torch.manual_seed(0)
+    discriminator = Discriminator((256, 128), 4)
+    made = torch.randn(2, 4_000, requires_grad=True)
+    adversarial, matching = discriminator.judge(made, torch.randn(2, 4_000))
+    (adversarial + matching).backward()
+    assert made.grad is not None and made.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in discriminator.parameters())
+    assert all(parameter.requires_grad for parameter in discriminator.parameters())
+
+
+def test_no_gradient_of_the_discriminator_reaches_the_codec() -> None:
+    torch.manual_seed(0)
+    discriminator = Discriminator((256, 128), 4)
+    made = torch.randn(2, 4_000, requires_grad=True)
+    discriminator.loss(made, torch.randn(2, 4_000)).backward()
+    assert made.grad is None
+    assert all(parameter.grad is not None for parameter in discriminator.parameters())
+
+
+def test_equal_sounds_match() -> None:
+    sound = torch.randn(1, 4_000)
+    _, matching = Discriminator((256,), 4).judge(sound, sound.clone())
+    assert float(matching) == 0
+
+
+def test_the_discriminator_learns_to_tell_apart() -> None:
+    torch.manual_seed(0)
+    discriminator = Discriminator((256, 128), 8)
+    optimizer = torch.optim.Adam(discriminator.parameters(), 2e-3)
+    time = torch.arange(4_000) / 24_000
+    losses = []
+    for _ in range(40):
+        real = torch.sin(2 * torch.pi * (200 + 200 * torch.rand(4, 1)) * time)
+        made = torch.randn(4, 4_000)
+        loss = discriminator.loss(made, real)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[0] > 1.5 and losses[-1] < 0.5
+
+
+def test_the_balance_does_not_depend_on_the_scales_of_the_losses() -> None:
+    output = torch.randn(3, 5, requires_grad=True)
+    target, other = torch.randn(3, 5), torch.randn(3, 5)
+
+    def pull(scale: float) -> torch.Tensor:
+        balancer = Balancer({"other": 2.0})
+        losses = [(output - target).square().sum(), scale * (output - other).square().sum()]
+        (gradient,) = torch.autograd.grad(balancer(output, losses), output)
+        return gradient
+
+    torch.testing.assert_close(pull(1e-3), pull(1e3))
+    first, second = 2 * (output - target).detach(), 2 * (output - other).detach()
+    torch.testing.assert_close(pull(1.0), first + 2 * second * (first.norm() / second.norm()))
+
+
+def test_the_balance_is_part_of_a_checkpoint() -> None:
+    assert set(Balancer({"a": 1.0}).state_dict()) == {"norms", "count"}
