@@ -26,13 +26,16 @@ $(VENV)/bin/python:
 	  echo "Python's venv module is missing; install it (on Debian: python3-venv)."; exit 2; }
 
 $(VENV)/live.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Installing Quintet and its libraries into $(VENV) (about 300 MB, a minute or two) ..."
+	@echo "Installing Quintet and its libraries into $(VENV) (about 400 MB, a minute or two) ..."
 	@$(INSTALL) -e .
 	@touch $@
 
 $(VENV)/test.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing Quintet, its libraries and its checks into $(VENV) ..."
 	@$(INSTALL) -e '.[dev]'
+	@$(INSTALL) -e '.[quality]' 2>/dev/null || \
+	  echo "Not installed: pesq, which needs a C compiler (on Debian: apt-get install gcc" \
+	    "python3-dev); the benchmark of the codec's quality and its test are left out."
 	@touch $@ $(VENV)/live.stamp
 
 # Programs that tests and training use. Where they cannot be installed, tests that need them are

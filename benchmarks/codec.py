@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,8 @@ from transformers import DacConfig, DacModel, EncodecConfig, EncodecModel, MimiC
 
 from benchmarks import Row, row
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES, load_preset
-from quintet.live import load
 from quintet.tokenizers.audio import AudioTokenizer
+from quintet.tokenizers.codec_folder import load_codec
 
 SECONDS = 10
 THREADS = (1, 2)
@@ -63,9 +64,8 @@ def run(model: str = "nano") -> list[Row]:
 
 
 def _ours(model: str) -> dict[str, AudioTokenizer]:
-    system = load(model)
     random = AudioTokenizer(load_preset("reference").audio).fold().eval()
-    return {"reference": random, system.config.name: system.tokenizers.audio}
+    return {"reference": random, Path(model).name: load_codec(model)}
 
 
 def _peers() -> dict[str, Any]:

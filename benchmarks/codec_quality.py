@@ -29,10 +29,10 @@ from rich.table import Table
 from benchmarks import Row, low_rate, row, sound_scores
 from quintet.config import SAMPLE_RATE, UserError
 from quintet.data.world.grammar import KINDS, request
-from quintet.live import load
 from quintet.media.audio import read_audio
 from quintet.media.speech import random_voice, synthesize
 from quintet.tokenizers.audio import AudioTokenizer
+from quintet.tokenizers.codec_folder import load_codec
 
 CLIPS = 40  # at most, of each set
 SYNTHETIC_SECONDS = (3.0, 6.0)
@@ -91,7 +91,7 @@ def run(model: str = "nano", speech: Path | None = None) -> list[ScoreRow]:
     sets = {"synthetic": synthetic_clips()}
     if speech is not None:
         sets["real"] = real_clips(speech)
-    tokenizer = load(model).tokenizers.audio
+    tokenizer = load_codec(model)
     rows: list[ScoreRow] = []
     for name, clips in sets.items():
         figures = [judge(codec, clips) for codec in codecs(tokenizer, clips)]

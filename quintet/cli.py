@@ -242,14 +242,18 @@ def evaluate(model: str, out: Path, scenes: int, seed: int, json_file: Path | No
 
 
 @commands.command()
-@click.argument("what", type=click.Choice(["live", "codec", "train"]))
+@click.argument("what", type=click.Choice(["live", "codec", "codec-quality", "search", "train"]))
 @click.option("--model", default="nano", show_default=True, help="Name, folder or hub id.")
+@click.option("--speech", type=FOLDER,
+              help="For codec-quality: also judge on the recordings in this folder.")  # fmt: skip
 @JSON
-def bench(what: str, model: str, json_file: Path | None) -> None:
-    """Speed beside a peer or a limit, in one run: of a live step, the codec, or training."""
+def bench(what: str, model: str, speech: Path | None, json_file: Path | None) -> None:
+    """Figures beside a peer or a limit, in one run: the speed of a live step, of the codec, of
+    the search of its codes or of training; or how good the codec sounds.
+    """
     from quintet.commands.bench import run_benchmark
 
-    _write_json({"rows": run_benchmark(what, model)}, json_file)
+    _write_json({"rows": run_benchmark(what, model, speech)}, json_file)
 
 
 if __name__ == "__main__":

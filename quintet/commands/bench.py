@@ -15,12 +15,18 @@ from quintet.config import UserError
 CHECKOUT = Path(__file__).parent.parent.parent
 
 
-def run_benchmark(what: str, model: str) -> list[dict[str, Any]]:
+def run_benchmark(what: str, model: str, speech: Path | None = None) -> list[dict[str, Any]]:
     """Run `benchmarks/WHAT.py`, print its table; rows {"name", "unit", "value", "peer", "ratio"}.
+
+    Args:
+        speech: a folder of recordings, for the benchmark that judges sound.
 
     Raises:
         UserError: Quintet was installed without its benchmarks, or a peer is missing.
     """
+    if speech is not None and what != "codec-quality":
+        raise UserError(f"bench {what} takes no --speech; it belongs to codec-quality.")
+    what = what.replace("-", "_")
     if not (CHECKOUT / "benchmarks" / f"{what}.py").is_file():
         raise UserError(
             "The benchmarks are not installed with the package; run this in a checkout of the "
@@ -29,11 +35,12 @@ def run_benchmark(what: str, model: str) -> list[dict[str, Any]]:
     if str(CHECKOUT) not in sys.path:
         sys.path.insert(0, str(CHECKOUT))
     try:
-        rows: list[dict[str, Any]] = importlib.import_module(f"benchmarks.{what}").run(model)
+        run = importlib.import_module(f"benchmarks.{what}").run
+        rows: list[dict[str, Any]] = run(model) if speech is None else run(model, speech)
     except ModuleNotFoundError as error:
         raise UserError(
-            f"This benchmark's peer needs the package {error.name}; install the development "
-            "extra: pip install -c constraints.txt -e '.[dev]'"
+            f"This benchmark needs the package {error.name}; install the extras of development "
+            "and quality: pip install -c constraints.txt -e '.[dev,quality]'"
         ) from None
     _print(rows, what)
     return rows

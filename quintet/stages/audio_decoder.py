@@ -23,7 +23,7 @@ from quintet.data.world.speech_bank import SpeechBank
 from quintet.stages.codec_losses import SoundLosses, average_of, show_sound
 from quintet.stages.context import Context
 from quintet.tokenizers.audio import AudioTokenizer
-from quintet.tokenizers.bundle import AUDIO_FILE, load_weights
+from quintet.tokenizers.folders import AUDIO_FILE, load_weights
 from quintet.train import Task, TrainConfig
 
 SETTINGS = (

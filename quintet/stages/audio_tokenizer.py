@@ -9,7 +9,6 @@ away, and what is kept are the averages of the weights over the last steps.
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,14 +25,15 @@ from quintet.data.world.tongues import any_line
 from quintet.stages.codec_losses import SoundLosses, average_of, show_sound
 from quintet.stages.context import Context
 from quintet.tokenizers.audio import AudioTokenizer
-from quintet.tokenizers.bundle import AUDIO_FILE
+from quintet.tokenizers.codec_folder import KIND, folded, load_folded
+from quintet.tokenizers.folders import AUDIO_FILE, write_config
 from quintet.tokenizers.quantize import perplexity
 from quintet.train import Task
 from quintet.train.spectral import LogMel
 
 SETTINGS = (
     "train", "utterances", "held_out_utterances", "every_voice", "recordings", "clip_seconds",
-    "fill_at", "adversarial_at", "discriminator_windows", "discriminator_channels",
+    "start_from", "fill_at", "adversarial_at", "discriminator_windows", "discriminator_channels",
 )  # fmt: skip
 PROBE_HOP = 400  # samples, about; a latent frame holds a whole number
 PROBE_BINS = 64
@@ -48,7 +48,7 @@ HELD_OUT_CLIPS, SHOWN_CLIPS = 64, 3
 class CodecSettings:
     """How the codec trains, beside its `TrainConfig`; steps are counted from 0."""
 
-    fill_step: int  # when the codebooks are filled and the bottleneck closes
+    fill_step: int  # when the codebooks are filled and the bottleneck closes; -1: they are full
     adversarial_step: int  # when the discriminator sets in; from then on it costs a half more
     clip_seconds: float = 2.0  # at few frames a second, short clips teach the edges of clips
     windows: tuple[int, ...] = ()  # of the discriminator
@@ -86,15 +86,19 @@ class AudioTokenizerTask(Task):
         batch_size: int,
         seed: int,
         recordings: SpeechBank | None = None,
+        start_from: Path | None = None,
     ) -> None:
-        self.config, self.settings = config, settings
+        self.config, self.settings, self.start_from = config, settings, start_from
         self.speech, self.held_out, self.recordings = speech, held_out, recordings
         self.batch_size, self.seed = batch_size, seed
         # A whole number of frames, so that input and reconstruction have one length.
         self.samples = round(settings.clip_seconds * SAMPLE_RATE) // config.hop * config.hop
 
     def module(self) -> nn.Module:
-        return CodecTraining(self.config, self.settings)
+        module = CodecTraining(self.config, self.settings)
+        if self.start_from is not None:
+            load_folded(module.codec, self.start_from)
+        return module
 
     def parameters(self, module: nn.Module) -> list[dict[str, Any]]:
         assert isinstance(module, CodecTraining)
@@ -186,18 +190,17 @@ class AudioTokenizerTask(Task):
         assert isinstance(module, CodecTraining)
         codec = module.average.module
         assert isinstance(codec, AudioTokenizer)
-        codec.fold()
-        save_file(codec.state_dict(), folder / AUDIO_FILE)
-        config = {"kind": "audio_tokenizer", "audio": asdict(self.config)}
-        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        save_file(folded(codec).state_dict(), folder / AUDIO_FILE)
+        write_config({"kind": KIND, "audio": asdict(self.config)}, folder)
 
 
 def run(context: Context) -> dict[str, float]:
     """Train the codec of the preset."""
     config, settings = context.train, context.settings
     windows = tuple(settings.get("discriminator_windows", ()))
+    start = settings.get("start_from")
     codec_settings = CodecSettings(
-        round(config.steps * settings.get("fill_at", 0.25)),
+        round(config.steps * settings.get("fill_at", 0.25)) if start is None else -1,
         round(config.steps * settings.get("adversarial_at", 0.5)),
         settings.get("clip_seconds", 2.0),
         windows,
@@ -214,6 +217,7 @@ def run(context: Context) -> dict[str, float]:
         config.batch_size,
         config.seed,
         _recordings(settings.get("recordings")),
+        context.made_by(start, AUDIO_FILE) if start is not None else None,
     )
     return train.run(task, config, context.folder, context.name)
 

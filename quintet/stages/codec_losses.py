@@ -20,8 +20,10 @@ from quintet.media.audio import write_audio
 from quintet.train.adversarial import Balancer, Discriminator
 from quintet.train.spectral import LogMel, MultiScaleMelLoss
 
-# How hard each loss pulls on the sound, beside the spectral one.
-WEIGHTS = {"loudness": 1.0, "waveform": 0.1, "adversarial": 1.0, "matching": 2.0}
+# The spectral loss. The logarithm alone would spend itself on pauses: what is loud has to count.
+LOG_MEL, LOUDNESS = 0.5, 4.0
+# How hard each other loss pulls on the sound, beside the spectral one.
+WEIGHTS = {"waveform": 0.1, "adversarial": 0.5, "matching": 1.0}
 CROP = SAMPLE_RATE  # samples of each clip that the discriminator hears: all of it costs too much
 AVERAGE = 0.999  # decay, per step, of the weights that are kept
 LEARN_EVERY = 2  # steps: a discriminator that learns faster than the codec overpowers it
@@ -50,13 +52,14 @@ class SoundLosses(nn.Module):
             made_BS = made_BS.float()
             mel, loudness = self.mel.compare(made_BS, real_BS)
             waveform = (made_BS - real_BS).abs().mean()
+        spectral = LOG_MEL * mel + LOUDNESS * loudness
         losses = {"mel": mel, "loudness": loudness, "waveform": waveform}
         if not adversarial:
-            return losses | {"sound": mel + 2 * loudness + waveform}
+            return losses | {"sound": spectral + waveform}
         made, real = _crop(made_BS, real_BS, step)
         judged, matching = self.discriminator.judge(made, real)
         losses |= {"adversarial": judged, "matching": matching}
-        losses["sound"] = self.balancer(made_BS, list(losses.values()))
+        losses["sound"] = self.balancer(made_BS, [spectral, waveform, judged, matching])
         if step % LEARN_EVERY == 0:
             losses["discriminator"] = self.discriminator.loss(made, real)
         return losses

@@ -20,7 +20,8 @@ from quintet.data.loader import Loader
 from quintet.model.omni import Batch, Omni
 from quintet.stages.context import MODEL_FILE, Context
 from quintet.timeline.targets import Sample
-from quintet.tokenizers.bundle import AUDIO_FILE, IMAGE_FILE, TEXT_FILE, Tokenizers, load_weights
+from quintet.tokenizers.bundle import Tokenizers
+from quintet.tokenizers.folders import AUDIO_FILE, IMAGE_FILE, TEXT_FILE, load_weights
 from quintet.train import Task, TrainConfig
 
 OMNI_SETTINGS = ("train", "start_from", "shards", "held_out")  # of most of these stages

@@ -6,7 +6,7 @@ import json
 
 from quintet.live.pretrained import assemble
 from quintet.stages.context import MODEL_FILE, Context
-from quintet.tokenizers.bundle import AUDIO_FILE, IMAGE_FILE, TEXT_FILE
+from quintet.tokenizers.folders import AUDIO_FILE, IMAGE_FILE, TEXT_FILE
 
 SETTINGS = ("model", "audio", "recipe")
 CARD = """# Quintet {name}

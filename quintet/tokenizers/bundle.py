@@ -8,15 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from quintet.config import SAMPLE_RATE, OmniConfig, UserError
+from quintet.config import OmniConfig, UserError
 from quintet.tokenizers.audio import AudioTokenizer
-from quintet.tokenizers.folders import AUDIO_FILE, IMAGE_FILE, TEXT_FILE, load_weights
+from quintet.tokenizers.folders import load_weights
 from quintet.tokenizers.image import ImageTokenizer
 from quintet.tokenizers.text import TextTokenizer
-
-__all__ = ["AUDIO_FILE", "IMAGE_FILE", "TEXT_FILE", "Tokenizers", "load_weights"]
-
-PIECE = 2 * SAMPLE_RATE  # samples encoded at once: a third faster in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -50,11 +46,8 @@ class Tokenizers:
         """float32 [S] from a fresh state -> codes int32 [T, Q]."""
         if not len(samples):
             return np.zeros((0, self.audio.config.num_codebooks), np.int32)
-        sound_BS, state, codes = torch.from_numpy(samples)[None], None, []
-        for piece_BS in sound_BS.split(PIECE, dim=1):
-            codes_BTQ, state = self.audio.encode(piece_BS, state)
-            codes.append(codes_BTQ[0])
-        return torch.cat(codes).numpy().astype(np.int32)
+        codes_BTQ, _ = self.audio.encode(torch.from_numpy(samples)[None])
+        return codes_BTQ[0].numpy().astype(np.int32)
 
     def encode_image(self, picture: np.ndarray) -> np.ndarray:
         """uint8 [size, size, 3] -> codes int32 [G * G], row by row."""

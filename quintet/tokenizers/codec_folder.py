@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from quintet.config import MISFITS, AudioConfig, UserError, from_dict
 from quintet.tokenizers.audio import AudioTokenizer
@@ -104,12 +105,12 @@ def save_codec(codec: AudioTokenizer, folder: str | Path, card: str = "") -> Non
     """Write the folder that `load_codec` reads, the weights as float16; `card` is Markdown."""
     folder = Path(folder)
     write_config({"kind": KIND, "audio": asdict(codec.config)}, folder)
-    save_weights(_folded(codec), folder / AUDIO_FILE)
+    save_weights(folded(codec), folder / AUDIO_FILE)
     if card:
         (folder / CARD_FILE).write_text(card, encoding="utf-8")
 
 
-def _folded(codec: AudioTokenizer) -> AudioTokenizer:
+def folded(codec: AudioTokenizer) -> AudioTokenizer:
     """A folded copy; the caller may go on training the weights as they are. (Folding what
     `copy.deepcopy` gives would break the original, whose dynamic classes it shares.)"""
     with torch.random.fork_rng(devices=[]):  # saving changes nothing of a training's course
@@ -118,6 +119,28 @@ def _folded(codec: AudioTokenizer) -> AudioTokenizer:
         twin.fold()
     twin.load_state_dict(weights)
     return twin.fold()
+
+
+def load_folded(codec: AudioTokenizer, path: Path) -> None:
+    """Read a file of folded weights into a codec whose weights are normalized, to train on.
+
+    Raises:
+        UserError: the file is missing, damaged, or belongs to another shape.
+    """
+    plain = AudioTokenizer(codec.config).fold()
+    load_weights(plain, path)
+    convolutions = [
+        name
+        for name, part in codec.named_modules()
+        if isinstance(part, nn.Conv1d | nn.ConvTranspose1d)
+    ]
+    with torch.no_grad():
+        for name in convolutions:
+            codec.get_submodule(name).weight = plain.get_submodule(name).weight.detach()
+    weights = plain.state_dict()
+    for name in convolutions:
+        del weights[name + ".weight"]
+    codec.load_state_dict(weights, strict=False)
 
 
 def push_codec(codec: AudioTokenizer, repository: str, card: str = "") -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("pesq", reason="the development extra is not installed")
+pytest.importorskip("pesq", reason="the extra quality is not installed")
 
 from benchmarks import codec_quality, low_rate, sound_scores
 from quintet.config import SAMPLE_RATE, UserError

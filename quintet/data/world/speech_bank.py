@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from quintet.config import SAMPLE_RATE
+from quintet.config import SAMPLE_RATE, UserError
 from quintet.data.world.grammar import KINDS, request
 from quintet.media.audio import read_audio
 from quintet.media.speech import ASSISTANT_VOICE, random_voice, synthesize
@@ -17,7 +17,7 @@ from quintet.media.speech import ASSISTANT_VOICE, random_voice, synthesize
 ASSISTANT_SHARE = 0.3  # of the lines: the voice that the decoder will be heard in
 LONGEST_GAP = 0.8  # seconds of silence between lines
 LINES_AT_ONCE = 256  # spoken before they are written, so that a bank of hours takes little memory
-RECORDING = (".wav", ".flac", ".ogg", ".mp3")
+RECORDINGS = (".wav", ".flac", ".ogg", ".mp3")
 
 Speaker = Callable[[np.random.Generator, str], np.ndarray]
 
@@ -65,9 +65,14 @@ class SpeechBank:
         """Every sound file below `folder`, one after the other.
 
         Raises:
-            UserError: a file cannot be read.
+            UserError: there is none, or one cannot be read.
         """
-        paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in RECORDING)
+        paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in RECORDINGS)
+        if not paths:
+            raise UserError(
+                f"{folder} holds no sound; put {', '.join(RECORDINGS)} files there, or name "
+                "another folder."
+            )
         return cls(np.concatenate([read_audio(path).astype(np.float16) for path in paths]))
 
     def clip(self, rng: np.random.Generator, length: int) -> np.ndarray:
