@@ -129,17 +129,11 @@ def load_folded(codec: AudioTokenizer, path: Path) -> None:
     """
     plain = AudioTokenizer(codec.config).fold()
     load_weights(plain, path)
-    convolutions = [
-        name
-        for name, part in codec.named_modules()
-        if isinstance(part, nn.Conv1d | nn.ConvTranspose1d)
-    ]
-    with torch.no_grad():
-        for name in convolutions:
-            codec.get_submodule(name).weight = plain.get_submodule(name).weight.detach()
     weights = plain.state_dict()
-    for name in convolutions:
-        del weights[name + ".weight"]
+    with torch.no_grad():
+        for name, part in codec.named_modules():
+            if isinstance(part, nn.Conv1d | nn.ConvTranspose1d):
+                part.weight = weights.pop(name + ".weight")  # parted into length and direction
     codec.load_state_dict(weights, strict=False)
 
 
