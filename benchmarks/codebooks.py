@@ -81,10 +81,16 @@ class CodecTask(AudioTokenizerTask):
 
     def evaluate(self, module: nn.Module) -> dict[str, float]:
         assert isinstance(module, CodecTraining)
-        heard_BS, clean_BS = self._clips(self.held_out, 0, 24)
+        heard_BS, clean_BS = self._clips(0, 24, True)
         made_BS, *_ = module.codec(heard_BS, self.start is not None)
         scores = {"mel": float(module.sound.mel(made_BS, clean_BS))}
         return scores | (self.use(module, CHECK_VECTORS) if self.start is not None else {})
+
+    def show(self, module: nn.Module, folder: Path) -> None:
+        """Nothing, nor is anything kept but the log: the average was not updated."""
+
+    def export(self, module: nn.Module, folder: Path) -> None:
+        """Nothing."""
 
     def use(self, module: CodecTraining, count: int) -> dict[str, float]:
         vectors_ND = torch.cat(list(_latents(module.codec, self.held_out.samples, count)))

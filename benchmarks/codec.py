@@ -65,7 +65,8 @@ def run(model: str = "nano") -> list[Row]:
 
 def _ours(model: str) -> dict[str, AudioTokenizer]:
     random = AudioTokenizer(load_preset("reference").audio).fold().eval()
-    return {"reference": random, Path(model).name: load_codec(model)}
+    name = Path(model).resolve().name
+    return {"reference": random, name if name != "reference" else "yours": load_codec(model)}
 
 
 def _peers() -> dict[str, Any]:

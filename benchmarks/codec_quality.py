@@ -10,7 +10,7 @@ Everybody goes through the same procedure: the codec's one delay is found in all
 set and taken away (none is expected of ours), the end is cut or filled with silence, and levels
 are left as they are, which only the log-mel distance notices.
 
-    quintet bench codec_quality --speech FOLDER
+    quintet bench codec-quality --speech FOLDER
 """
 
 from __future__ import annotations
@@ -192,10 +192,8 @@ def _ours(tokenizer: AudioTokenizer, books: int, sound: np.ndarray) -> np.ndarra
     hop = tokenizer.config.hop
     whole = np.pad(sound, (0, -len(sound) % hop))
     codes_BTQ, _ = tokenizer.encode(torch.from_numpy(whole)[None])
-    # Past `decode`, which takes all books or none: the books' sum is what the decoder sees.
-    latents_BTD = tokenizer.quantizer.decode(codes_BTQ[..., :books])
-    made_B1S, _ = tokenizer.decoder(latents_BTD.mT)
-    made: np.ndarray = made_B1S[0, 0].clamp(-1, 1).numpy()
+    made_BS, _ = tokenizer.decode(codes_BTQ[..., :books])
+    made: np.ndarray = made_BS[0].numpy()
     return made
 
 

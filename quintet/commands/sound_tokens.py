@@ -8,6 +8,7 @@ Shapes: S samples at 24 kHz, T latent frames, Q codebooks.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -71,7 +72,7 @@ def encode_sound(
         f"{samples / SAMPLE_RATE:.2f} s of sound in {whole_TQ.size:,} codes, "
         f"{config.bits_per_second:.0f} bit/s; spectral distance {distance / samples:.3f} nepers"
     )
-    return whole_TQ, _metadata(config, samples), note
+    return whole_TQ, _metadata(codec, samples), note
 
 
 def smallest_type(codebook_size: int) -> type[np.integer]:
@@ -81,18 +82,26 @@ def smallest_type(codebook_size: int) -> type[np.integer]:
     return np.uint16 if codebook_size <= 2**16 else np.int32
 
 
-def _metadata(config: AudioConfig, samples: int) -> dict[str, str]:
+def _metadata(codec: AudioTokenizer, samples: int) -> dict[str, str]:
+    config = codec.config
     return {
         "format_version": FORMAT_VERSION,
         "medium": "sound",
         "sample_rate": str(SAMPLE_RATE),
         "samples": str(samples),  # without the silence that fills the last frame
         "samples_per_frame": str(config.hop),
+        "codec": fingerprint(codec),
         "frames_per_second": f"{SAMPLE_RATE / config.hop:.10g}",
         "num_codebooks": str(config.num_codebooks),
         "codebook_size": str(config.codebook_size),
         "bits_per_second": f"{config.bits_per_second:.10g}",
     }
+
+
+def fingerprint(codec: AudioTokenizer) -> str:
+    """Tells codecs of the same sizes apart: a hash of the first codebook, as it lies in files."""
+    first_KD = codec.quantizer.layers[0].codebook
+    return hashlib.sha256(first_KD.half().numpy().tobytes()).hexdigest()[:16]
 
 
 def _pieces(blocks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
@@ -143,6 +152,8 @@ def decode_sound(
     """
     codec = load_codec(model)
     length = _check(tokens, metadata, codec.config, path)
+    if metadata.get("codec", fingerprint(codec)) != fingerprint(codec):
+        raise _foreign(path)
     codec = first_codebooks(codec, tokens.shape[1])
     size, voice = max(1, PIECE_SAMPLES // codec.config.hop), None
     out.parent.mkdir(parents=True, exist_ok=True)

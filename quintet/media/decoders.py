@@ -24,6 +24,16 @@ FORMATS = (
     "matroska", "mov", "mp3", "mpc", "mpc8", "mpeg", "mpegts", "ogg", "rm", "tta", "w64", "wav",
     "wv",
 )  # fmt: skip
+# To know a file's streams, FFmpeg opens a decoder for each: none for pictures shall be opened.
+CODECS = (
+    "aac", "aac_fixed", "aac_latm", "ac3", "adpcm_ima_qt", "adpcm_ima_wav", "adpcm_ms",
+    "adpcm_swf", "alac", "amrnb", "amrwb", "ape", "cook", "dca", "eac3", "flac", "gsm", "gsm_ms",
+    "libopus", "mlp", "mp1", "mp1float", "mp2", "mp2float", "mp3", "mp3float", "mpc7", "mpc8",
+    "nellymoser", "opus", "pcm_alaw", "pcm_bluray", "pcm_dvd", "pcm_f32be", "pcm_f32le",
+    "pcm_f64be", "pcm_f64le", "pcm_mulaw", "pcm_s16be", "pcm_s16le", "pcm_s24be", "pcm_s24le",
+    "pcm_s32be", "pcm_s32le", "pcm_s8", "pcm_u8", "ralf", "real_144", "real_288", "sipr", "speex",
+    "truehd", "tta", "vorbis", "wavpack", "wmalossless", "wmapro", "wmav1", "wmav2", "wmavoice",
+)  # fmt: skip
 # Where the length is written down; elsewhere FFmpeg guesses it, which is no reason to refuse.
 TIMED_FORMATS = ("mov", "matroska", "asf", "avi")
 
@@ -69,7 +79,11 @@ def open_decoder(file: IO[bytes], name: str) -> Iterator[Decoder]:
             yield _Sndfile(sound, name)
         return
     file.seek(0)
-    options = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "none"}
+    options = {
+        "format_whitelist": ",".join(FORMATS),
+        "codec_whitelist": ",".join(CODECS),
+        "protocol_whitelist": "none",
+    }
     try:
         container = av.open(_Unnamed(file), "r", options=options, metadata_errors="ignore")
     except (av.FFmpegError, UnicodeError):

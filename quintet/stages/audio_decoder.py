@@ -27,7 +27,7 @@ from quintet.tokenizers.folders import AUDIO_FILE, load_weights
 from quintet.train import Task, TrainConfig
 
 SETTINGS = (
-    "train", "utterances", "held_out_utterances", "held_out_clips", "adversarial_at",
+    "train", "start_from", "utterances", "held_out_utterances", "held_out_clips", "adversarial_at",
     "discriminator_windows", "discriminator_channels",
 )  # fmt: skip
 CLIP_SECONDS = 2.0
@@ -152,7 +152,7 @@ def run(context: Context) -> dict[str, float]:
     cache = context.run_folder / "speech"
     task = AudioDecoderTask(
         context.preset.audio,
-        context.made_by("audio_tokenizer", AUDIO_FILE),
+        context.made_by(settings.get("start_from", "audio_tokenizer"), AUDIO_FILE),
         SpeechBank.make(cache, settings.get("utterances", 4_000), config.seed, "train"),
         SpeechBank.make(cache, settings.get("held_out_utterances", 200), config.seed, "test"),
         config,

@@ -94,6 +94,13 @@ class AudioTokenizerTask(Task):
         # A whole number of frames, so that input and reconstruction have one length.
         self.samples = round(settings.clip_seconds * SAMPLE_RATE) // config.hop * config.hop
 
+    def record(self) -> dict[str, Any]:
+        return asdict(self.settings) | {
+            "samples_of_speech": len(self.speech.samples),
+            "samples_of_recordings": len(self.recordings.samples) if self.recordings else 0,
+            "start_from": str(self.start_from),
+        }
+
     def module(self) -> nn.Module:
         module = CodecTraining(self.config, self.settings)
         if self.start_from is not None:
@@ -110,15 +117,16 @@ class AudioTokenizerTask(Task):
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """What is heard and what it holds, [B, S] each."""
-        return self._clips(self.speech, step, self.batch_size)
+        return self._clips(step, self.batch_size)
 
-    def _clips(self, bank: SpeechBank, step: int, count: int) -> tuple[Tensor, Tensor]:
+    def _clips(self, step: int, count: int, held_out: bool = False) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng((self.seed, step))
         clean, heard = [], []
         for _ in range(count):
-            recorded = bank is self.speech and self.recordings and rng.random() < RECORDED_SHARE
-            chosen = self.recordings if recorded and self.recordings else bank
-            clean.append(chosen.clip(rng, self.samples))
+            bank = self.held_out if held_out else self.speech
+            if not held_out and self.recordings and rng.random() < RECORDED_SHARE:
+                bank = self.recordings
+            clean.append(bank.clip(rng, self.samples))
             heard.append(np.clip(clean[-1] + microphone_noise(rng, self.samples), -1, 1))
         return torch.from_numpy(np.stack(heard)), torch.from_numpy(np.stack(clean))
 
@@ -134,7 +142,7 @@ class AudioTokenizerTask(Task):
         """At least `count` latent vectors [N, D] of clips that belong to no step."""
         vectors: list[Tensor] = []
         while sum(map(len, vectors)) < count:
-            heard, _ = self._clips(self.speech, step + 1_000_000 + len(vectors), self.batch_size)
+            heard, _ = self._clips(step + 1_000_000 + len(vectors), self.batch_size)
             latents_BDT, _ = codec.encoder(heard[:, None])
             vectors.append(latents_BDT.transpose(1, 2).flatten(0, 1))
         return torch.cat(vectors)
@@ -167,7 +175,7 @@ class AudioTokenizerTask(Task):
         """On voices kept out of training."""
         assert isinstance(module, CodecTraining)
         codec = module.average.module
-        batches = [self._clips(self.held_out, index, 8) for index in range(HELD_OUT_CLIPS // 8)]
+        batches = [self._clips(index, 8, True) for index in range(HELD_OUT_CLIPS // 8)]
         distances, probes, codes = [], [], []
         for heard_BS, clean_BS in batches:
             made_BS, latents_BTD, codes_BTQ, _ = codec(heard_BS)
@@ -182,7 +190,7 @@ class AudioTokenizerTask(Task):
 
     def show(self, module: nn.Module, folder: Path) -> None:
         assert isinstance(module, CodecTraining)
-        heard_BS, clean_BS = self._clips(self.held_out, 0, SHOWN_CLIPS)
+        heard_BS, clean_BS = self._clips(0, SHOWN_CLIPS, True)
         show_sound(folder, clean_BS, module.average.module(heard_BS)[0])
 
     def export(self, module: nn.Module, folder: Path) -> None:
@@ -216,15 +224,18 @@ def run(context: Context) -> dict[str, float]:
         SpeechBank.make(cache, settings.get("held_out_utterances", 200), config.seed, "test"),
         config.batch_size,
         config.seed,
-        _recordings(settings.get("recordings")),
+        _recordings(settings.get("recordings"), codec_settings.clip_seconds),
         context.made_by(start, AUDIO_FILE) if start is not None else None,
     )
     return train.run(task, config, context.folder, context.name)
 
 
-def _recordings(folder: str | None) -> SpeechBank | None:
+def _recordings(folder: str | None, clip_seconds: float) -> SpeechBank | None:
     if folder is None:
         return None
     if not Path(folder).is_dir():
         raise UserError(f"There is no folder {folder!r} of recordings; mend the recipe.")
-    return SpeechBank.from_recordings(Path(folder))
+    bank = SpeechBank.from_recordings(Path(folder))
+    if len(bank.samples) < round(clip_seconds * SAMPLE_RATE):
+        raise UserError(f"{folder} holds less than {clip_seconds:g} s of sound; add recordings.")
+    return bank

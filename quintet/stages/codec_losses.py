@@ -59,7 +59,7 @@ class SoundLosses(nn.Module):
         made, real = _crop(made_BS, real_BS, step)
         judged, matching = self.discriminator.judge(made, real)
         losses |= {"adversarial": judged, "matching": matching}
-        losses["sound"] = self.balancer(made_BS, [spectral, waveform, judged, matching])
+        losses["sound"] = self.balancer(made_BS, spectral, losses)
         if step % LEARN_EVERY == 0:
             losses["discriminator"] = self.discriminator.loss(made, real)
         return losses

@@ -117,6 +117,7 @@ class AudioTokenizer(nn.Module):
             )
         if not audio_BS.isfinite().all():
             raise UserError("The sound holds samples that are not numbers; replace them by zeros.")
+        audio_BS = audio_BS.to(next(self.parameters()).dtype)
         codes, length = [], self._piece_samples(audio_BS)
         for group_BS in audio_BS.split(GROUP, dim=1):
             latents_BDT, state = _in_pieces(self.encoder, group_BS[:, None], length, state)
@@ -132,7 +133,7 @@ class AudioTokenizer(nn.Module):
             UserError: `codes_BTQ` is not [B, T, 1 to Q] of integers, or holds codes that the
                 codebooks do not have.
         """
-        self._check_codes(codes_BTQ)
+        codes_BTQ = self._checked(codes_BTQ)
         frames = max(1, GROUP // self.config.hop)
         length = max(1, self._piece_samples(codes_BTQ) // self.config.hop)
         made = []
@@ -156,7 +157,8 @@ class AudioTokenizer(nn.Module):
             return GROUP
         return max(STEP_SAMPLES, PIECE // max(1, len(batch)))
 
-    def _check_codes(self, codes_BTQ: Tensor) -> None:
+    def _checked(self, codes_BTQ: Tensor) -> Tensor:
+        """The codes as int64, of whatever integers they were."""
         books, size = self.config.num_codebooks, self.config.codebook_size
         whole = not codes_BTQ.is_floating_point() and codes_BTQ.dtype != torch.bool
         if codes_BTQ.ndim != 3 or not 1 <= codes_BTQ.shape[2] <= books or not whole:
@@ -165,11 +167,13 @@ class AudioTokenizer(nn.Module):
                 f"give integers as [batch, frames, codebooks], "
                 f"of at most {books} codebooks."
             )
+        codes_BTQ = codes_BTQ.long()
         if codes_BTQ.numel() and not 0 <= int(codes_BTQ.min()) <= int(codes_BTQ.max()) < size:
             raise UserError(
                 f"The codes lie between {int(codes_BTQ.min())} and {int(codes_BTQ.max())} and "
                 f"this codec's between 0 and {size - 1}; use the codec that made them."
             )
+        return codes_BTQ
 
     def forward(
         self, audio_BS: Tensor, quantize: bool = True, books_B: Tensor | None = None

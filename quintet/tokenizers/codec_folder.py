@@ -22,6 +22,7 @@ from quintet.tokenizers.folders import (
     CARD_FILE,
     CONFIG_FILE,
     WEIGHTS_FILE,
+    check_weights,
     find,
     first_line,
     load_weights,
@@ -72,7 +73,10 @@ def _load(name: str | Path) -> AudioTokenizer:
     try:
         if isinstance(values, dict) and values.get("model_type") == "encodec":
             return _encodec(str(name), values).fold().eval()
-        codec = AudioTokenizer(_sizes(values, where)).fold().eval()
+        sizes = _sizes(values, where)
+        with torch.device("meta"):
+            check_weights(AudioTokenizer(sizes).fold(), folder / AUDIO_FILE)
+        codec = AudioTokenizer(sizes).fold().eval()
         load_weights(codec, folder / AUDIO_FILE)
         return codec
     except UserError:

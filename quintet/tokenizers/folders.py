@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import HfApi, snapshot_download
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -106,15 +106,33 @@ def load_weights(module: nn.Module, path: Path) -> None:
     Raises:
         UserError: the file is missing, damaged, or belongs to another shape.
     """
-    weights, mine = read_weights(path), module.state_dict()
-    wrong = [k for k in mine if k not in weights or weights[k].shape != mine[k].shape]
-    if wrong or len(weights) != len(mine):
-        first = wrong[0] if wrong else next(k for k in weights if k not in mine)
+    check_weights(module, path)
+    module.load_state_dict(read_weights(path))
+
+
+def check_weights(module: nn.Module, path: Path) -> None:
+    """Compare the names and shapes in the file's header with those of `module`, which may be on
+    the device "meta": what a hand-made config.json asks for then costs nothing.
+
+    Raises:
+        UserError: as `load_weights`.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            names = file.keys()
+            theirs = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+    except FileNotFoundError:
+        raise UserError(f"There is no file {path}; train that part first or copy it.") from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is damaged ({error}); copy or train it again.") from None
+    mine = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    wrong = [name for name in mine if theirs.get(name) != mine[name]]
+    if wrong or len(theirs) != len(mine):
+        first = wrong[0] if wrong else next(name for name in theirs if name not in mine)
         raise UserError(
             f"{path} was made for another shape of model (first difference: {first}); "
             "use the config.json that came with it."
         )
-    module.load_state_dict(weights)
 
 
 def save_weights(module: nn.Module, path: Path) -> None:

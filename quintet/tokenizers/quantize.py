@@ -75,13 +75,17 @@ class VectorQuantizer(nn.Module):
 
     @torch.no_grad()
     def _update(self, vectors_ND: Tensor, ids_N: Tensor) -> None:
+        if not vectors_ND.isfinite().all():
+            return  # the loop drops such a batch, and must not find it here
         decay, restart_age = self.pace(len(vectors_ND))
         count_K = torch.bincount(ids_N, minlength=len(self.codebook)).to(vectors_ND.dtype)
-        self.cluster_size.lerp_(count_K, 1 - decay)
+        # A code of the mean use has size 1, as when filled, whatever the batch holds.
+        share = len(self.codebook) / len(vectors_ND)
+        self.cluster_size.lerp_(count_K * share, 1 - decay)
         # One pass over [K, D], in place. The mean of a code that nothing has chosen does not move,
         # since its sum and its size shrink alike: only the chosen rows are written.
         self.vector_sum.mul_(decay)
-        self.vector_sum.index_add_(0, ids_N, vectors_ND, alpha=1 - decay)
+        self.vector_sum.index_add_(0, ids_N, vectors_ND, alpha=(1 - decay) * share)
         chosen = torch.nonzero(count_K)[:, 0]
         self.codebook[chosen] = self.vector_sum[chosen] / self.cluster_size[chosen, None]
         self.age.add_(len(vectors_ND)).masked_fill_(count_K > 0, 0)
@@ -91,7 +95,7 @@ class VectorQuantizer(nn.Module):
             chosen = vectors_ND[torch.randperm(len(vectors_ND))[: len(dead)]]
             self.codebook[dead] = chosen
             # A restarted code enters with the mean weight, so that one batch cannot drag it away.
-            weight = self.cluster_size.mean().clamp(min=1e-3)
+            weight = self.cluster_size.mean()
             self.cluster_size[dead] = weight
             self.vector_sum[dead] = chosen * weight
             self.age[dead] = 0

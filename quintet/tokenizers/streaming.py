@@ -3,8 +3,8 @@
 `layer.start(x)` is the state before a stream begins, and `state=None` means the same. Feeding a
 stream in pieces of any length gives the same output as feeding it whole; an input too short for
 one output gives an empty one. Every tensor of a state has the batch first, so that streams can
-join and leave (`quintet.tokenizers.streams`), and owns its memory: nothing else of a piece
-outlives it.
+join and leave (`quintet.tokenizers.streams`), and nothing else of a piece outlives it; it is never
+written to.
 
 Each layer has two forms. Training takes PyTorch's own layers, under autograd and autocast. On a
 CPU without gradients, once weight normalization is folded, every layer is a few matrix products
@@ -217,7 +217,7 @@ class CausalConvTranspose(_Convolution):
         now, later = weight_CKO.view(in_dim, 2, stride * out_dim).unbind(1)
         made = torch.addmm(bias, padded[1:], now).addmm_(padded[:-1], later)
         made = made.view(batch, time + 1, stride * out_dim)
-        made[:, 0] += state_BOS.mT.reshape(batch, -1)
+        made[:, 0] += state_BOS.mT.reshape(batch, stride * out_dim)
         overlap = (made[:, time] - bias).view(batch, stride, out_dim).mT
         return made[:, :time].reshape(batch, time * stride, out_dim).mT, overlap
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from quintet.config import UserError
 from quintet.tokenizers.audio import AudioTokenizer
 from quintet.tokenizers.streaming import State
 
@@ -34,6 +35,7 @@ def join_streams(states: Sequence[State]) -> State:
         ValueError: the streams stand at different places within a frame, so that one waits with
             more samples than another; `encode_streams` keeps such apart.
     """
+    assert states, "no streams to join"
     if len({_shape(state) for state in states}) != 1:
         raise ValueError(
             "Only streams of one codec at the same place within a frame can be joined; "
@@ -62,7 +64,13 @@ def encode_streams(
 
     Returns:
         The codes [T, Q] of the frames that each stream completed, and its state.
+
+    Raises:
+        UserError: the sound of a stream holds what is no number; no stream has moved.
     """
+    for place, piece in enumerate(pieces):
+        if not piece.isfinite().all():
+            raise UserError(f"Stream {place} holds samples that are not numbers; leave it out.")
     started = [codec.start_encode() if state is None else state for state in states]
     return _run(codec.encode, pieces, started)
 
@@ -89,6 +97,7 @@ def _run(
         batch = torch.stack([pieces[place] for place in places])
         outputs, state = step(batch, join_streams([states[place] for place in places]))
         for row, place in enumerate(places):
-            made[place] = outputs[row]
+            # Of their own memory: a stream that is kept must not keep the others'.
+            made[place] = outputs[row].clone() if len(places) > 1 else outputs[row]
             after[place] = select_streams(state, row) if len(places) > 1 else state
     return [made[place] for place in range(len(pieces))], [after[p] for p in range(len(pieces))]

@@ -99,28 +99,30 @@ class Balancer(nn.Module):
 
     The first loss keeps its gradient. Each other one is scaled so that the norm of its gradient,
     averaged over recent steps, is its weight times that of the first. The averages are buffers,
-    so that a resumed run balances as before.
+    so that a resumed run balances as before; a step that is not finite leaves no trace in them.
     """
 
     norms: Tensor
     count: Tensor
 
     def __init__(self, weights: dict[str, float]) -> None:
-        """`weights` of the losses after the first, which has weight 1."""
+        """`weights` of the losses by name, all but the first, which has weight 1."""
         super().__init__()
-        self.weights = {"": 1.0, **weights}
-        self.register_buffer("norms", torch.zeros(len(self.weights)))
+        self.weights = weights
+        self.register_buffer("norms", torch.zeros(1 + len(weights)))
         self.register_buffer("count", torch.zeros(()))
 
-    def forward(self, output: Tensor, losses: Sequence[Tensor]) -> Tensor:
+    def forward(self, output: Tensor, first: Tensor, others: dict[str, Tensor]) -> Tensor:
         """A scalar whose gradient at `output` is the balanced sum; its value means nothing."""
+        losses = [first, *(others[name] for name in self.weights)]
         gradients = [torch.autograd.grad(loss, output, retain_graph=True)[0] for loss in losses]
         sizes = torch.stack([gradient.norm() for gradient in gradients])
-        self.count += 1
-        self.norms.lerp_(sizes.to(self.norms), max(1 - MEMORY, 1 / float(self.count)))
+        if sizes.isfinite().all():
+            self.count += 1
+            self.norms.lerp_(sizes.to(self.norms), max(1 - MEMORY, 1 / float(self.count)))
         total = gradients[0]
         for gradient, norm, weight in zip(
-            gradients[1:], self.norms[1:], list(self.weights.values())[1:], strict=True
+            gradients[1:], self.norms[1:], self.weights.values(), strict=True
         ):
             total = total + gradient * (weight * self.norms[0] / norm.clamp(min=1e-12))
         return (output * total).sum()

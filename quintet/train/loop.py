@@ -34,12 +34,12 @@ def save_checkpoint(
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
     step: int,
-    config: TrainConfig,
+    settings: dict[str, Any],
 ) -> None:
     """Write atomically, so that a kill at any moment leaves a whole checkpoint."""
     state = {
         "step": step,
-        "config": asdict(config),
+        "config": settings,
         "module": module.state_dict(),
         "optimizer": optimizer.state_dict(),
         "random": torch.get_rng_state(),
@@ -49,9 +49,9 @@ def save_checkpoint(
     partial.replace(folder / CHECKPOINT)
 
 
-def _check_settings(path: Path, made_with: dict[str, Any], config: TrainConfig) -> None:
+def _check_settings(path: Path, made_with: dict[str, Any], settings: dict[str, Any]) -> None:
     """A run that went on with other settings would be neither the old one nor the new one."""
-    for name, now in asdict(config).items():
+    for name, now in settings.items():
         # A setting that is younger than the checkpoint has no record there.
         if name not in MAY_CHANGE and made_with.get(name, now) != now:
             raise UserError(
@@ -61,7 +61,7 @@ def _check_settings(path: Path, made_with: dict[str, Any], config: TrainConfig) 
 
 
 def load_checkpoint(
-    folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, config: TrainConfig
+    folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, settings: dict[str, Any]
 ) -> int:
     """Restore what `save_checkpoint` wrote; the step to go on with (0 if there is none).
 
@@ -73,7 +73,7 @@ def load_checkpoint(
         return 0
     try:
         state = torch.load(path, weights_only=True)
-        _check_settings(path, state.get("config", {}), config)
+        _check_settings(path, state.get("config", {}), settings)
         module.load_state_dict(state["module"])
         optimizer.load_state_dict(state["optimizer"])
     except UserError:
@@ -140,7 +140,8 @@ def run(task: Task, config: TrainConfig, folder: Path, name: str) -> dict[str, f
         betas=config.betas,
         weight_decay=config.weight_decay,
     )
-    first = load_checkpoint(folder, module, optimizer, config)
+    settings = asdict(config) | task.record()
+    first = load_checkpoint(folder, module, optimizer, settings)
     log = _Log(folder / LOG, first)
     module.train()
     with _progress() as progress:
@@ -153,7 +154,7 @@ def run(task: Task, config: TrainConfig, folder: Path, name: str) -> dict[str, f
             if done % config.evaluate_every == 0 and done < config.steps:
                 log.write(step, _evaluate(task, module, folder / SAMPLES / f"{done:06}"))
             if done % config.checkpoint_every == 0 or done == config.steps:
-                save_checkpoint(folder, module, optimizer, done, config)
+                save_checkpoint(folder, module, optimizer, done, settings)
     scores = _evaluate(task, module, folder / SAMPLES / f"{config.steps:06}")
     _export(task, module, folder)
     return scores

@@ -50,6 +50,10 @@ class Task(ABC):
     def losses(self, module: nn.Module, batch: Any, step: int) -> dict[str, Tensor]:
         """Scalars to log; the one named "loss" is minimized."""
 
+    def record(self) -> dict[str, Any]:
+        """Settings beside the `TrainConfig` that must not change when a run goes on."""
+        return {}
+
     def before_step(self, module: nn.Module, step: int) -> None:  # noqa: B027 (may stay empty)
         """For what happens at a given step, such as filling codebooks."""
 

@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 
 from quintet.cli import main
 from quintet.commands import sound_tokens
-from quintet.commands.sound_tokens import encode_sound, smallest_type
+from quintet.commands.sound_tokens import encode_sound, fingerprint, smallest_type
 from quintet.config import AudioConfig
 from quintet.media.audio import audio_writer, read_audio
 from quintet.tokenizers.audio import AudioTokenizer
@@ -80,12 +80,27 @@ def test_pieces_equal_the_whole(
 def test_the_header_says_what_another_program_needs(codec_folder: Path, tmp_path: Path) -> None:
     codes, metadata = encoded(write_noise(tmp_path / "a.wav", 1.01, 44_100, 2), codec_folder)
     assert codes.shape == (13, 3)
+    assert metadata.pop("codec") == fingerprint(load_codec(codec_folder))
     assert metadata == {
         "format_version": "1", "medium": "sound", "model": str(codec_folder),
         "sample_rate": "24000", "samples": "24240", "samples_per_frame": "2000",
         "frames_per_second": "12", "num_codebooks": "3", "codebook_size": "16",
         "bits_per_second": "144",
     }  # fmt: skip
+
+
+def test_tokens_of_a_codec_of_the_same_sizes_are_refused(
+    codec_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(9)
+    save_codec(AudioTokenizer(load_codec(codec_folder).config), tmp_path / "other")
+    sound, tokens = write_noise(tmp_path / "a.wav", 1.0, 24_000, 1), tmp_path / "a.safetensors"
+    out = tmp_path / "a.out.wav"
+    run("encode", sound, "--out", tokens, "--model", codec_folder)
+    capsys.readouterr()
+    assert run("decode", tokens, "--out", out, "--model", tmp_path / "other") == 2
+    assert "another model" in capsys.readouterr().err
+    assert run("decode", tokens, "--out", out, "--model", codec_folder) == 0
 
 
 def test_the_smallest_type_holds_every_code() -> None:

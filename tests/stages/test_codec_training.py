@@ -59,11 +59,10 @@ def test_some_clips_use_fewer_codebooks() -> None:
 
 
 def test_recordings_are_a_fifth_of_the_clips() -> None:
-    task = _task(recordings=_bank(0.25))
+    task = _task(recordings=_bank(0.25))  # a constant: no deviation
     peaks = [float(clip.std()) for step in range(40) for clip in task.batch(step)[1]]
-    assert 0.1 < np.mean(np.array(peaks) < 1e-6) < 0.3  # a constant has no deviation
-    held_out = task._clips(task.held_out, 0, 6)[1] if task.held_out is not task.speech else None
-    assert held_out is None or (held_out.std(1) > 0).all()
+    assert 0.1 < np.mean(np.array(peaks) < 1e-6) < 0.3
+    assert all((task._clips(step, 6, held_out=True)[1].std(1) > 1e-6).all() for step in range(40))
 
 
 def test_a_folder_of_recordings_is_read_whole(tmp_path: Path) -> None:
@@ -72,7 +71,10 @@ def test_a_folder_of_recordings_is_read_whole(tmp_path: Path) -> None:
     write_audio(tmp_path / "deep" / "b.wav", np.full(3_000, -0.5))
     assert len(SpeechBank.from_recordings(tmp_path).samples) == 9_000
     with pytest.raises(UserError, match=r"no folder .*nowhere.* recordings"):
-        audio_tokenizer._recordings(str(tmp_path / "nowhere"))
+        audio_tokenizer._recordings(str(tmp_path / "nowhere"), 0.1)
+    assert audio_tokenizer._recordings(str(tmp_path), 0.1) is not None
+    with pytest.raises(UserError, match="less than 2 s"):
+        audio_tokenizer._recordings(str(tmp_path), 2.0)
 
 
 def test_a_folder_without_recordings_is_told(tmp_path: Path) -> None:

@@ -196,3 +196,13 @@ def test_weights_appear_whole_or_not_at_all(tmp_path: Path, monkeypatch) -> None
         folders.save_weights(nn.Linear(2, 2), path)
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
     assert np.all(load_file(path)["weight"].shape == (2, 2))
+
+
+def test_a_config_that_asks_for_terabytes_costs_nothing(tmp_path: Path) -> None:
+    save_codec(AudioTokenizer(make_config().audio), tmp_path)
+    text = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(
+        text.replace('"codebook_size": 16', '"codebook_size": 1000000000000')
+    )
+    with pytest.raises(UserError, match="another shape"):
+        load_codec(tmp_path)

@@ -98,8 +98,8 @@ def test_codebook_follows_the_moving_averages() -> None:
         vectors = torch.randn(20, 3)
         ids = torch.cdist(vectors, codebook).argmin(1)
         hot = torch.nn.functional.one_hot(ids, 8).float()
-        size = 0.9 * size + 0.1 * hot.sum(0)
-        total = 0.9 * total + 0.1 * hot.T @ vectors
+        size = 0.9 * size + 0.1 * hot.sum(0) * 8 / 20
+        total = 0.9 * total + 0.1 * hot.T @ vectors * 8 / 20
         codebook = total / size[:, None]
         quantizer(vectors)
         torch.testing.assert_close(quantizer.codebook, codebook)
@@ -130,3 +130,25 @@ def test_memory_and_patience_are_counted_in_vectors_a_code() -> None:
     decay, restart = small.pace(10)
     assert large.pace(640) == (decay, 64 * restart)
     assert math.isclose(small.pace(20)[0], decay**2)
+
+
+def test_codes_move_alike_whatever_the_batch() -> None:
+    """Vectors a code until the codes have moved halfway, for batches of few and of many."""
+    moved = []
+    for batch in (64, 1_024):
+        torch.manual_seed(0)
+        quantizer, seen = VectorQuantizer(64, 2, patience=1e9), 0
+        quantizer.fill(torch.randn(1_024, 2))
+        start = quantizer.codebook.mean(0)
+        while float((quantizer.codebook.mean(0) - start)[0]) < 0.15:
+            quantizer(torch.randn(batch, 2) + torch.tensor([0.5, 0.0]))
+            seen += batch
+        moved.append(seen)
+    assert 0.6 < moved[0] / moved[1] < 1.6, moved
+
+
+def test_a_batch_that_is_not_finite_leaves_no_trace() -> None:
+    quantizer = VectorQuantizer(8, 3)
+    before = {name: value.clone() for name, value in quantizer.state_dict().items()}
+    quantizer(torch.full((5, 3), torch.nan))
+    assert all(torch.equal(before[name], value) for name, value in quantizer.state_dict().items())

@@ -236,3 +236,23 @@ def test_bfloat16_training_has_the_gradients_of_float32(channels: int, stride: i
             made.append([y_BCT.detach(), *gradients])
         for exact, rounded in zip(*made, strict=True):
             assert torch.cosine_similarity(exact.flatten(), rounded.flatten(), 0) > 0.99
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int16, torch.uint16, torch.int32, torch.int64])
+def test_codes_of_any_integer_type_decode(kind: torch.dtype) -> None:
+    codec = _codec(WHOLE)
+    codes = torch.randint(16, (1, 5, 3))
+    assert torch.equal(codec.decode(codes.to(kind))[0], codec.decode(codes)[0])
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_sound_of_any_float_type_encodes(kind: torch.dtype) -> None:
+    codec, sound = _codec(WHOLE), torch.randn(1, 6_000).to(kind)
+    assert torch.equal(codec.encode(sound)[0], codec.encode(sound.float())[0])
+
+
+def test_a_batch_of_no_streams_stays_one() -> None:
+    codec = _codec(WHOLE)
+    codes, _ = codec.encode(torch.zeros(0, 6_000))
+    assert codes.shape == (0, 3, 3)
+    assert codec.decode(codes)[0].shape == (0, 6_000)

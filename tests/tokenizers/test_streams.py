@@ -125,3 +125,10 @@ def test_streams_of_no_sense_are_refused() -> None:
     with pytest.raises(UserError, match="not numbers"):
         encode_streams(codec, [torch.tensor([0.0, torch.nan])], [None])
     assert encode_streams(codec, [], []) == ([], [])
+
+
+def test_a_stream_that_is_no_number_is_named_and_no_other_moves() -> None:
+    codec = _codec(WHOLE)
+    pieces = [torch.zeros(6_000), torch.full((6_000,), torch.nan)]
+    with pytest.raises(UserError, match="Stream 1 "):
+        encode_streams(codec, pieces, [None, None])

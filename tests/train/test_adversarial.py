@@ -56,13 +56,22 @@ def test_the_balance_does_not_depend_on_the_scales_of_the_losses() -> None:
 
     def pull(scale: float) -> torch.Tensor:
         balancer = Balancer({"other": 2.0})
-        losses = [(output - target).square().sum(), scale * (output - other).square().sum()]
-        (gradient,) = torch.autograd.grad(balancer(output, losses), output)
+        first = (output - target).square().sum()
+        others = {"other": scale * (output - other).square().sum()}
+        (gradient,) = torch.autograd.grad(balancer(output, first, others), output)
         return gradient
 
     torch.testing.assert_close(pull(1e-3), pull(1e3))
     first, second = 2 * (output - target).detach(), 2 * (output - other).detach()
     torch.testing.assert_close(pull(1.0), first + 2 * second * (first.norm() / second.norm()))
+
+
+def test_a_loss_that_is_no_number_leaves_no_trace_in_the_balance() -> None:
+    balancer, output = Balancer({"other": 1.0}), torch.ones(3, requires_grad=True)
+    balancer(output, output.sum() * torch.nan, {"other": output.sum()})
+    assert balancer.norms.isfinite().all() and balancer.count == 0
+    balancer(output, output.sum(), {"other": output.sum()})
+    assert (balancer.norms > 0).all() and balancer.count == 1
 
 
 def test_the_balance_is_part_of_a_checkpoint() -> None:
