@@ -15,6 +15,7 @@ from quintet.live.talk import Media, Reply, talk
 from quintet.live.turns import TurnReply, chat
 from quintet.model.omni import Omni
 from quintet.tokenizers.bundle import Tokenizers
+from quintet.tokenizers.codec_folder import KIND
 from quintet.tokenizers.folders import (
     AUDIO_FILE,
     CARD_FILE,
@@ -52,6 +53,11 @@ class Quintet:
         folder = find(str(name))
         config_file, card = folder / CONFIG_FILE, folder / CARD_FILE
         values = read_config(folder)
+        if isinstance(values, dict) and values.get("kind") == KIND:
+            raise UserError(
+                f"{name} is an audio tokenizer, which cannot talk; name a model, or use it with "
+                "quintet.load_codec and quintet encode."
+            )
         try:
             config = from_dict(OmniConfig, values, str(config_file))
             model = Omni(config)

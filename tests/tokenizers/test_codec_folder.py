@@ -206,3 +206,9 @@ def test_a_config_that_asks_for_terabytes_costs_nothing(tmp_path: Path) -> None:
     )
     with pytest.raises(UserError, match="another shape"):
         load_codec(tmp_path)
+
+
+def test_a_codec_is_not_taken_for_a_model(tmp_path: Path) -> None:
+    save_codec(AudioTokenizer(make_config().audio), tmp_path)
+    with pytest.raises(UserError, match="is an audio tokenizer, which cannot talk"):
+        quintet.load(tmp_path)
