@@ -9,7 +9,7 @@ written to.
 Each layer has two forms. Training takes PyTorch's own layers, under autograd and autocast. On a
 CPU without gradients, once weight normalization is folded, every layer is a few matrix products
 on sound whose channels lie side by side ([B, T, C] in memory); folding lays the weights out for
-that. Measured on one busy core, the reference shape takes 0.7 of the time in pieces of 250 ms.
+that.
 
 Shapes: B batch, C channels, T time; sound runs along the last axis, [B, C, T]. K is the kernel's
 length, S the stride, H the width of an LSTM, L its layers.
