@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from quintet.cli import main
 from quintet.config import (
     AudioConfig,
     ImageConfig,
@@ -49,6 +50,15 @@ def _missing() -> str | None:
 
 
 needs_world = pytest.mark.skipif(_missing() is not None, reason=_missing() or "")
+
+
+def run(*arguments: object) -> int:
+    """The exit status of a command."""
+    try:
+        main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
 
 
 def make_config(strides: tuple[int, ...] = WHOLE, window_steps: int = 8) -> OmniConfig:

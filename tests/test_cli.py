@@ -14,23 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import needs_world
+from conftest import needs_world, run
 from PIL import Image
 from safetensors.numpy import save_file
 from safetensors.torch import load_file as load_torch
 from safetensors.torch import save_file as save_torch
 
-from quintet.cli import main
 from quintet.data.world.scenes import assistant_speech
-
-
-def run(*arguments: object) -> int:
-    """The exit status of a command."""
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 @pytest.fixture

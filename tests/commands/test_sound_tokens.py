@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import make_config
+from conftest import make_config, run
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from quintet.cli import main
 from quintet.commands import sound_tokens
 from quintet.commands.sound_tokens import encode_sound, fingerprint, smallest_type
 from quintet.config import AudioConfig
@@ -33,15 +32,6 @@ def codec_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("codecs") / "codec"
     save_codec(AudioTokenizer(make_config().audio), folder)
     return folder
-
-
-def run(*arguments: object) -> int:
-    """The exit status of a command."""
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 def write_noise(path: Path, seconds: float, rate: int = 24_000, channels: int = 1) -> Path:

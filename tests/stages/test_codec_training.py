@@ -126,6 +126,22 @@ def test_what_is_exported_is_a_codec(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert {"0.png", "0-original.wav", "0-decoded.wav"} <= names
 
 
+def test_a_run_does_not_go_on_with_other_settings_of_the_codec(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audio_tokenizer, "HELD_OUT_CLIPS", 8)
+    monkeypatch.setattr(AudioTokenizerTask, "show", lambda self, module, folder: None)
+    config, bank = TrainConfig(steps=3, batch_size=2), _bank()
+
+    def train_with(settings: CodecSettings) -> None:
+        task = AudioTokenizerTask(AUDIO, settings, bank, bank, config.batch_size, config.seed)
+        train.run(task, config, tmp_path, "codec")
+
+    train_with(SETTINGS)
+    with pytest.raises(UserError, match="made with fill_step = 2 and the recipe now says 1"):
+        train_with(replace(SETTINGS, fill_step=1))
+
+
 def test_the_spectral_loss_minds_what_is_loud() -> None:
     losses = SoundLosses()
     loud, soft = 0.3 * torch.randn(1, 12_000), 1e-2 * torch.randn(1, 12_000)
