@@ -148,6 +148,23 @@ def test_a_playlist_opens_nothing(tmp_path: Path) -> None:
         assert "not a sound file" in refusal(tmp_path / name)
 
 
+def test_ffmpeg_may_open_decoders_of_sound_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, open_really = {}, av.open
+
+    def watched(*arguments: object, **more: object) -> object:
+        given.update(more["options"])
+        return open_really(*arguments, **more)
+
+    path = write_av(tmp_path / "a.m4a", "aac", 44_100, tone(44_100, 1))
+    monkeypatch.setattr(av, "open", watched)
+    assert len(read_audio(path))
+    assert given["protocol_whitelist"] == "none"
+    names = set(given["codec_whitelist"].split(",")) & av.codecs_available
+    assert "aac" in names and {av.codec.Codec(name, "r").type for name in names} == {"audio"}
+
+
 @pytest.mark.parametrize("name, subtype", [("a.wav", "PCM_16"), ("a.aiff", "PCM_24")])
 def test_what_a_cut_file_still_holds_is_kept(name: str, subtype: str, tmp_path: Path) -> None:
     path = tmp_path / name
