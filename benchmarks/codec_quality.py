@@ -1,6 +1,6 @@
 """The audio tokenizer's quality at each bit rate, on held-out speech, beside speech codecs.
 
-*Codecs*: ours with one codebook, two, up to all; Opus at 6 kbit/s; Codec2 at 700, 1,200 and
+*Codecs*: ours with one codebook, two, up to all; Opus at 6 kbit/s; Codec2 at 450, 700, 1,200 and
 3,200 bit/s; and an anchor, the original without what lies above 4 kHz, the best that a codec of
 8 kHz (Codec2) can reach. *Speech*: sentences of the synthetic world in voices that training
 never hears, and, if a folder is given, its recordings. *Scores*: those of `sound_scores`, each
@@ -26,7 +26,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import Row, low_rate, row, sound_scores
+from benchmarks import ScoreRow, interval, low_rate, row, sound_scores
 from quintet.config import SAMPLE_RATE, UserError
 from quintet.data.world.grammar import KINDS, request
 from quintet.media.audio import read_audio
@@ -42,14 +42,6 @@ SOUND_FILES = (".wav", ".flac", ".ogg", ".mp3")
 SEED = 77
 
 Roundtrip = Callable[[np.ndarray], np.ndarray]
-
-
-class ScoreRow(Row):
-    """A row with the 95 % interval of its value, and how many of the files the score judged."""
-
-    low: float
-    high: float
-    n: int
 
 
 @dataclass(frozen=True)
@@ -81,7 +73,7 @@ class Figures:
 def run(model: str = "nano", speech: Path | None = None) -> list[ScoreRow]:
     """Every score of every codec on the synthetic voices and on the sound files in `speech`.
 
-    Ours stands beside the peer of the next higher bit rate. Prints a table for each set.
+    Ours stands beside the peer of the nearest bit rate. Prints a table for each set.
 
     Raises:
         UserError: the model cannot be loaded, espeak-ng is missing, or `speech` holds no sound.
@@ -215,7 +207,7 @@ def _rows(name: str, figures: list[Figures]) -> list[ScoreRow]:
             judged = one.judged(index)
             if not len(judged):
                 continue
-            value, low, high = sound_scores.interval(judged)
+            value, low, high = interval(judged)
             beside = None
             # A ratio of decibels says nothing.
             if peer is not None and score.unit != "dB" and len(peer.judged(index)):
@@ -226,13 +218,13 @@ def _rows(name: str, figures: list[Figures]) -> list[ScoreRow]:
 
 
 def _peer_of(codec: Codec, figures: list[Figures]) -> Figures | None:
-    """For one of ours, the peer with the lowest bit rate that is not below it."""
+    """For one of ours, the peer whose bit rate is nearest."""
     if not codec.ours or codec.rate is None:
         return None
     others = [
-        (one.codec.rate, one)
+        (abs(one.codec.rate - codec.rate), one)
         for one in figures
-        if not one.codec.ours and one.codec.rate is not None and one.codec.rate >= codec.rate
+        if not one.codec.ours and one.codec.rate is not None
     ]
     return min(others, key=lambda pair: pair[0])[1] if others else None
 
@@ -264,4 +256,4 @@ def _print(console: Console, name: str, clips: list[np.ndarray], figures: list[F
 def _cell(judged: np.ndarray) -> str:
     if not len(judged):
         return "-"
-    return "{:.2f} [{:.2f}, {:.2f}]".format(*sound_scores.interval(judged))
+    return "{:.2f} [{:.2f}, {:.2f}]".format(*interval(judged))

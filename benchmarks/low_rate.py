@@ -17,7 +17,7 @@ import soxr
 from quintet.config import SAMPLE_RATE
 
 CODEC2_RATE = 8_000  # samples a second
-CODEC2_MODES = {"700C": 700.0, "1200": 1_200.0, "3200": 3_200.0}  # bits a second
+CODEC2_MODES = {"450": 450.0, "700C": 700.0, "1200": 1_200.0, "3200": 3_200.0}  # bits a second
 OPUS_BITS_PER_SECOND = 6_000  # the lowest that libopus takes
 OPUS_RATE = 48_000  # of its decoder, and of the count of samples to skip
 

@@ -15,9 +15,6 @@ vector has warmed it up. The naive form's is its slice.
 
 from __future__ import annotations
 
-import contextlib
-import resource
-import sys
 import time
 from collections.abc import Callable
 from multiprocessing import get_context
@@ -26,6 +23,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import Row, row
+from benchmarks.memory import peak_kilobytes, reset_peak
 from quintet.tokenizers.search import CodeIndex
 
 CODES = 65_536
@@ -42,7 +40,7 @@ def run(model: str = "") -> list[Row]:
     torch.set_num_threads(1)
     rows = []
     for width, count in SIZES:
-        codes, vectors = _data(width, count)
+        codes, vectors = trained_like(width, count)
         forms = _forms(codes)
         micros = _times(forms, vectors)
         name = f"{count:,} x {width}"
@@ -53,14 +51,15 @@ def run(model: str = "") -> list[Row]:
     return rows
 
 
-def _data(width: int, count: int) -> tuple[Tensor, Tensor]:
+def trained_like(width: int, count: int, codes: int = 0) -> tuple[Tensor, Tensor]:
     """Codes [K, D] and vectors [N, D] of one kind, as training leaves them: 12 dimensions bent
-    into D, and a little noise."""
+    into D, and a little noise. K is `CODES` unless said otherwise."""
     torch.manual_seed(0)
-    hidden = torch.randn(CODES + count, 12)
+    codes = codes or CODES
+    hidden = torch.randn(codes + count, 12)
     bent = torch.tanh(hidden @ torch.randn(12, 64) / 2) @ torch.randn(64, width) / 8
-    both = bent + 0.03 * torch.randn(CODES + count, width)
-    return both[:CODES].clone(), both[CODES:].clone()
+    both = bent + 0.03 * torch.randn(codes + count, width)
+    return both[:codes].clone(), both[codes:].clone()
 
 
 def _forms(codes: Tensor) -> dict[str, Callable[[Tensor], Tensor]]:
@@ -109,23 +108,10 @@ def _memory(form: str, width: int, count: int) -> float:
 def _added(form: str, width: int, count: int, codes_count: int) -> float:
     globals()["CODES"] = codes_count  # a child imports this module anew
     torch.set_num_threads(1)
-    codes, vectors = _data(width, count)
+    codes, vectors = trained_like(width, count)
     some = _some(form, vectors)
     _forms(codes[:64])[form](vectors[:1])
-    _reset_peak()
-    before = _peak_kilobytes()
+    reset_peak()
+    before = peak_kilobytes()
     _forms(codes)[form](some)
-    return max(0, _peak_kilobytes() - before) / 1024
-
-
-def _reset_peak() -> None:
-    """Let the peak start again from what is held now (Linux; elsewhere it stays as it was)."""
-    with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as refs:
-        refs.write("5")
-
-
-def _peak_kilobytes() -> float:
-    with contextlib.suppress(OSError), open("/proc/self/status") as status:
-        return next(float(line.split()[1]) for line in status if line.startswith("VmHWM"))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1024 if sys.platform == "darwin" else peak
+    return max(0, peak_kilobytes() - before) / 1024

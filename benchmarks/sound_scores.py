@@ -7,7 +7,6 @@ figures.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 
 import numpy as np
 import soxr
@@ -15,23 +14,14 @@ import torch
 from pesq import PesqError, pesq  # type: ignore[import-untyped]
 from pystoi import stoi  # type: ignore[import-untyped]
 
+from benchmarks import Score
 from quintet.config import SAMPLE_RATE
 from quintet.train.spectral import MultiScaleMelLoss
 
 LARGEST_DELAY = 0.08  # seconds: speech codecs look up to 40 ms ahead
 KEPT = 0.5  # correlation of waves: Opus at 6 kbit/s has 0.8, Codec2 0.05
-RESAMPLES = 2_000  # of the bootstrap
 STOI_GAVE_UP = 1e-5  # what pystoi returns where too little is left after it cut the silence
 DECIBELS_OF_NOTHING = -60.0  # SI-SDR of a silent output, which is minus infinity
-
-
-@dataclass(frozen=True)
-class Score:
-    """`less` is true where less is better."""
-
-    name: str
-    unit: str
-    less: bool = False
 
 
 SCORES = (
@@ -136,11 +126,3 @@ def _stoi(original: np.ndarray, decoded: np.ndarray) -> float:
         warnings.simplefilter("ignore", RuntimeWarning)  # that it gave up, which is seen below
         value = float(stoi(original, decoded, SAMPLE_RATE))
     return float("nan") if value == STOI_GAVE_UP else value
-
-
-def interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean over files and its 95 % bootstrap interval (percentiles); deterministic."""
-    rng = np.random.default_rng(0)
-    means = values[rng.integers(len(values), size=(RESAMPLES, len(values)))].mean(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(values.mean()), float(low), float(high)

@@ -165,27 +165,38 @@ def chat(
 @click.option("--out", type=FOLDER, help="The token file; by default beside FILE.")
 @click.option("--codebooks", type=click.IntRange(min=1), metavar="N",
               help="Of sound: keep only the first N codebooks, for fewer bits.")  # fmt: skip
+@click.option("--size", type=click.IntRange(1, 3_072), metavar="N",
+              help="Of a picture: pixels on the longer side at most, 1 to 3072, instead of the "
+                   "model's own size.")  # fmt: skip
 @MODEL
-def encode(file: Path, out: Path | None, codebooks: int | None, model: str) -> None:
+def encode(
+    file: Path, out: Path | None, codebooks: int | None, size: int | None, model: str
+) -> None:
     """A sound, a picture or a text FILE to tokens (safetensors), with bit rate and quality.
 
     A sound may last for hours, be the sound of a film, and needs only a codec's folder as the
     model.
+
+    A picture needs only an image tokenizer's folder. It is taken upright and on white, shrunk to
+    the model's size or --size if its longer side is more, and never enlarged; white fills it up
+    to whole tokens, and decode cuts that away.
     """
     from quintet.commands.tokens import encode_file
 
-    click.echo(encode_file(file, out, model, codebooks))
+    click.echo(encode_file(file, out, model, codebooks, size))
 
 
 @commands.command()
 @click.argument("file", type=FOLDER)
 @click.option("--out", type=FOLDER, help="The media file; by default beside FILE.")
+@click.option("--tokens", "first", type=click.IntRange(min=1), metavar="N",
+              help="Of a picture: show only what its first N tokens give.")  # fmt: skip
 @MODEL
-def decode(file: Path, out: Path | None, model: str) -> None:
+def decode(file: Path, out: Path | None, first: int | None, model: str) -> None:
     """A token FILE that `encode` wrote, back to a sound, a picture or a text."""
     from quintet.commands.tokens import decode_file
 
-    click.echo(decode_file(file, out, model))
+    click.echo(decode_file(file, out, model, first))
 
 
 @commands.command()
@@ -242,14 +253,20 @@ def evaluate(model: str, out: Path, scenes: int, seed: int, json_file: Path | No
 
 
 @commands.command()
-@click.argument("what", type=click.Choice(["live", "codec", "codec-quality", "search", "train"]))
+@click.argument(
+    "what",
+    type=click.Choice(
+        ["live", "codec", "codec-quality", "image", "image-quality", "search", "train"]
+    ),
+)
 @click.option("--model", default="nano", show_default=True, help="Name, folder or hub id.")
 @click.option("--speech", type=FOLDER,
               help="For codec-quality: also judge on the recordings in this folder.")  # fmt: skip
 @JSON
 def bench(what: str, model: str, speech: Path | None, json_file: Path | None) -> None:
     """Figures beside a peer or a limit, in one run: the speed of a live step, of the codec, of
-    the search of its codes or of training; or how good the codec sounds.
+    the image tokenizer, of the search of codes or of training; or how good the codec sounds and
+    the image tokenizer looks.
     """
     from quintet.commands.bench import run_benchmark
 

@@ -106,24 +106,66 @@ class AudioConfig:
 
 @dataclass(frozen=True)
 class ImageConfig:
-    """The VQ image tokenizer; the product of its strides is 6, as in the reference."""
+    """The VQ image tokenizer; in every preset the product of its strides is 6, as in the
+    reference.
 
-    size: int = 48  # pixels on a side
+    Raises:
+        UserError: a size that no tokenizer can have.
+    """
+
+    size: int = 72  # pixels on a side
     channels: int = 32
-    channel_multipliers: tuple[int, ...] = (1, 2, 3)
+    channel_multipliers: tuple[int, ...] = (1, 2, 4)
     strides: tuple[int, ...] = (2, 3)
     residual_blocks: int = 1
     latent_dim: int = 16
     codebook_size: int = 1_024
+    # What is normalized together: the channels of a pixel, or groups of channels over the picture.
+    normalization: Literal["pixel", "group"] = "pixel"
+
+    def __post_init__(self) -> None:
+        if not self.strides or min(self.strides) < 1:
+            raise UserError(f"strides are {list(self.strides)}; give at least one, each 1 or more.")
+        if len(self.channel_multipliers) != len(self.strides) + 1:
+            raise UserError(
+                f"There are {len(self.channel_multipliers)} channel_multipliers and "
+                f"{len(self.strides)} strides; give one multiplier more than strides."
+            )
+        if min(self.channel_multipliers) < 1:
+            raise UserError(
+                f"channel_multipliers are {list(self.channel_multipliers)}; make each 1 or more."
+            )
+        if self.size < self.patch or self.size % self.patch:
+            raise UserError(
+                f"The image size is {self.size}; make it a multiple of {self.patch}, the product "
+                "of the strides."
+            )
+        if self.normalization not in ("pixel", "group"):
+            raise UserError(f"normalization is {self.normalization!r}; use 'pixel' or 'group'.")
+        for name, smallest in {"channels": 1, "residual_blocks": 0, "latent_dim": 1,
+                               "codebook_size": 2}.items():  # fmt: skip
+            if getattr(self, name) < smallest:
+                raise UserError(
+                    f"{name} is {getattr(self, name)}; raise it to at least {smallest}."
+                )
+
+    @property
+    def patch(self) -> int:
+        """Pixels on a side of what one token stands for."""
+        return math.prod(self.strides)
 
     @property
     def grid(self) -> int:
         """Tokens on a side of the picture."""
-        return self.size // math.prod(self.strides)
+        return self.size // self.patch
 
     @property
     def num_tokens(self) -> int:
         return self.grid**2
+
+    @property
+    def bits_per_pixel(self) -> float:
+        return math.log2(self.codebook_size) / self.patch**2
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the programs that the synthetic world, the page's test and the codec's benchmark use,
-# where that is allowed.
+# Installs the programs and fonts that the synthetic world, the page's test, and the benchmarks of
+# the codec and the image tokenizer use, where that is allowed.
 set -u
 
 missing=""
@@ -8,6 +8,8 @@ command -v espeak-ng >/dev/null || missing="$missing espeak-ng"
 [ -f /usr/share/fonts/truetype/noto/NotoColorEmoji.ttf ] || missing="$missing fonts-noto-color-emoji"
 command -v chromium >/dev/null || missing="$missing chromium"
 command -v c2enc >/dev/null || missing="$missing codec2"
+command -v tesseract >/dev/null || missing="$missing tesseract-ocr tesseract-ocr-eng"
+[ -f /usr/share/fonts/truetype/liberation/LiberationSans-Regular.ttf ] || missing="$missing fonts-liberation"
 [ -z "$missing" ] && exit 0
 
 root=""
@@ -23,6 +25,7 @@ if [ "$root" != "no" ] && command -v apt-get >/dev/null; then
         exit 0
     fi
 fi
-echo "Not installed:$missing (the world's speech, its pictures, the page's test, the codec's peer);" \
+echo "Not installed:$missing (the world's speech, its pictures, the page's test, the codec's peer," \
+    "the reading and the fonts of test pages);" \
     "what needs them is skipped. On Debian: apt-get install$missing"
 exit 0

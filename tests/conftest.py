@@ -89,7 +89,7 @@ def make_model(config: OmniConfig, seed: int = 0) -> Omni:
 
 
 def make_tokenizers(config: OmniConfig) -> Tokenizers:
-    torch.manual_seed(0)
+    torch.manual_seed(3)  # one of those with which random sessions speak and are silent by turns
     return Tokenizers(
         TextTokenizer.train(LINES, config.text.vocab_size),
         AudioTokenizer(config.audio).fold().eval(),

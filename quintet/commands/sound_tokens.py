@@ -12,7 +12,6 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.nn import functional as F
 
+from quintet.commands.token_header import FORMAT_VERSION, Header, foreign, smallest_type
 from quintet.config import SAMPLE_RATE, AudioConfig, UserError
 from quintet.media.audio import audio_writer, open_audio
 from quintet.tokenizers.audio import AudioTokenizer
@@ -39,7 +39,6 @@ SOUND_EXAMPLES = ".wav, .flac, .ogg, .opus, .mp3, .m4a, .mp4"  # those that peop
 MAX_SECONDS = 12 * 3_600.0  # of a file: a working day; its codes are a few megabytes
 PIECE_SAMPLES = 10 * SAMPLE_RATE  # sound goes through the codec in pieces: it needs 18 MB a second
 LONG_SECONDS = 60.0  # from this length on, the progress is shown
-FORMAT_VERSION = "1"
 
 
 def encode_sound(
@@ -73,13 +72,6 @@ def encode_sound(
         f"{config.bits_per_second:.0f} bit/s; spectral distance {distance / samples:.3f} nepers"
     )
     return whole_TQ, _metadata(codec, samples), note
-
-
-def smallest_type(codebook_size: int) -> type[np.integer]:
-    """The smallest type that holds every code."""
-    if codebook_size <= 2**8:
-        return np.uint8
-    return np.uint16 if codebook_size <= 2**16 else np.int32
 
 
 def _metadata(codec: AudioTokenizer, samples: int) -> dict[str, str]:
@@ -153,7 +145,7 @@ def decode_sound(
     codec = load_codec(model)
     length = _check(tokens, metadata, codec.config, path)
     if metadata.get("codec", fingerprint(codec)) != fingerprint(codec):
-        raise _foreign(path)
+        raise foreign(path)
     codec = first_codebooks(codec, tokens.shape[1])
     size, voice = max(1, PIECE_SAMPLES // codec.config.hop), None
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -167,48 +159,25 @@ def decode_sound(
             go(len(samples_S) / SAMPLE_RATE)
 
 
-@dataclass(frozen=True)
-class _Header:
-    """What a file says of its codes; files of before version 1 say only their length."""
-
-    metadata: dict[str, str]
-    path: Path
-
-    def number(self, key: str) -> int | None:
-        """The whole number under `key`; None if the file is silent on it."""
-        value = self.metadata.get(key)
-        if value is None:
-            return None
-        if not (value.isascii() and value.isdecimal() and len(value) <= 12):
-            raise self.contradiction(f"{key} is {value[:20]!r}")
-        return int(value)
-
-    def contradiction(self, what: str) -> UserError:
-        return UserError(f"The header of {self.path} cannot be right ({what}); encode it again.")
-
-
 def _check(tokens: np.ndarray, metadata: dict[str, str], config: AudioConfig, path: Path) -> int:
     """Samples of the sound, after everything that a file can have wrong was judged."""
-    header = _Header(metadata, path)
-    if metadata.get("format_version", FORMAT_VERSION) != FORMAT_VERSION:
-        raise UserError(
-            f"{path} is of a format version that this Quintet does not know; install a newer one."
-        )
+    header = Header(metadata, path)
+    header.check_version()
     if tokens.ndim != 2 or not np.issubdtype(tokens.dtype, np.integer):
-        raise _foreign(path)
+        raise foreign(path)
     if not tokens.size:
         raise UserError(f"{path} holds no sound; encode the file again.")
     ours = {"sample_rate": SAMPLE_RATE, "samples_per_frame": config.hop,
             "codebook_size": config.codebook_size}  # fmt: skip
     if any(header.number(key) not in (None, value) for key, value in ours.items()):
-        raise _foreign(path)
+        raise foreign(path)
     if header.number("num_codebooks") not in (None, tokens.shape[1]):
         raise header.contradiction(
             f"num_codebooks is {metadata['num_codebooks']}, the tokens have {tokens.shape[1]}"
         )
     within = int(tokens.min()) >= 0 and int(tokens.max()) < config.codebook_size
     if tokens.shape[1] > config.num_codebooks or not within:
-        raise _foreign(path)
+        raise foreign(path)
     most = len(tokens) * config.hop
     if most >= MAX_SECONDS * SAMPLE_RATE + config.hop:  # the last frame is padded
         raise UserError(
@@ -217,7 +186,7 @@ def _check(tokens: np.ndarray, metadata: dict[str, str], config: AudioConfig, pa
     return _length(header, most, config.hop)
 
 
-def _length(header: _Header, most: int, hop: int) -> int:
+def _length(header: Header, most: int, hop: int) -> int:
     samples = header.metadata.get("samples", "")
     if "format_version" in header.metadata:
         length = header.number("samples")
@@ -227,12 +196,6 @@ def _length(header: _Header, most: int, hop: int) -> int:
     # Older files are believed where they can be.
     known = samples.isascii() and samples.isdecimal() and len(samples) <= 12
     return min(int(samples), most) if known and int(samples) else most
-
-
-def _foreign(path: Path) -> UserError:
-    return UserError(
-        f"{path} holds tokens of another model; decode it with the model that encoded it (--model)."
-    )
 
 
 @contextmanager

@@ -1,50 +1,60 @@
 """`quintet encode` and `quintet decode`: one tokenizer both ways, over files.
 
-A token file is safetensors with one tensor, `tokens`: [T, Q] codes of sound, [G, G] codes of a
-picture, or [N] entries of text. Its metadata says which medium, whose tokenizer, and, of sound,
-what is needed to give the same length back.
+A token file is safetensors with one tensor, `tokens`: [T, Q] codes of sound, [R, G] codes of a
+picture, or [N] entries of text. Its metadata says which medium, whose tokenizer, and what is
+needed to give the same length of sound or size of picture back.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import tempfile
 from pathlib import Path
 
 import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from quintet.commands.picture_tokens import PICTURES, decode_picture, encode_picture
 from quintet.commands.sound_tokens import SOUND_EXAMPLES, SOUNDS, decode_sound, encode_sound
+from quintet.commands.token_header import foreign
 from quintet.config import UserError
 from quintet.live import Quintet, load
-from quintet.media.images import fit_image, read_image, write_image
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 TEXTS = (".txt", ".md")
 MAX_CHARACTERS = 500_000  # of a text
 MAX_TOKEN_BYTES = 256_000_000  # of a token file
 
 
-def encode_file(path: Path, out: Path | None, model: str, codebooks: int | None = None) -> str:
+def encode_file(
+    path: Path,
+    out: Path | None,
+    model: str,
+    codebooks: int | None = None,
+    size: int | None = None,
+) -> str:
     """Write the tokens of a sound, picture or text; a line that says what they cost and keep.
 
-    Sound needs the model's codec only, so `model` may name a codec's folder; `codebooks` keeps
-    only the first ones of it.
+    A sound needs the model's codec only, and a picture its image tokenizer, so that `model` may
+    name a folder of one of them.
+
+    Args:
+        codebooks: of a sound, keep only so many, the first ones.
+        size: of a picture, pixels on the longer side at most.
 
     Raises:
-        UserError: the file cannot be read or is of no known kind, there is no such model, or it
-            has fewer codebooks.
+        UserError: the file cannot be read or is of no known kind, there is no such model, it has
+            fewer codebooks, or a setting belongs to another kind of file.
     """
     suffix = path.suffix.lower()
     if codebooks is not None and suffix in PICTURES + TEXTS:
         raise UserError("--codebooks chooses how much of a sound is kept; leave it out here.")
+    if size is not None and suffix in SOUNDS + TEXTS:
+        raise UserError("--size chooses how large a picture is; leave it out here.")
     if suffix in SOUNDS:
         tokens, metadata, note = encode_sound(path, model, codebooks)
     elif suffix in PICTURES:
-        tokens, metadata, note = _encode_picture(path, load(model))
+        tokens, metadata, note = encode_picture(path, model, size)
     elif suffix in TEXTS:
         tokens, metadata, note = _encode_text(path, load(model))
     elif not path.is_file():
@@ -57,22 +67,6 @@ def encode_file(path: Path, out: Path | None, model: str, codebooks: int | None 
     out = out or path.with_name(path.name + ".safetensors")
     _write_bytes(out, save({"tokens": tokens}, metadata={**metadata, "model": model}))
     return f"{out}: {note}"
-
-
-def _encode_picture(path: Path, model: Quintet) -> tuple[np.ndarray, dict[str, str], str]:
-    config = model.config.image
-    pixels = fit_image(read_image(path), config.size)
-    with torch.no_grad():
-        codes = model.tokenizers.encode_image(pixels)
-        made = _picture(codes, model)
-    error = np.square((made.astype(np.float64) - pixels) / 255).mean()
-    bits = codes.size * math.log2(config.codebook_size)
-    psnr = -10 * math.log10(max(float(error), 1e-10))
-    note = (
-        f"{config.size} x {config.size} pixels in {codes.size:,} codes, "
-        f"{bits / config.size**2:.2f} bits a pixel; PSNR {psnr:.1f} dB"
-    )
-    return codes.reshape(config.grid, config.grid), {"medium": "picture"}, note
 
 
 def _encode_text(path: Path, model: Quintet) -> tuple[np.ndarray, dict[str, str], str]:
@@ -96,33 +90,36 @@ def _too_long(path: Path) -> UserError:
     return UserError(f"{path} has more than {MAX_CHARACTERS:,} characters; encode it in parts.")
 
 
-def decode_file(path: Path, out: Path | None, model: str) -> str:
+def decode_file(path: Path, out: Path | None, model: str, first: int | None = None) -> str:
     """Write the medium of a token file; a line that says what it is.
 
+    Args:
+        first: of a picture, show only what so many tokens give, and white elsewhere.
+
     Raises:
-        UserError: the file is missing, damaged, or holds tokens that the model does not have.
+        UserError: the file is missing, damaged, or holds tokens that the model does not have; or
+            `first` is given for another medium than a picture.
     """
     tokens, metadata = _read_tokens(path)
     medium, stem = metadata.get("medium"), path.name.removesuffix(".safetensors")
+    if first is not None and medium != "picture":
+        raise UserError("--tokens shows the beginning of a picture; leave it out here.")
     if medium == "sound":
         out = out or path.with_name(f"{stem}.decoded.wav")
         decode_sound(tokens, metadata, path, out, model)
     elif medium == "picture":
         out = out or path.with_name(f"{stem}.decoded.png")
-        system = load(model)
-        grid = system.config.image.grid
-        _check(tokens, (grid, grid), system.config.image.codebook_size, path)
-        write_image(_ready(out), _picture(tokens.flatten(), system))
+        decode_picture(tokens, metadata, path, out, model, first)
     elif medium == "text":
         out = out or path.with_name(f"{stem}.decoded.txt")
         system = load(model)
-        _check(tokens, (len(tokens),), system.tokenizers.text.vocab_size, path)
+        _check_text(tokens, system.tokenizers.text.vocab_size, path)
         if len(tokens) > 4 * MAX_CHARACTERS:  # a character takes at most four bytes, each a token
             raise UserError(f"{path} holds too long a text; encode it in parts.")
         _write_bytes(out, system.tokenizers.text.decode(tokens.tolist()).encode())
     else:
         raise UserError(f"{path} does not say what its tokens are; encode the file again.")
-    return f"{out}: {medium} from {tokens.size:,} tokens"
+    return f"{out}: {medium} from {first or tokens.size:,} tokens"
 
 
 def _read_tokens(path: Path) -> tuple[np.ndarray, dict[str, str]]:
@@ -140,31 +137,16 @@ def _read_tokens(path: Path) -> tuple[np.ndarray, dict[str, str]]:
     return tokens, metadata
 
 
-def _check(tokens: np.ndarray, shape: tuple[int, ...], entries: int, path: Path) -> None:
-    whole = np.issubdtype(tokens.dtype, np.integer) and tokens.shape == shape
+def _check_text(tokens: np.ndarray, entries: int, path: Path) -> None:
+    whole = np.issubdtype(tokens.dtype, np.integer) and tokens.ndim == 1
     if not whole or (tokens.size and not 0 <= tokens.min() <= tokens.max() < entries):
-        raise UserError(
-            f"{path} holds tokens of another model; decode it with the model that encoded it "
-            "(--model)."
-        )
-
-
-def _picture(codes: np.ndarray, model: Quintet) -> np.ndarray:
-    """uint8 [H, W, 3] of codes [G * G]."""
-    with torch.no_grad():
-        picture_CHW = model.tokenizers.image.preview(codes.tolist())
-    pixels: np.ndarray = (picture_CHW.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
-    return pixels
-
-
-def _ready(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+        raise foreign(path)
 
 
 def _write_bytes(path: Path, content: bytes) -> None:
     """The file appears whole or not at all."""
-    handle, partial = tempfile.mkstemp(dir=_ready(path).parent, prefix=f".{path.name}.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

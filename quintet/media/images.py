@@ -21,10 +21,11 @@ BAND_ROWS = 64  # of the result, made at once
 WHITE = (255, 255, 255)
 
 
-def read_image(path: Path | str) -> Image.Image:
+def read_image(path: Path | str, longest: int = LONGEST_SIDE) -> Image.Image:
     """The picture of a file, RGB, rotated upright; transparency becomes white.
 
-    Of an animation, the first frame. A huge picture comes back smaller, by a whole factor.
+    Of an animation, the first frame. A picture of twice `longest` or more comes back smaller, by
+    a whole factor, but no smaller than `longest` on its longer side.
 
     Raises:
         UserError: the file is missing, too large, broken, or not of one of `FORMATS`.
@@ -39,11 +40,14 @@ def read_image(path: Path | str) -> Image.Image:
         raise UserError(
             f"{path} cannot be read ({error.strerror}); check its permissions."
         ) from None
-    return read_image_bytes(data, str(path))
+    return read_image_bytes(data, str(path), longest=longest)
 
 
 def read_image_bytes(
-    data: bytes, name: str = "The picture", max_pixels: int = MAX_PIXELS
+    data: bytes,
+    name: str = "The picture",
+    max_pixels: int = MAX_PIXELS,
+    longest: int = LONGEST_SIDE,
 ) -> Image.Image:
     """The same for a file's content; `name` is what messages call it.
 
@@ -60,9 +64,9 @@ def read_image_bytes(
         try:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 _check_size(image, name, max_pixels)
-                image.draft(None, (LONGEST_SIDE, LONGEST_SIDE))  # a JPEG is decoded smaller
+                image.draft(None, (longest, longest))  # a JPEG is decoded smaller
                 ImageOps.exif_transpose(image, in_place=True)
-                return _shrunk(image)
+                return _shrunk(image, longest)
         except UserError:
             raise
         except Image.DecompressionBombError:
@@ -79,13 +83,43 @@ def fit_image(image: Image.Image, size: int) -> np.ndarray:
     The longer side becomes `size`; shrinking averages pixels (BOX) beyond a factor of two and
     is LANCZOS otherwise, as is growing.
     """
-    scale = size / max(image.size)
+    return _centred(_scaled(image, size / max(image.size)), size, size)
+
+
+def fit_picture(
+    image: Image.Image, longest: int, multiple: int
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """The whole picture, no side above `longest`, centred on the smallest white rectangle whose
+    sides are multiples of `multiple`: uint8 [H, W, 3], and the height and width of the picture
+    itself, which `middle` cuts out again.
+
+    It is shrunk as by `fit_image`; a picture that is small enough keeps its pixels.
+    """
+    fitted = _scaled(image, min(1.0, longest / max(image.size)))
+    width, height = fitted.size
+    filled = _centred(fitted, -(-width // multiple) * multiple, -(-height // multiple) * multiple)
+    return filled, (height, width)
+
+
+def middle(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """[height, width, 3] at the place where `fit_picture` puts a picture of this size."""
+    top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
+    return pixels[top : top + height, left : left + width]
+
+
+def _scaled(image: Image.Image, scale: float) -> Image.Image:
+    image = image.convert("RGB")
+    if scale == 1:
+        return image
     width, height = (max(1, round(side * scale)) for side in image.size)
     rule = Image.Resampling.BOX if scale < 0.5 else Image.Resampling.LANCZOS
-    fitted = image.convert("RGB").resize((width, height), rule)
-    square = Image.new("RGB", (size, size), WHITE)
-    square.paste(fitted, ((size - width) // 2, (size - height) // 2))
-    return np.asarray(square)
+    return image.resize((width, height), rule)
+
+
+def _centred(image: Image.Image, width: int, height: int) -> np.ndarray:
+    filled = Image.new("RGB", (width, height), WHITE)
+    filled.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
+    return np.asarray(filled)
 
 
 def write_image(path: Path | str, pixels: np.ndarray) -> None:
@@ -116,13 +150,13 @@ def _too_many_pixels(name: str, max_pixels: int) -> UserError:
     )
 
 
-def _shrunk(image: Image.Image) -> Image.Image:
-    """`image` on white, RGB, its longer side below twice `LONGEST_SIDE`.
+def _shrunk(image: Image.Image, longest: int) -> Image.Image:
+    """`image` on white, RGB, its longer side below twice `longest`.
 
     Band by band: a palette with transparency takes one byte a pixel in the file's memory, and
     sixteen while it is put on white.
     """
-    factor = max(1, max(image.size) // LONGEST_SIDE)
+    factor = max(1, max(image.size) // longest)
     width, height = (-(-side // factor) for side in image.size)
     shrunk = Image.new("RGB", (width, height))
     for top in range(0, height, BAND_ROWS):

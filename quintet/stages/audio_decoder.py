@@ -20,11 +20,12 @@ from quintet.config import SAMPLE_RATE, AudioConfig
 from quintet.data.world.grammar import KINDS, request
 from quintet.data.world.scenes import assistant_speech
 from quintet.data.world.speech_bank import SpeechBank
-from quintet.stages.codec_losses import SoundLosses, average_of, show_sound
+from quintet.stages.codec_losses import SoundLosses, show_sound
 from quintet.stages.context import Context
 from quintet.tokenizers.audio import AudioTokenizer
 from quintet.tokenizers.folders import AUDIO_FILE, load_weights
 from quintet.train import Task, TrainConfig
+from quintet.train.average import average_of
 
 SETTINGS = (
     "train", "start_from", "utterances", "held_out_utterances", "held_out_clips", "adversarial_at",

@@ -22,13 +22,14 @@ from quintet import train
 from quintet.config import SAMPLE_RATE, AudioConfig, UserError
 from quintet.data.world.speech_bank import SpeechBank, microphone_noise, world_line
 from quintet.data.world.tongues import any_line
-from quintet.stages.codec_losses import SoundLosses, average_of, show_sound
+from quintet.stages.codec_losses import SoundLosses, show_sound
 from quintet.stages.context import Context
 from quintet.tokenizers.audio import AudioTokenizer
 from quintet.tokenizers.codec_folder import KIND, folded, load_folded
 from quintet.tokenizers.folders import AUDIO_FILE, write_config
 from quintet.tokenizers.quantize import perplexity
 from quintet.train import Task
+from quintet.train.average import average_of
 from quintet.train.spectral import LogMel
 
 SETTINGS = (

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from quintet.config import SAMPLE_RATE
 from quintet.media.audio import write_audio
-from quintet.train.adversarial import Balancer, Discriminator
+from quintet.train.adversarial import Balancer, Discriminator, STFTDiscriminator
 from quintet.train.spectral import LogMel, MultiScaleMelLoss
 
 # The spectral loss. The logarithm alone would spend itself on pauses: what is loud has to count.
@@ -25,7 +23,6 @@ LOG_MEL, LOUDNESS = 0.5, 4.0
 # How hard each other loss pulls on the sound, beside the spectral one.
 WEIGHTS = {"waveform": 0.1, "adversarial": 0.5, "matching": 1.0}
 CROP = SAMPLE_RATE  # samples of each clip that the discriminator hears: all of it costs too much
-AVERAGE = 0.999  # decay, per step, of the weights that are kept
 LEARN_EVERY = 2  # steps: a discriminator that learns faster than the codec overpowers it
 
 
@@ -40,7 +37,9 @@ class SoundLosses(nn.Module):
         super().__init__()
         self.mel = MultiScaleMelLoss()
         if windows:
-            self.discriminator = Discriminator(windows, channels)
+            self.discriminator = Discriminator(
+                STFTDiscriminator(window, channels) for window in windows
+            )
             self.balancer = Balancer(WEIGHTS)
 
     def forward(
@@ -70,20 +69,6 @@ def _crop(made_BS: Tensor, real_BS: Tensor, step: int) -> tuple[Tensor, Tensor]:
     length = made_BS.shape[1]
     start = int(np.random.default_rng(step).integers(max(1, length - CROP + 1)))
     return made_BS[:, start : start + CROP], real_BS[:, start : start + CROP]
-
-
-def average_of(module: nn.Module) -> AveragedModel:
-    """A copy that follows `module` by moving averages of its weights (`update_parameters`), early
-    ones short, so that the beginning is soon forgotten. Buffers are copied."""
-
-    @torch.no_grad()
-    def follow(averages: Any, weights: Any, count: Any) -> None:
-        decay = min(AVERAGE, (1 + int(count)) / (10 + int(count)))
-        torch._foreach_lerp_(averages, weights, 1 - decay)
-
-    average = AveragedModel(module, multi_avg_fn=follow)
-    average.requires_grad_(False)
-    return average
 
 
 def show_sound(folder: Path, real_BS: Tensor, made_BS: Tensor) -> None:

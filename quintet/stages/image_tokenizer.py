@@ -1,79 +1,107 @@
-"""The image tokenizer's stage: a VQ autoencoder learns the world's pictures.
+"""The image tokenizer's stage: a VQ-GAN learns to rebuild pictures, text and photographs.
 
 As with sound, it first trains without the bottleneck; then the codebook is filled from the
-encoder's outputs and everything trains together.
+encoder's outputs and everything trains together; at last, where the recipe asks for it, against
+a discriminator. What is kept are the averages of the weights over the last steps. The network is
+convolutional, so that it learns from crops what serves pictures of any size.
 """
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from quintet import train
-from quintet.config import ImageConfig
-from quintet.data.world.pictures import canonical_picture, render_picture
+from quintet.config import ImageConfig, UserError
+from quintet.data.picture_bank import Mixture, make_crops, picture_bank
+from quintet.data.world.pictures import canonical_picture
 from quintet.data.world.things import THINGS
 from quintet.stages.context import Context
+from quintet.stages.image_losses import STRUCTURE, PictureLosses, show_pictures
+from quintet.tokenizers.folders import IMAGE_FILE, load_weights, write_config
 from quintet.tokenizers.image import ImageTokenizer
+from quintet.tokenizers.image_folder import KIND
 from quintet.tokenizers.quantize import perplexity
 from quintet.train import Task
+from quintet.train.average import average_of
 
-SETTINGS = ("train", "pictures", "fill_at")
-FILL_VECTORS = 16  # encoder outputs per code when the codebook is filled
-DRAWN_SHARE = 0.25  # of the pictures: as the assistant draws them
-HELD_OUT_PICTURES = 256
-
-
-def render_pictures(count: int, size: int, seed: int, split: str) -> np.ndarray:
-    """uint8 [count, size, size, 3]: seen things and, in training, some drawn ones."""
-    rng = np.random.default_rng((seed, split == "test"))
-    pictures = []
-    for _ in range(count):
-        thing = THINGS[int(rng.integers(len(THINGS)))]
-        drawn = split == "train" and rng.random() < DRAWN_SHARE
-        pictures.append(
-            canonical_picture(thing, size) if drawn else render_picture(thing, rng, split, size)
-        )
-    return np.stack(pictures)
+SETTINGS = (
+    "train", "pictures", "held_out_pictures", "crop", "largest", "pages", "photographs",
+    "photograph_folder", "start_from", "fill_at", "adversarial_at", "discriminator_channels",
+    "structure",
+)  # fmt: skip
+FILL_VECTORS, LEAST_VECTORS = 4, 4_096  # encoder outputs that fill the codebook: a code, in all
+COMMITMENT = 0.25  # weight of the pull of the encoder towards the codes
+HELD_OUT, SHOWN = 96, 4  # pictures of each source
+DRAWING_TOKENS = 12  # on a side of a drawing that is judged
 
 
-def as_input(pictures_BHWC: np.ndarray) -> Tensor:
-    """uint8 [B, H, W, 3] -> float [B, 3, H, W] in [0, 1]."""
-    return torch.from_numpy(pictures_BHWC).permute(0, 3, 1, 2).float() / 255
+@dataclass(frozen=True)
+class ImageSettings:
+    """How the tokenizer trains, beside its `TrainConfig`; steps are counted from 0."""
+
+    fill_step: int  # when the codebook is filled and the bottleneck closes; -1: it is full
+    adversarial_step: int = 1 << 30  # when the discriminator sets in
+    discriminator_channels: int = 0  # none
+    structure: float = STRUCTURE  # weight of the structural loss
 
 
-def edges(images_BCHW: Tensor) -> Tensor:
-    """Differences between neighbouring pixels, across then down, flattened."""
-    across = (images_BCHW[..., 1:] - images_BCHW[..., :-1]).flatten(1)
-    down = (images_BCHW[..., 1:, :] - images_BCHW[..., :-1, :]).flatten(1)
-    return torch.cat([across, down], dim=1)
+class ImageTraining(nn.Module):
+    """The tokenizer, its average over the last steps, and the losses' own parts."""
 
-
-def psnr(made_BCHW: Tensor, real_BCHW: Tensor) -> float:
-    """Mean peak signal-to-noise ratio in decibels."""
-    error_B = (made_BCHW.clamp(0, 1) - real_BCHW).square().mean((1, 2, 3))
-    return float((-10 * torch.log10(error_B)).mean())
+    def __init__(self, config: ImageConfig, settings: ImageSettings) -> None:
+        super().__init__()
+        self.tokenizer = ImageTokenizer(config)
+        self.average = average_of(self.tokenizer)
+        self.picture = PictureLosses(settings.discriminator_channels, settings.structure)
 
 
 class ImageTokenizerTask(Task):
-    """Pictures -> VQ autoencoder with pixel and edge losses."""
+    """Crops of pictures -> VQ-GAN -> the crops.
+
+    Args:
+        pictures: uint8 [N, H, W, 3], to train on.
+        held_out: of each source, likewise.
+    """
 
     def __init__(
-        self, config: ImageConfig, pictures: int, batch_size: int, seed: int, fill_step: int
+        self,
+        config: ImageConfig,
+        settings: ImageSettings,
+        pictures: np.ndarray,
+        held_out: dict[str, np.ndarray],
+        batch_size: int,
+        seed: int,
+        start_from: Path | None = None,
     ) -> None:
-        self.config, self.batch_size, self.seed, self.fill_step = (
-            config, batch_size, seed, fill_step
-        )  # fmt: skip
-        self.pictures = render_pictures(pictures, config.size, seed, "train")
-        self.held_out = render_pictures(HELD_OUT_PICTURES, config.size, seed, "test")
+        self.config, self.settings, self.start_from = config, settings, start_from
+        self.pictures, self.held_out = pictures, held_out
+        self.batch_size, self.seed = batch_size, seed
+
+    def record(self) -> dict[str, Any]:
+        return asdict(self.settings) | {
+            "pictures": list(self.pictures.shape),
+            "start_from": str(self.start_from),
+        }
 
     def module(self) -> nn.Module:
-        return ImageTokenizer(self.config)
+        module = ImageTraining(self.config, self.settings)
+        if self.start_from is not None:
+            load_weights(module.tokenizer, self.start_from)
+            module.average.module.load_state_dict(module.tokenizer.state_dict())
+        return module
+
+    def parameters(self, module: nn.Module) -> list[dict[str, Any]]:
+        assert isinstance(module, ImageTraining)
+        groups: list[dict[str, Any]] = [{"params": list(module.tokenizer.parameters())}]
+        adversary = list(module.picture.parameters())
+        return groups + [{"params": adversary, "part": "discriminator"}] * bool(adversary)
 
     def batch(self, step: int) -> Tensor:
         """Pictures [B, 3, H, W]."""
@@ -81,48 +109,101 @@ class ImageTokenizerTask(Task):
         return as_input(self.pictures[rng.integers(len(self.pictures), size=self.batch_size)])
 
     def before_step(self, module: nn.Module, step: int) -> None:
-        if step != self.fill_step:
-            return
-        assert isinstance(module, ImageTokenizer)
-        needed = FILL_VECTORS * self.config.codebook_size // self.config.num_tokens + 1
-        with torch.no_grad():
-            latents_BDGG = module.encoder(as_input(self.pictures[:needed]) * 2 - 1)
-        module.quantizer.fill(latents_BDGG.permute(0, 2, 3, 1).reshape(-1, latents_BDGG.shape[1]))
+        assert isinstance(module, ImageTraining)
+        module.average.update_parameters(module.tokenizer)
+        if step == self.settings.fill_step:
+            module.tokenizer.quantizer.fill(self.outputs(module.tokenizer, step))
+
+    @torch.no_grad()
+    def outputs(self, tokenizer: ImageTokenizer, step: int) -> Tensor:
+        """Latent vectors [N, D] of pictures that belong to no step, enough to fill the codebook."""
+        needed = max(LEAST_VECTORS, FILL_VECTORS * self.config.codebook_size)
+        vectors: list[Tensor] = []
+        while sum(map(len, vectors)) < needed:
+            images_BCHW = self.batch(step + 1_000_000 + len(vectors))
+            latents_BDRG = tokenizer.latents(images_BCHW)
+            vectors.append(latents_BDRG.permute(0, 2, 3, 1).flatten(0, 2))
+        return torch.cat(vectors)
 
     def losses(self, module: nn.Module, batch: Tensor, step: int) -> dict[str, Tensor]:
-        made, _, commitment = module(batch, quantize=step >= self.fill_step)
-        pixel = (made - batch).abs().mean() + 2 * F.mse_loss(made, batch)
-        edge = (edges(made) - edges(batch)).abs().mean()
-        return {
-            "loss": pixel + edge + 0.25 * commitment,
-            "pixel": pixel,
-            "edge": edge,
-            "commitment": commitment,
-        }
+        assert isinstance(module, ImageTraining)
+        settings = self.settings
+        made, _, commitment = module.tokenizer(batch, quantize=step >= settings.fill_step)
+        adversarial = bool(settings.discriminator_channels) and step >= settings.adversarial_step
+        losses = module.picture(made, batch, adversarial, step)
+        losses["commitment"] = commitment
+        losses["loss"] = losses["picture"] + COMMITMENT * commitment
+        if "discriminator" in losses:
+            losses["loss"] = losses["loss"] + losses["discriminator"]
+        return losses
 
     def evaluate(self, module: nn.Module) -> dict[str, float]:
-        """On backgrounds and sizes kept out of training; drawings have neither: all were seen."""
-        drawn = np.stack([canonical_picture(thing, self.config.size) for thing in THINGS])
-        made, ids, _ = module(as_input(self.held_out))
-        return {
-            "psnr": psnr(made, as_input(self.held_out)),
-            "psnr_of_drawings_seen_in_training": psnr(module(as_input(drawn))[0], as_input(drawn)),
-            "perplexity": perplexity(ids, self.config.codebook_size),
-            "used": len(ids.unique()) / self.config.codebook_size,
-        }
+        """On what training never shows: backgrounds and sizes, fonts, photographs. Drawings have
+        nothing of the kind: all were seen."""
+        assert isinstance(module, ImageTraining)
+        tokenizer, scores, codes = module.average.module, {}, []
+        for name, pictures in self.held_out.items():
+            real = as_input(pictures)
+            made, ids, _ = tokenizer(real)
+            scores[f"psnr_{name}"] = psnr(made, real)
+            codes.append(ids)
+        size = DRAWING_TOKENS * self.config.patch
+        drawn = as_input(np.stack([canonical_picture(thing, size) for thing in THINGS]))
+        scores["psnr_of_drawings_seen_in_training"] = psnr(tokenizer(drawn)[0], drawn)
+        ids = torch.cat(codes)
+        scores["perplexity"] = perplexity(ids, self.config.codebook_size)
+        scores["used"] = len(ids.unique()) / self.config.codebook_size
+        return scores
+
+    def show(self, module: nn.Module, folder: Path) -> None:
+        assert isinstance(module, ImageTraining)
+        shown = np.concatenate([pictures[:SHOWN] for pictures in self.held_out.values()])
+        real = as_input(shown)
+        show_pictures(folder, real, module.average.module(real)[0])
 
     def export(self, module: nn.Module, folder: Path) -> None:
-        save_file(module.state_dict(), folder / "image_tokenizer.safetensors")
+        """A folder that `load_image_tokenizer` reads."""
+        assert isinstance(module, ImageTraining)
+        save_file(module.average.module.state_dict(), folder / IMAGE_FILE)
+        write_config({"kind": KIND, "image": asdict(self.config)}, folder)
+
+
+def as_input(pictures_BHWC: np.ndarray) -> Tensor:
+    """uint8 [B, H, W, 3] -> float [B, 3, H, W] in [0, 1]."""
+    return torch.from_numpy(pictures_BHWC).permute(0, 3, 1, 2).float() / 255
+
+
+def psnr(made_BCHW: Tensor, real_BCHW: Tensor) -> float:
+    """Mean peak signal-to-noise ratio in decibels, at most 100."""
+    error_B = (made_BCHW.clamp(0, 1) - real_BCHW).square().mean((1, 2, 3))
+    return float((-10 * torch.log10(error_B.clamp(min=1e-10))).mean())
 
 
 def run(context: Context) -> dict[str, float]:
     """Train the image tokenizer of the preset."""
-    config = context.train
+    config, settings, image = context.train, context.settings, context.preset.image
+    start, crop = settings.get("start_from"), settings.get("crop", image.size)
+    if crop < image.patch or crop % image.patch:
+        raise UserError(f"crop is {crop}; make it a multiple of {image.patch}.")
+    shares = {name: settings[name] for name in ("pages", "photographs") if name in settings}
+    mixture = Mixture(
+        crop, settings.get("largest", crop), **shares,
+        photograph_folder=settings.get("photograph_folder"),
+    )  # fmt: skip
     task = ImageTokenizerTask(
-        context.preset.image,
-        context.settings.get("pictures", 20_000),
+        image,
+        ImageSettings(
+            round(config.steps * settings.get("fill_at", 0.1)) if start is None else -1,
+            round(config.steps * settings.get("adversarial_at", 0.6)),
+            settings.get("discriminator_channels", 0),
+            settings.get("structure", STRUCTURE),
+        ),
+        picture_bank(
+            context.run_folder / "pictures", mixture, settings.get("pictures", 20_000), config.seed
+        ),
+        make_crops(mixture, settings.get("held_out_pictures", HELD_OUT), config.seed, "test"),
         config.batch_size,
         config.seed,
-        round(config.steps * context.settings.get("fill_at", 0.3)),
+        context.made_by(start, IMAGE_FILE) if start is not None else None,
     )
     return train.run(task, config, context.folder, context.name)

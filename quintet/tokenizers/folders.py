@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from quintet.config import UserError
+from quintet.tokenizers.quantize import LEARNING
 
 BUNDLED = Path(__file__).parent.parent / "bundled"
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
@@ -119,13 +120,14 @@ def check_weights(module: nn.Module, path: Path) -> None:
     """
     try:
         with safe_open(path, "pt") as file:
-            names = file.keys()
+            names = filter(_is_shared, file.keys())
             theirs = {name: tuple(file.get_slice(name).get_shape()) for name in names}
     except FileNotFoundError:
         raise UserError(f"There is no file {path}; train that part first or copy it.") from None
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is damaged ({error}); copy or train it again.") from None
-    mine = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    tensors = module.state_dict().items()
+    mine = {name: tuple(tensor.shape) for name, tensor in tensors if _is_shared(name)}
     wrong = [name for name in mine if theirs.get(name) != mine[name]]
     if wrong or len(theirs) != len(mine):
         first = wrong[0] if wrong else next(name for name in theirs if name not in mine)
@@ -136,12 +138,14 @@ def check_weights(module: nn.Module, path: Path) -> None:
 
 
 def save_weights(module: nn.Module, path: Path) -> None:
-    """Write the weights as float16 safetensors that everybody on the machine may read.
+    """Write the weights as float16 safetensors that everybody on the machine may read, without
+    what only training needs.
 
-    A tensor that float16 cannot hold (beyond 65,504, as a codebook's counts may be) keeps its
-    type. The file appears whole or not at all.
+    A tensor that float16 cannot hold (beyond 65,504) keeps its type. The file appears whole or
+    not at all.
     """
-    weights = {name: _narrow(tensor) for name, tensor in module.state_dict().items()}
+    tensors = module.state_dict().items()
+    weights = {name: _narrow(tensor) for name, tensor in tensors if _is_shared(name)}
     partial = path.with_name(f".{path.name}.partial")
     try:
         save_file(weights, partial)
@@ -149,6 +153,10 @@ def save_weights(module: nn.Module, path: Path) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _is_shared(name: str) -> bool:
+    return name.rpartition(".")[2] not in LEARNING
 
 
 def _narrow(tensor: Tensor) -> Tensor:

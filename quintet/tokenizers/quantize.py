@@ -19,6 +19,9 @@ from torch import Tensor, nn
 
 from quintet.tokenizers.search import CodeIndex
 
+# What only training needs, by name: weights that are shared leave them out.
+LEARNING = ("cluster_size", "vector_sum", "age")
+
 
 class VectorQuantizer(nn.Module):
     """One codebook. `forward` is straight-through and, in training mode, learns the codebook.
@@ -43,6 +46,16 @@ class VectorQuantizer(nn.Module):
         self.register_buffer("vector_sum", self.codebook.clone())
         self.register_buffer("age", torch.zeros(codebook_size))
         self._index: CodeIndex | None = None  # of the codebook as it was at the last search
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *more: Any) -> None:
+        """As for any module; but without `LEARNING`, the codebook counts as just filled."""
+        codebook_KD = state_dict.get(prefix + "codebook")
+        if codebook_KD is not None:
+            size_K = torch.ones_like(codebook_KD[:, 0])
+            started = {"cluster_size": size_K, "vector_sum": codebook_KD, "age": 0 * size_K}
+            for name in LEARNING:
+                state_dict.setdefault(prefix + name, started[name])
+        super()._load_from_state_dict(state_dict, prefix, *more)
 
     @torch.no_grad()
     def search(self, vectors_ND: Tensor) -> Tensor:

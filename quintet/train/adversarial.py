@@ -1,14 +1,18 @@
-"""A discriminator of sound, its losses, and a balance between losses on one output.
+"""Discriminators of sound and of pictures, their losses, and a balance between losses on one
+output.
 
 Multi-scale complex-STFT discriminator, hinge losses, relative feature matching and the idea of
-balancing gradients at the output: Défossez et al. 2022 (EnCodec, sections 3.3 and 3.4).
+balancing gradients at the output: Défossez et al. 2022 (EnCodec, sections 3.3 and 3.4). The patch
+discriminator: Isola et al. 2017 (pix2pix); balancing at the output does what VQ-GAN's adaptive
+weight (Esser et al. 2021) does at the decoder's last layer.
 
-Shapes: B batch, S samples, C channels, T spectrogram frames, F frequency bins.
+Shapes: B batch, S samples, C channels, T spectrogram frames, F frequency bins, H and W pixels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -62,34 +66,57 @@ class STFTDiscriminator(nn.Module):
         return self.score(x_BCTF), features
 
 
-class Discriminator(nn.Module):
-    """Several resolutions, each with a network of its own."""
+class PatchDiscriminator(nn.Module):
+    """Pictures -> a map of scores, each of a patch of some 46 pixels."""
 
-    def __init__(self, windows: Sequence[int] = (2_048, 1_024, 512, 256, 128), channels: int = 32):
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.scales = nn.ModuleList(STFTDiscriminator(window, channels) for window in windows)
+        dims = [3, channels, 2 * channels, 4 * channels]
+        self.layers = nn.ModuleList(
+            weight_norm(nn.Conv2d(a, b, 4, 2, 1)) for a, b in pairwise(dims)
+        )
+        self.layers.append(weight_norm(nn.Conv2d(dims[-1], dims[-1], 3, 1, 1)))
+        self.score = weight_norm(nn.Conv2d(dims[-1], 1, 3, 1, 1))
 
-    def loss(self, made_BS: Tensor, real_BS: Tensor) -> Tensor:
+    def forward(self, images_BCHW: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Scores [B, 1, H/8, W/8] and the activations of every layer."""
+        x_BCHW = images_BCHW.contiguous(memory_format=torch.channels_last) * 2 - 1
+        features = []
+        for layer in self.layers:
+            x_BCHW = F.leaky_relu(layer(x_BCHW), SLOPE)
+            features.append(x_BCHW)
+        return self.score(x_BCHW), features
+
+
+class Discriminator(nn.Module):
+    """Several networks, such as one a resolution, that tell what is made from what is real; each
+    gives scores and the activations of its layers."""
+
+    def __init__(self, scales: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.scales = nn.ModuleList(scales)
+
+    def loss(self, made: Tensor, real: Tensor) -> Tensor:
         """What the discriminator minimizes: real above 1, made below -1 (hinge)."""
         losses = []
         for scale in self.scales:
-            made, real = scale(made_BS.detach())[0], scale(real_BS)[0]
-            losses.append(F.relu(1 - real.float()).mean() + F.relu(1 + made.float()).mean())
+            score, real_score = scale(made.detach())[0], scale(real)[0]
+            losses.append(F.relu(1 - real_score.float()).mean() + F.relu(1 + score.float()).mean())
         return torch.stack(losses).mean()
 
-    def judge(self, made_BS: Tensor, real_BS: Tensor) -> tuple[Tensor, Tensor]:
+    def judge(self, made: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
         """What the codec minimizes: being told apart, and the distance between activations
         relative to their size (feature matching). No gradient reaches the discriminator."""
         self.requires_grad_(False)
         adversarial, matching = [], []
         for scale in self.scales:
             with torch.no_grad():
-                _, real_features = scale(real_BS)
-            score, made_features = scale(made_BS)
+                _, real_features = scale(real)
+            score, made_features = scale(made)
             adversarial.append(F.relu(1 - score.float()).mean())
-            for made, real in zip(made_features, real_features, strict=True):
-                distance = (made.float() - real.float()).abs().mean()
-                matching.append(distance / real.float().abs().mean().clamp(min=1e-6))
+            for ours, theirs in zip(made_features, real_features, strict=True):
+                distance = (ours.float() - theirs.float()).abs().mean()
+                matching.append(distance / theirs.float().abs().mean().clamp(min=1e-6))
         self.requires_grad_(True)
         return torch.stack(adversarial).mean(), torch.stack(matching).mean()
 

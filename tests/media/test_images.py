@@ -10,7 +10,15 @@ import pytest
 from PIL import Image, ImageFile
 
 from quintet.config import UserError
-from quintet.media.images import MAX_BYTES, fit_image, read_image, read_image_bytes, write_image
+from quintet.media.images import (
+    MAX_BYTES,
+    fit_image,
+    fit_picture,
+    middle,
+    read_image,
+    read_image_bytes,
+    write_image,
+)
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -139,3 +147,34 @@ def test_the_whole_picture_fits_centred_on_white(size: tuple[int, int]) -> None:
     assert max(np.ptp(rows), np.ptp(columns)) + 1 == 48
     for where in (rows, columns):  # as much white before as after
         assert abs((where.min()) - (47 - where.max())) <= 1
+
+
+@pytest.mark.parametrize(
+    "size, fitted, filled",
+    [
+        ((200, 100), (48, 24), (48, 24)),
+        ((10, 31), (10, 31), (12, 36)),  # never enlarged
+        ((1, 1), (1, 1), (6, 6)),
+        ((1, 500), (1, 48), (6, 48)),
+        ((97, 61), (48, 30), (48, 30)),
+        ((48, 48), (48, 48), (48, 48)),
+    ],
+)
+def test_a_picture_keeps_its_shape_on_white(
+    size: tuple[int, int], fitted: tuple[int, int], filled: tuple[int, int]
+) -> None:
+    image = Image.new("RGB", size, (0, 0, 0))
+    pixels, (height, width) = fit_picture(image, 48, 6)
+    assert pixels.dtype == np.uint8 and pixels.shape == (*filled[::-1], 3)
+    assert (width, height) == fitted
+    assert (middle(pixels, height, width) == 0).all()
+    assert (pixels == 0).sum() == 3 * height * width  # and white around it
+    for length, where in zip(pixels.shape, np.nonzero(pixels[..., 0] == 0), strict=False):
+        assert abs(int(where.min()) - (length - 1 - int(where.max()))) <= 1
+
+
+def test_a_caller_may_want_more_pixels_of_a_huge_picture() -> None:
+    for kind in ("PNG", "JPEG"):
+        data = encoded(Image.new("RGB", (4_000, 100)), kind)
+        assert read_image_bytes(data).size == (2_000, 50)
+        assert read_image_bytes(data, longest=3_000).size == (4_000, 100)

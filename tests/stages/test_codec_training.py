@@ -20,10 +20,11 @@ from quintet.media.audio import write_audio
 from quintet.media.speech import TEST_VOICES
 from quintet.stages import audio_tokenizer
 from quintet.stages.audio_tokenizer import AudioTokenizerTask, CodecSettings
-from quintet.stages.codec_losses import SoundLosses, average_of, show_sound
+from quintet.stages.codec_losses import SoundLosses, show_sound
 from quintet.tokenizers.audio import AudioTokenizer
 from quintet.tokenizers.codec_folder import folded, load_codec
 from quintet.train import TrainConfig
+from quintet.train.average import average_of
 
 AUDIO = load_preset("tiny").audio
 SETTINGS = CodecSettings(fill_step=2, adversarial_step=4, clip_seconds=0.25)

@@ -20,6 +20,7 @@ from quintet.config import UserError
 from quintet.tokenizers import codec_folder, folders
 from quintet.tokenizers.audio import AudioTokenizer
 from quintet.tokenizers.codec_folder import load_codec, push_codec, save_codec
+from quintet.tokenizers.quantize import LEARNING
 
 
 @pytest.fixture
@@ -60,14 +61,26 @@ def test_saving_leaves_the_codec_in_training(codec: AudioTokenizer, tmp_path: Pa
 
 
 def test_what_float16_cannot_hold_is_kept(codec: AudioTokenizer, tmp_path: Path) -> None:
-    counts = codec.quantizer.layers[0].cluster_size
-    counts.fill_(1e6)
+    books = codec.quantizer.layers
+    books[0].codebook.fill_(1e6)
     save_codec(codec, tmp_path)
-    loaded = load_codec(tmp_path).quantizer.layers[0].cluster_size
-    torch.testing.assert_close(loaded, counts)
-    assert load_file(tmp_path / "audio_tokenizer.safetensors")[
-        "quantizer.layers.0.codebook"
-    ].dtype == torch.float16  # fmt: skip
+    loaded = load_codec(tmp_path).quantizer.layers
+    assert torch.equal(loaded[0].codebook, books[0].codebook)
+    stored = load_file(tmp_path / "audio_tokenizer.safetensors")
+    assert stored["quantizer.layers.0.codebook"].dtype == torch.float32
+    assert stored["quantizer.layers.1.codebook"].dtype == torch.float16
+
+
+def test_what_only_training_needs_is_not_shared(codec: AudioTokenizer, tmp_path: Path) -> None:
+    codec.quantizer.layers[0].cluster_size.fill_(7)
+    save_codec(codec, tmp_path)
+    names = [
+        name.rpartition(".")[2] for name in load_file(tmp_path / "audio_tokenizer.safetensors")
+    ]
+    assert "codebook" in names and not set(LEARNING) & set(names)
+    loaded = load_codec(tmp_path).quantizer.layers[0]  # counts as just filled
+    assert (loaded.cluster_size == 1).all() and (loaded.age == 0).all()
+    assert torch.equal(loaded.vector_sum, loaded.codebook)
 
 
 def test_the_first_codebooks_are_a_codec_too(folder: Path, tmp_path: Path) -> None:

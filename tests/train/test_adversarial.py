@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import torch
 
-from quintet.train.adversarial import Balancer, Discriminator
+from quintet.train.adversarial import (
+    Balancer,
+    Discriminator,
+    PatchDiscriminator,
+    STFTDiscriminator,
+)
+
+
+def _listener(windows: tuple[int, ...], channels: int) -> Discriminator:
+    return Discriminator(STFTDiscriminator(window, channels) for window in windows)
 
 
 def test_no_gradient_of_the_codec_reaches_the_discriminator() -> None:
     torch.manual_seed(0)
-    discriminator = Discriminator((256, 128), 4)
+    discriminator = _listener((256, 128), 4)
     made = torch.randn(2, 4_000, requires_grad=True)
     adversarial, matching = discriminator.judge(made, torch.randn(2, 4_000))
     (adversarial + matching).backward()
@@ -20,7 +29,7 @@ def test_no_gradient_of_the_codec_reaches_the_discriminator() -> None:
 
 def test_no_gradient_of_the_discriminator_reaches_the_codec() -> None:
     torch.manual_seed(0)
-    discriminator = Discriminator((256, 128), 4)
+    discriminator = _listener((256, 128), 4)
     made = torch.randn(2, 4_000, requires_grad=True)
     discriminator.loss(made, torch.randn(2, 4_000)).backward()
     assert made.grad is None
@@ -29,13 +38,13 @@ def test_no_gradient_of_the_discriminator_reaches_the_codec() -> None:
 
 def test_equal_sounds_match() -> None:
     sound = torch.randn(1, 4_000)
-    _, matching = Discriminator((256,), 4).judge(sound, sound.clone())
+    _, matching = _listener((256,), 4).judge(sound, sound.clone())
     assert float(matching) == 0
 
 
 def test_the_discriminator_learns_to_tell_apart() -> None:
     torch.manual_seed(0)
-    discriminator = Discriminator((256, 128), 8)
+    discriminator = _listener((256, 128), 8)
     optimizer = torch.optim.Adam(discriminator.parameters(), 2e-3)
     time = torch.arange(4_000) / 24_000
     losses = []
@@ -76,3 +85,31 @@ def test_a_loss_that_is_no_number_leaves_no_trace_in_the_balance() -> None:
 
 def test_the_balance_is_part_of_a_checkpoint() -> None:
     assert set(Balancer({"a": 1.0}).state_dict()) == {"norms", "count"}
+
+
+def test_the_patch_discriminator_learns_to_tell_apart() -> None:
+    torch.manual_seed(0)
+    discriminator = Discriminator([PatchDiscriminator(4)])
+    optimizer = torch.optim.Adam(discriminator.parameters(), 2e-3)
+    sharp = (torch.rand(8, 3, 48, 48) > 0.5).float()
+    blurred = torch.nn.functional.avg_pool2d(sharp, 3, 1, 1)
+    first = float(discriminator.loss(blurred, sharp).detach())
+    for _ in range(30):
+        optimizer.zero_grad()
+        loss = discriminator.loss(blurred, sharp)
+        loss.backward()
+        optimizer.step()
+    assert float(loss.detach()) < 0.5 * first
+
+
+def test_a_patch_is_judged_by_what_stands_around_it() -> None:
+    """A change far away leaves a score as it is: the scores are of patches."""
+    torch.manual_seed(0)
+    discriminator = PatchDiscriminator(4)
+    picture = torch.rand(1, 3, 96, 96)
+    changed = picture.clone()
+    changed[..., 64:] = 0
+    before, after = discriminator(picture)[0], discriminator(changed)[0]
+    assert before.shape == (1, 1, 12, 12)
+    assert torch.equal(before[..., :4], after[..., :4])
+    assert not torch.equal(before[..., -1:], after[..., -1:])

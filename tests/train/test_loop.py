@@ -17,7 +17,7 @@ from quintet import train
 from quintet.config import UserError, load_preset
 from quintet.data.world.speech_bank import SpeechBank
 from quintet.stages.audio_tokenizer import AudioTokenizerTask, CodecSettings
-from quintet.stages.image_tokenizer import ImageTokenizerTask
+from quintet.stages.image_tokenizer import ImageSettings, ImageTokenizerTask
 from quintet.stages.omni_task import OmniTask
 from quintet.timeline.targets import Sample, Vocabulary, live_sample
 from quintet.tokenizers.quantize import VectorQuantizer
@@ -80,15 +80,9 @@ class _DyingCodec(_Quantized, AudioTokenizerTask):
 
 
 class _DyingPictures(_Quantized, ImageTokenizerTask):
-    def __init__(self, config, batch_size, seed, fill_step):
-        """On noise, which needs no font."""
-        self.config, self.batch_size, self.seed = config, batch_size, seed
-        self.fill_step = fill_step
-        rng = np.random.default_rng(0)
-        self.pictures = rng.integers(256, size=(70, config.size, config.size, 3), dtype=np.uint8)
-
     def evaluate(self, module):
-        return {"pixel": float(self.losses(module, self.batch(0), self.fill_step)["pixel"])}
+        step = self.settings.fill_step
+        return {"absolute": float(self.losses(module, self.batch(0), step)["absolute"])}
 
 
 def _omni(config: TrainConfig = SETTINGS) -> _Dying:
@@ -104,7 +98,12 @@ def _codec(config: TrainConfig) -> _Dying:
 
 
 def _pictures(config: TrainConfig) -> _Dying:
-    return _DyingPictures(load_preset("tiny").image, config.batch_size, config.seed, 5)
+    """On noise, which needs no font."""
+    image = load_preset("tiny").image
+    noise = np.random.default_rng(0).integers(256, size=(70, 24, 24, 3), dtype=np.uint8)
+    settings = ImageSettings(5, 7, 2)
+    held_out = {"world": noise[:2]}
+    return _DyingPictures(image, settings, noise, held_out, config.batch_size, config.seed)
 
 
 def _losses(folder: Path) -> list[dict[str, float]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageFilter
 
-from quintet.data.world.things import Thing
+from quintet.data.world.things import THINGS, Thing
 from quintet.media.emoji import render_emoji
 
 WHITE = (255, 255, 255)
@@ -103,3 +103,18 @@ def canonical_picture(thing: Thing, size: int = 96) -> np.ndarray:
     canvas = Image.new("RGB", (size, size), WHITE)
     canvas.paste(emoji, ((size - emoji.width) // 2, (size - emoji.height) // 2), emoji)
     return np.asarray(canvas)
+
+
+def world_crop(
+    rng: np.random.Generator, split: str, size: int, largest: int, drawn: float
+) -> np.ndarray:
+    """uint8 [size, size, 3]: a random part of a picture of a random thing, which is between
+    `size` and `largest` pixels wide; a share of `drawn` is as the assistant draws it."""
+    thing = THINGS[int(rng.integers(len(THINGS)))]
+    width = round(size * (largest / size) ** rng.random())
+    if rng.random() < drawn:
+        picture = canonical_picture(thing, width)
+    else:
+        picture = render_picture(thing, rng, split, width)
+    top, left = rng.integers(0, width - size + 1, 2)
+    return picture[top : top + size, left : left + size]

@@ -1,0 +1,58 @@
+"""How many of an image tokenizer's codes are used, on pictures that training does not see.
+
+Crops of held-out things, pages and photographs, in the shares of the recipe. Beside the share of
+codes that came up at all stands what as many vectors would show if every code were as likely.
+
+    python -m benchmarks.image_codes MODEL [NUM_VECTORS]
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import torch
+from rich.progress import track
+
+from quintet.data.picture_bank import Mixture
+from quintet.stages.image_tokenizer import as_input
+from quintet.tokenizers.image import ImageTokenizer
+from quintet.tokenizers.image_folder import load_image_tokenizer
+from quintet.tokenizers.quantize import perplexity
+
+CROP, LARGEST, PAGES, PHOTOGRAPHS = 96, 288, 0.4, 0.25
+AT_ONCE = 16  # crops
+SEED = 78
+
+
+def codes_of(tokenizer: ImageTokenizer, count: int) -> torch.Tensor:
+    """At least `count` ids [N] of held-out crops."""
+    mixture = Mixture(CROP, LARGEST, PAGES, PHOTOGRAPHS)
+    sources, shares = mixture.sources(), mixture.shares
+    per_crop = (CROP // tokenizer.config.patch) ** 2
+    ids: list[torch.Tensor] = []
+    for start in track(range(0, -(-count // per_crop), AT_ONCE), "pictures", transient=True):
+        crops = []
+        for index in range(start, start + AT_ONCE):
+            rng = np.random.default_rng((SEED, index))
+            name = str(rng.choice(list(shares), p=list(shares.values())))
+            crops.append(sources[name](rng, "test"))
+        ids.append(tokenizer.encode(as_input(np.stack(crops))).flatten())
+    return torch.cat(ids)[:count]
+
+
+def main(model: str, count: int) -> None:
+    """Print the figures."""
+    torch.set_num_threads(1)
+    tokenizer = load_image_tokenizer(model)
+    size = tokenizer.config.codebook_size
+    ids = codes_of(tokenizer, count)
+    used = len(ids.unique()) / size
+    print(
+        f"{len(ids):,} held-out vectors: {used:.1%} of {size:,} codes used (evenly drawn: "
+        f"{1 - np.exp(-len(ids) / size):.1%}), perplexity {perplexity(ids, size):,.0f}"
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 1_048_576)

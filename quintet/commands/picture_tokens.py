@@ -1,0 +1,179 @@
+"""Picture files to a grid of codes and back.
+
+Only the image tokenizer is loaded. A picture is made upright and put on white; if it is larger
+than the tokenizer's size (or another that is asked for), it is shrunk so that its longer side has
+that; a smaller one is never enlarged, which would cost codes and show nothing more. Then it
+stands in the middle of a white rectangle of whole tokens, and `decode` cuts the white away again.
+
+Shapes: R rows and G columns of tokens, H and W pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from quintet.commands.token_header import FORMAT_VERSION, Header, foreign, smallest_type
+from quintet.config import ImageConfig, UserError
+from quintet.media.images import LONGEST_SIDE, fit_picture, middle, read_image, write_image
+from quintet.tokenizers.image import ImageTokenizer
+from quintet.tokenizers.image_folder import load_image_tokenizer
+from quintet.train.structure import WINDOW, structural_similarity
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
+# Of a picture; fewer where the tokenizer cannot take it in tiles, and needs 0.9 KB a pixel (nano).
+MAX_TOKENS, MAX_TOKENS_AT_ONCE = 1_000_000, 65_536
+
+
+def encode_picture(
+    path: Path, model: str, size: int | None = None
+) -> tuple[np.ndarray, dict[str, str], str]:
+    """Codes [R, G] in the smallest type that holds them, their metadata, and a line that says
+    what they cost and keep.
+
+    Args:
+        size: of the longer side at most, in pixels; None is the tokenizer's own.
+
+    Raises:
+        UserError: the file cannot be read, there is no such tokenizer, or the picture has too
+            many tokens.
+    """
+    tokenizer = load_image_tokenizer(model)
+    config, longest = tokenizer.config, size or tokenizer.config.size
+    filled_HW3, (height, width) = fit_picture(
+        read_image(path, max(longest, LONGEST_SIDE)), longest, config.patch
+    )
+    count = filled_HW3.shape[0] * filled_HW3.shape[1] // config.patch**2
+    if count > _most_tokens(config):
+        raise UserError(
+            f"{path} has {count:,} tokens at this size and {_most_tokens(config):,} are the most; "
+            "encode it smaller with --size."
+        )
+    ids_1RG = tokenizer.encode(_tensor(filled_HW3))
+    made = middle(_pixels(tokenizer.decode(ids_1RG)[0]), height, width)
+    bits = count * math.log2(config.codebook_size) / (height * width)
+    note = (
+        f"{width} x {height} pixels in {count:,} codes, {bits:.2f} bits a pixel; "
+        f"{_quality(made, middle(filled_HW3, height, width))}"
+    )
+    codes_RG = ids_1RG[0].numpy().astype(smallest_type(config.codebook_size))
+    return codes_RG, _metadata(tokenizer, height, width, bits), note
+
+
+def _most_tokens(config: ImageConfig) -> int:
+    return MAX_TOKENS if config.normalization == "pixel" else MAX_TOKENS_AT_ONCE
+
+
+def _metadata(tokenizer: ImageTokenizer, height: int, width: int, bits: float) -> dict[str, str]:
+    return {
+        "format_version": FORMAT_VERSION,
+        "medium": "picture",
+        "width": str(width),  # without the white that fills the last tokens
+        "height": str(height),
+        "patch": str(tokenizer.config.patch),
+        "tokenizer": fingerprint(tokenizer),
+        "codebook_size": str(tokenizer.config.codebook_size),
+        "bits_per_pixel": f"{bits:.10g}",
+    }
+
+
+def fingerprint(tokenizer: ImageTokenizer) -> str:
+    """Tells tokenizers of the same sizes apart: a hash of the codebook, as it lies in files."""
+    return hashlib.sha256(tokenizer.quantizer.codebook.half().numpy().tobytes()).hexdigest()[:16]
+
+
+def _quality(made: np.ndarray, real: np.ndarray) -> str:
+    """How near uint8 [H, W, 3] comes to another, in words."""
+    made_1CHW, real_1CHW = _tensor(made), _tensor(real)
+    psnr = -10 * math.log10(max(float((made_1CHW - real_1CHW).square().mean()), 1e-10))
+    if min(made.shape[:2]) < WINDOW:  # it has no structure to compare
+        return f"PSNR {psnr:.1f} dB"
+    return f"PSNR {psnr:.1f} dB, SSIM {float(structural_similarity(made_1CHW, real_1CHW)):.3f}"
+
+
+def _tensor(pixels_HW3: np.ndarray) -> torch.Tensor:
+    """[1, 3, H, W] in [0, 1]."""
+    return torch.tensor(pixels_HW3).permute(2, 0, 1)[None].float() / 255
+
+
+def _pixels(picture_CHW: torch.Tensor) -> np.ndarray:
+    """uint8 [H, W, 3]."""
+    pixels: np.ndarray = (picture_CHW * 255).round_().to(torch.uint8).permute(1, 2, 0).numpy()
+    return pixels
+
+
+def decode_picture(
+    tokens: np.ndarray,
+    metadata: dict[str, str],
+    path: Path,
+    out: Path,
+    model: str,
+    first: int | None = None,
+) -> None:
+    """Write the PNG that the tokens of the file `path` give; it appears whole or not at all.
+
+    Args:
+        first: show only what so many tokens, row by row, give, and white elsewhere; None is all.
+
+    Raises:
+        UserError: the tokens or what the metadata says of them do not fit the tokenizer, or each
+            other, or are too many or fewer than `first`.
+    """
+    tokenizer = load_image_tokenizer(model)
+    height, width = _check(tokens, metadata, tokenizer, path)
+    if first is not None and not 1 <= first <= tokens.size:
+        raise UserError(
+            f"{path} holds {tokens.size:,} tokens; show a number of them from 1 to {tokens.size}."
+        )
+    if first is None:
+        picture_CHW = tokenizer.decode(torch.from_numpy(tokens.astype(np.int64))[None])[0]
+    else:
+        rows, columns = tokens.shape
+        picture_CHW = tokenizer.preview(tokens.flatten()[:first].tolist(), (rows, columns))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_image(out, middle(_pixels(picture_CHW), height, width))
+
+
+def _check(
+    tokens: np.ndarray, metadata: dict[str, str], tokenizer: ImageTokenizer, path: Path
+) -> tuple[int, int]:
+    """Height and width of the picture, after everything that a file can have wrong was judged."""
+    header, config = Header(metadata, path), tokenizer.config
+    header.check_version()
+    if tokens.ndim != 2 or not np.issubdtype(tokens.dtype, np.integer):
+        raise foreign(path)
+    if not tokens.size:
+        raise UserError(f"{path} holds no picture; encode the file again.")
+    ours = {"patch": config.patch, "codebook_size": config.codebook_size}
+    if any(header.number(key) not in (None, value) for key, value in ours.items()):
+        raise foreign(path)
+    if metadata.get("tokenizer", fingerprint(tokenizer)) != fingerprint(tokenizer):
+        raise foreign(path)
+    if int(tokens.min()) < 0 or int(tokens.max()) >= config.codebook_size:
+        raise foreign(path)
+    if "format_version" not in metadata:  # of before version 1: always a square of one size
+        if tokens.shape != (config.grid, config.grid):
+            raise foreign(path)
+        return config.size, config.size
+    if tokens.size > _most_tokens(config):
+        raise UserError(
+            f"{path} holds more than {_most_tokens(config):,} tokens; encode the picture smaller "
+            "(--size)."
+        )
+    rows, columns = tokens.shape
+    return _side(header, "height", rows, config.patch), _side(
+        header, "width", columns, config.patch
+    )
+
+
+def _side(header: Header, key: str, cells: int, patch: int) -> int:
+    """Pixels on a side that takes `cells` tokens, as the file says it."""
+    side = header.number(key)
+    if side is None or not (cells - 1) * patch < side <= cells * patch:
+        said = header.metadata.get(key, "")[:20]
+        raise header.contradiction(f"{key} is {said!r}, the tokens hold {cells * patch}")
+    return side

@@ -1,0 +1,57 @@
+"""Crops of pictures to train on: their shares, their splits, the same ones at every call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import needs_world
+
+from quintet.config import UserError
+from quintet.data import picture_bank as banks
+from quintet.data.picture_bank import Mixture, make_crops, picture_bank
+
+
+def test_shares_leave_the_rest_to_the_world() -> None:
+    assert Mixture(24, 24).shares == {"world": 1}
+    shares = Mixture(24, 24, pages=0.25, photographs=0.5).shares
+    assert shares == {"world": 0.25, "pages": 0.25, "photographs": 0.5}
+
+
+@pytest.mark.parametrize(("pages", "photographs"), [(0.5, 0.5), (-0.1, 0.2), (1.2, 0.0)])
+def test_shares_that_leave_nothing_are_refused(pages: float, photographs: float) -> None:
+    with pytest.raises(UserError, match="below 1"):
+        Mixture(24, 24, pages, photographs)
+
+
+def test_the_bank_holds_each_source_in_its_share(tmp_path: Path, monkeypatch) -> None:
+    grey = {"world": 10, "pages": 20, "photographs": 30}
+    sources = {
+        name: lambda rng, split, value=value: np.full((6, 6, 3), value, np.uint8)
+        for name, value in grey.items()
+    }
+    monkeypatch.setattr(Mixture, "sources", lambda mixture: sources)
+    bank = picture_bank(tmp_path, Mixture(6, 6, 0.3, 0.2), 500, seed=0)
+    shares = [(bank[:, 0, 0, 0] == value).mean() for value in grey.values()]
+    assert bank.shape == (500, 6, 6, 3)
+    np.testing.assert_allclose(shares, [0.5, 0.3, 0.2], atol=0.08)
+
+
+@needs_world
+def test_the_same_bank_at_every_call_and_what_was_made_is_kept(tmp_path: Path, monkeypatch) -> None:
+    mixture = Mixture(24, 60)
+    first = np.array(picture_bank(tmp_path / "a", mixture, 6, seed=3))
+    assert np.array_equal(first, picture_bank(tmp_path / "b", mixture, 6, seed=3))
+    assert not np.array_equal(first, picture_bank(tmp_path / "c", mixture, 6, seed=4))
+    monkeypatch.setattr(banks, "world_crop", None)  # would fail if it were called again
+    assert np.array_equal(first, picture_bank(tmp_path / "a", mixture, 6, seed=3))
+
+
+@needs_world
+def test_held_out_crops_come_from_every_source_in_use() -> None:
+    crops = make_crops(Mixture(24, 24), 3, 0, "test")
+    assert list(crops) == ["world"] and crops["world"].shape == (3, 24, 24, 3)
+    assert crops["world"].dtype == np.uint8
+    again = make_crops(Mixture(24, 24), 2, 0, "test")
+    assert np.array_equal(again["world"], crops["world"][:2])
