@@ -17,7 +17,6 @@ from quintet.stages.context import Context
 from quintet.stages.recipe import RECIPES, STAGES, Recipe, is_finished, run_stage
 from quintet.tokenizers.text import TextTokenizer
 
-
 PARTS = ("codec", "pictures-4k", "pictures-65k")  # recipes of one part of a system
 
 
