@@ -23,6 +23,7 @@ from quintet.config import (
     TextConfig,
     UserError,
 )
+from quintet.data.pages import font_files
 from quintet.live.pretrained import Quintet
 from quintet.media.emoji import render_emoji
 from quintet.model.omni import Omni
@@ -44,6 +45,7 @@ def _missing() -> str | None:
         return "espeak-ng is not installed"
     try:
         render_emoji("🍎")
+        font_files("test")
     except UserError as error:
         return str(error)
     return None

@@ -11,6 +11,7 @@ from conftest import needs_world
 from quintet.config import UserError
 from quintet.data import picture_bank as banks
 from quintet.data.picture_bank import Mixture, make_crops, picture_bank
+from quintet.media.images import write_image
 
 
 def test_shares_leave_the_rest_to_the_world() -> None:
@@ -55,3 +56,16 @@ def test_held_out_crops_come_from_every_source_in_use() -> None:
     assert crops["world"].dtype == np.uint8
     again = make_crops(Mixture(24, 24), 2, 0, "test")
     assert np.array_equal(again["world"], crops["world"][:2])
+
+
+@needs_world
+def test_photographs_and_a_folder_of_ones_own(tmp_path: Path) -> None:
+    pytest.importorskip("skimage")
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    write_image(folder / "red.png", np.full((60, 60, 3), (255, 0, 0), np.uint8))
+    sources = Mixture(24, 24, 0.0, 0.5, str(folder)).sources()
+    crop = sources["photographs"](np.random.default_rng(0), "train")
+    assert crop.shape == (24, 24, 3) and crop.dtype == np.uint8
+    with pytest.raises(UserError, match="missing"):
+        Mixture(24, 24, 0.0, 0.5, str(tmp_path / "missing")).sources()
