@@ -1,7 +1,8 @@
 """How many of an image tokenizer's codes are used, on pictures that training does not see.
 
-Crops of held-out things, pages and photographs, in the shares of the recipe. Beside the share of
-codes that came up at all stands what as many vectors would show if every code were as likely.
+Crops of held-out things, pages and photographs, in the shares of the recipe pictures-65k. Beside
+the share of codes that came up at all stands what as many vectors would show if every code were as
+likely.
 
     python -m benchmarks.image_codes MODEL [NUM_VECTORS]
 """
@@ -15,8 +16,7 @@ import torch
 from rich.progress import track
 
 from quintet.data.picture_bank import Mixture
-from quintet.stages.image_tokenizer import as_input
-from quintet.tokenizers.image import ImageTokenizer
+from quintet.tokenizers.image import ImageTokenizer, to_images
 from quintet.tokenizers.image_folder import load_image_tokenizer
 from quintet.tokenizers.quantize import perplexity
 
@@ -28,16 +28,15 @@ SEED = 78
 def codes_of(tokenizer: ImageTokenizer, count: int) -> torch.Tensor:
     """At least `count` ids [N] of held-out crops."""
     mixture = Mixture(CROP, LARGEST, PAGES, PHOTOGRAPHS)
-    sources, shares = mixture.sources(), mixture.shares
+    sources = mixture.sources("test")
     per_crop = (CROP // tokenizer.config.patch) ** 2
     ids: list[torch.Tensor] = []
     for start in track(range(0, -(-count // per_crop), AT_ONCE), "pictures", transient=True):
         crops = []
         for index in range(start, start + AT_ONCE):
-            rng = np.random.default_rng((SEED, index))
-            name = str(rng.choice(list(shares), p=list(shares.values())))
-            crops.append(sources[name](rng, "test"))
-        ids.append(tokenizer.encode(as_input(np.stack(crops))).flatten())
+            rng = np.random.default_rng((SEED, index, 2))
+            crops.append(sources[mixture.choose(rng)](rng))
+        ids.append(tokenizer.encode(to_images(np.stack(crops))).flatten())
     return torch.cat(ids)[:count]
 
 

@@ -1,10 +1,11 @@
 """The image tokenizer's quality at its bit rate, beside WebP and JPEG of as many bytes.
 
 *Pictures*, none of which training sees: pages of text in held-out fonts at four font sizes, things
-of the synthetic world, and photographs. *Codecs*: ours; WebP and JPEG, each picture's file as
-large as ours at most, headers included, and shrunk where even the lowest quality is larger; and
-the original, which says what the reader of the pages, tesseract, gets wrong by itself. *Scores*:
-those of `picture_scores`, each the mean over pictures with its 95 % bootstrap interval.
+of the synthetic world, and photographs. *Codecs*: ours, of which the tokens count and not the two
+numbers that say how they stand; WebP and JPEG, each picture's file as large as that at most, the
+format's headers included (of a picture of 72 pixels they are a fifth), and shrunk where that is
+better; and the original, which says what the reader of the pages, tesseract, gets wrong by itself.
+*Scores*: those of `picture_scores`, each the mean over pictures with its 95 % bootstrap interval.
 
     quintet bench image-quality --model FOLDER
 """
@@ -29,7 +30,7 @@ from quintet.data.photographs import photographs
 from quintet.data.world.pictures import render_picture
 from quintet.data.world.things import THINGS
 from quintet.media.images import fit_picture, middle
-from quintet.tokenizers.image import ImageTokenizer
+from quintet.tokenizers.image import ImageTokenizer, to_images, to_pixels
 from quintet.tokenizers.image_folder import load_image_tokenizer
 
 PAGE_SIZE = 768  # pixels, or the tokenizer's own size if that is smaller
@@ -179,10 +180,8 @@ def num_bytes(tokenizer: ImageTokenizer, pixels: np.ndarray) -> int:
 
 
 def ours(tokenizer: ImageTokenizer, pixels: np.ndarray) -> Squeezed:
-    image_1CHW = torch.tensor(pixels).permute(2, 0, 1)[None].float() / 255
-    made_1CHW = tokenizer.decode(tokenizer.encode(image_1CHW))
-    made = (made_1CHW[0].permute(1, 2, 0) * 255).round().clamp(0, 255).to(torch.uint8)
-    return Squeezed(made.numpy(), num_bytes(tokenizer, pixels))
+    made_13HW = tokenizer.decode(tokenizer.encode(to_images(pixels[None])))
+    return Squeezed(to_pixels(made_13HW)[0], num_bytes(tokenizer, pixels))
 
 
 def _format(tokenizer: ImageTokenizer, kind: str, pixels: np.ndarray) -> Squeezed | None:

@@ -19,17 +19,18 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import interval
+from benchmarks.image_codes import CROP, LARGEST, PAGES, PHOTOGRAPHS
 from benchmarks.image_quality import Codec, PictureSet, judge, ours, page_sets, thing_set
 from benchmarks.picture_scores import SCORES
 from quintet import train
 from quintet.config import load_preset
-from quintet.data.picture_bank import Mixture, make_crops, picture_bank
+from quintet.data.picture_bank import Mixture, held_out_crops, picture_bank
 from quintet.stages.image_tokenizer import ImageSettings, ImageTokenizerTask
 from quintet.tokenizers.image_folder import load_image_tokenizer
 from quintet.train import TrainConfig
 
 RUNS = Path("runs/image_ways")
-CROP, LARGEST, PICTURES = 96, 288, 4_000
+PICTURES = 4_000
 PAGE_SIZE, FONT_SIZES = 384, ("pages 12 px", "pages 16 px", "pages 24 px")
 PLAIN = ImageSettings(fill_step=100, structure=0.0)
 WAYS = {
@@ -46,14 +47,14 @@ def train_way(way: str, steps: int) -> Path:
     image, settings = load_preset("pictures-65k").image, WAYS[way]
     image = replace(image, normalization="group" if way == "groups" else "pixel")
     settings = replace(settings, adversarial_step=round(steps * ADVERSARIAL_AT))
-    mixture = Mixture(CROP, LARGEST, 0.4, 0.25)
+    mixture = Mixture(CROP, LARGEST, PAGES, PHOTOGRAPHS)
     config = TrainConfig(
         steps, 8, learning_rate=1.5e-3, betas=(0.9, 0.98), decay_fraction=0.5,
         precision="bfloat16", evaluate_every=steps,
     )  # fmt: skip
     task = ImageTokenizerTask(
         image, settings, picture_bank(RUNS / "pictures", mixture, PICTURES, 0),
-        make_crops(mixture, 16, 0, "test"), config.batch_size, config.seed,
+        held_out_crops(mixture, 16, 0), config.batch_size, config.seed,
     )  # fmt: skip
     train.run(task, config, RUNS / f"{way}-{steps}", way)
     return RUNS / f"{way}-{steps}"

@@ -17,6 +17,7 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 
 from benchmarks import Score
+from quintet.config import UserError
 
 SCORES = (
     Score("PSNR", "dB"),
@@ -26,7 +27,7 @@ SCORES = (
 FORMATS = ("WebP", "JPEG")
 SMALLEST_ERROR = 1e-3  # squared, of 255: the PSNR of equal pictures is not infinite but 78 dB
 READING_SECONDS = 300.0  # of a picture; two do, but not on a machine that is busy
-SHRINKING = 0.9  # of a side, again and again
+SHARES = (1.0, 0.8, 0.65, 0.5, 0.35, 0.2)  # of a side
 SMALLEST_SIDE = 8  # pixels
 
 
@@ -98,7 +99,11 @@ def tesseract_is_here() -> bool:
 
 
 def read_page(pixels: np.ndarray) -> str:
-    """The text that tesseract reads in one block; nothing where it gives up."""
+    """The text that tesseract reads in one block.
+
+    Raises:
+        UserError: it failed, or took too long.
+    """
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     try:
@@ -106,11 +111,18 @@ def read_page(pixels: np.ndarray) -> str:
             ["tesseract", "-", "-", "--psm", "6", "-l", "eng"],
             input=file.getvalue(),
             capture_output=True,
+            check=True,
             timeout=READING_SECONDS,
             env={**os.environ, "OMP_THREAD_LIMIT": "1"},  # more threads make it slower
         )
     except subprocess.TimeoutExpired:
-        return ""
+        raise UserError(
+            f"tesseract read a page for {READING_SECONDS:g} s; run this on a machine that is free."
+        ) from None
+    except subprocess.CalledProcessError as error:
+        raise UserError(
+            f"tesseract failed ({error.stderr.decode(errors='replace').strip()}); install it again."
+        ) from None
     return done.stdout.decode(errors="replace")
 
 
@@ -120,24 +132,21 @@ def read_page(pixels: np.ndarray) -> str:
 def squeeze(pixels: np.ndarray, kind: str, budget: int) -> Squeezed | None:
     """There and back through the best file of `kind` that has at most `budget` bytes.
 
-    The best is that of the highest quality setting. Where even the lowest one is too large, the
-    picture is shrunk first, as little as need be, and enlarged afterwards; None where its headers
-    alone are too large.
+    At each of a few sizes the highest quality setting that fits is tried; the best is that with
+    the highest PSNR. None where not even the smallest size fits.
     """
     whole = Image.fromarray(pixels)
-    share = 1.0
-    while min(whole.size) * share >= SMALLEST_SIDE or share == 1:
-        image = whole
-        if share < 1:
-            width, height = (round(side * share) for side in whole.size)
-            image = whole.resize((width, height), Image.Resampling.LANCZOS)
+    made: list[Squeezed] = []
+    for share in SHARES:
+        width, height = (max(SMALLEST_SIDE, round(side * share)) for side in whole.size)
+        image = whole if share == 1 else whole.resize((width, height), Image.Resampling.LANCZOS)
         data = _best(image, kind, budget)
-        if data is not None:
-            with Image.open(io.BytesIO(data)) as decoded:
-                restored = decoded.convert("RGB").resize(whole.size, Image.Resampling.BICUBIC)
-            return Squeezed(np.asarray(restored), len(data), share)
-        share *= SHRINKING
-    return None
+        if data is None:
+            continue
+        with Image.open(io.BytesIO(data)) as decoded:
+            restored = decoded.convert("RGB").resize(whole.size, Image.Resampling.BICUBIC)
+        made.append(Squeezed(np.asarray(restored), len(data), share))
+    return max(made, key=lambda one: psnr(pixels, one.pixels), default=None)
 
 
 def _best(image: Image.Image, kind: str, budget: int) -> bytes | None:
@@ -159,7 +168,7 @@ def _best(image: Image.Image, kind: str, budget: int) -> bytes | None:
 def _encoded(image: Image.Image, kind: str, quality: int) -> bytes:
     file = io.BytesIO()
     if kind == "WebP":
-        image.save(file, "WEBP", quality=quality, method=4)
+        image.save(file, "WEBP", quality=quality, method=6)
     else:
         image.save(file, "JPEG", quality=quality, optimize=True)
     return file.getvalue()

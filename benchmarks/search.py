@@ -40,7 +40,7 @@ def run(model: str = "") -> list[Row]:
     torch.set_num_threads(1)
     rows = []
     for width, count in SIZES:
-        codes, vectors = trained_like(width, count)
+        codes, vectors = trained_like(width, count, CODES)
         forms = _forms(codes)
         micros = _times(forms, vectors)
         name = f"{count:,} x {width}"
@@ -51,11 +51,10 @@ def run(model: str = "") -> list[Row]:
     return rows
 
 
-def trained_like(width: int, count: int, codes: int = 0) -> tuple[Tensor, Tensor]:
+def trained_like(width: int, count: int, codes: int) -> tuple[Tensor, Tensor]:
     """Codes [K, D] and vectors [N, D] of one kind, as training leaves them: 12 dimensions bent
-    into D, and a little noise. K is `CODES` unless said otherwise."""
+    into D, and a little noise."""
     torch.manual_seed(0)
-    codes = codes or CODES
     hidden = torch.randn(codes + count, 12)
     bent = torch.tanh(hidden @ torch.randn(12, 64) / 2) @ torch.randn(64, width) / 8
     both = bent + 0.03 * torch.randn(codes + count, width)
@@ -106,9 +105,8 @@ def _memory(form: str, width: int, count: int) -> float:
 
 @torch.no_grad()
 def _added(form: str, width: int, count: int, codes_count: int) -> float:
-    globals()["CODES"] = codes_count  # a child imports this module anew
     torch.set_num_threads(1)
-    codes, vectors = trained_like(width, count)
+    codes, vectors = trained_like(width, count, codes_count)
     some = _some(form, vectors)
     _forms(codes[:64])[form](vectors[:1])
     reset_peak()

@@ -18,6 +18,8 @@ STEPS_PER_SECOND = 4  # the clock of the live session
 STEP_SAMPLES = SAMPLE_RATE // STEPS_PER_SECOND  # 6,000 samples of sound in one step
 MAX_TEXT_TOKENS = 512  # of one typed message; the key-value cache must have room for it
 
+GROUP_CHANNELS = 8  # of the image tokenizer, normalized together with normalization "group"
+
 PRESETS = Path(__file__).parent / "presets"
 
 T = TypeVar("T")
@@ -142,12 +144,19 @@ class ImageConfig:
             )
         if self.normalization not in ("pixel", "group"):
             raise UserError(f"normalization is {self.normalization!r}; use 'pixel' or 'group'.")
-        for name, smallest in {"channels": 1, "residual_blocks": 0, "latent_dim": 1,
-                               "codebook_size": 2}.items():  # fmt: skip
-            if getattr(self, name) < smallest:
+        limits = {"channels": (1, 4_096), "residual_blocks": (0, 64), "latent_dim": (1, 4_096),
+                  "codebook_size": (2, 2**24)}  # fmt: skip
+        for name, (least, most) in limits.items():
+            if not least <= getattr(self, name) <= most:
                 raise UserError(
-                    f"{name} is {getattr(self, name)}; raise it to at least {smallest}."
+                    f"{name} is {getattr(self, name)}; make it at least {least} and at most {most}."
                 )
+        odd = [m for m in self.channel_multipliers if self.channels * m % GROUP_CHANNELS]
+        if self.normalization == "group" and odd:
+            raise UserError(
+                f"{self.channels} x {odd[0]} channels are no multiple of {GROUP_CHANNELS}, the "
+                "size of a group; change channels or channel_multipliers."
+            )
 
     @property
     def patch(self) -> int:

@@ -19,13 +19,20 @@ import torch
 
 from quintet.commands.token_header import FORMAT_VERSION, Header, foreign, smallest_type
 from quintet.config import ImageConfig, UserError
-from quintet.media.images import LONGEST_SIDE, fit_picture, middle, read_image, write_image
-from quintet.tokenizers.image import ImageTokenizer
+from quintet.media.images import (
+    LONGEST_SIDE,
+    MAX_PIXELS,
+    fit_picture,
+    middle,
+    read_image,
+    write_image,
+)
+from quintet.tokenizers.image import ImageTokenizer, to_images, to_pixels
 from quintet.tokenizers.image_folder import load_image_tokenizer
-from quintet.train.structure import WINDOW, structural_similarity
+from quintet.train.structure import WINDOW, psnr, structural_similarity
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
-# Of a picture; fewer where the tokenizer cannot take it in tiles, and needs 0.9 KB a pixel (nano).
+# Of a picture, and of the pixels that they stand for; fewer tokens where the tokenizer cannot take
+# it in tiles, and needs 0.9 KB a pixel (nano).
 MAX_TOKENS, MAX_TOKENS_AT_ONCE = 1_000_000, 65_536
 
 
@@ -53,8 +60,8 @@ def encode_picture(
             f"{path} has {count:,} tokens at this size and {_most_tokens(config):,} are the most; "
             "encode it smaller with --size."
         )
-    ids_1RG = tokenizer.encode(_tensor(filled_HW3))
-    made = middle(_pixels(tokenizer.decode(ids_1RG)[0]), height, width)
+    ids_1RG = tokenizer.encode(to_images(filled_HW3[None]))
+    made = middle(to_pixels(tokenizer.decode(ids_1RG))[0], height, width)
     bits = count * math.log2(config.codebook_size) / (height * width)
     note = (
         f"{width} x {height} pixels in {count:,} codes, {bits:.2f} bits a pixel; "
@@ -65,7 +72,8 @@ def encode_picture(
 
 
 def _most_tokens(config: ImageConfig) -> int:
-    return MAX_TOKENS if config.normalization == "pixel" else MAX_TOKENS_AT_ONCE
+    most = MAX_TOKENS if config.normalization == "pixel" else MAX_TOKENS_AT_ONCE
+    return min(most, MAX_PIXELS // config.patch**2)
 
 
 def _metadata(tokenizer: ImageTokenizer, height: int, width: int, bits: float) -> dict[str, str]:
@@ -88,22 +96,11 @@ def fingerprint(tokenizer: ImageTokenizer) -> str:
 
 def _quality(made: np.ndarray, real: np.ndarray) -> str:
     """How near uint8 [H, W, 3] comes to another, in words."""
-    made_1CHW, real_1CHW = _tensor(made), _tensor(real)
-    psnr = -10 * math.log10(max(float((made_1CHW - real_1CHW).square().mean()), 1e-10))
+    made_1CHW, real_1CHW = to_images(made[None]), to_images(real[None])
+    decibels = f"PSNR {float(psnr(made_1CHW, real_1CHW)):.1f} dB"
     if min(made.shape[:2]) < WINDOW:  # it has no structure to compare
-        return f"PSNR {psnr:.1f} dB"
-    return f"PSNR {psnr:.1f} dB, SSIM {float(structural_similarity(made_1CHW, real_1CHW)):.3f}"
-
-
-def _tensor(pixels_HW3: np.ndarray) -> torch.Tensor:
-    """[1, 3, H, W] in [0, 1]."""
-    return torch.tensor(pixels_HW3).permute(2, 0, 1)[None].float() / 255
-
-
-def _pixels(picture_CHW: torch.Tensor) -> np.ndarray:
-    """uint8 [H, W, 3]."""
-    pixels: np.ndarray = (picture_CHW * 255).round_().to(torch.uint8).permute(1, 2, 0).numpy()
-    return pixels
+        return decibels
+    return f"{decibels}, SSIM {float(structural_similarity(made_1CHW, real_1CHW)):.3f}"
 
 
 def decode_picture(
@@ -135,7 +132,7 @@ def decode_picture(
         rows, columns = tokens.shape
         picture_CHW = tokenizer.preview(tokens.flatten()[:first].tolist(), (rows, columns))
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_image(out, middle(_pixels(picture_CHW), height, width))
+    write_image(out, middle(to_pixels(picture_CHW[None])[0], height, width))
 
 
 def _check(
@@ -151,7 +148,8 @@ def _check(
     ours = {"patch": config.patch, "codebook_size": config.codebook_size}
     if any(header.number(key) not in (None, value) for key, value in ours.items()):
         raise foreign(path)
-    if metadata.get("tokenizer", fingerprint(tokenizer)) != fingerprint(tokenizer):
+    known = fingerprint(tokenizer)
+    if metadata.get("tokenizer", known) != known:
         raise foreign(path)
     if int(tokens.min()) < 0 or int(tokens.max()) >= config.codebook_size:
         raise foreign(path)

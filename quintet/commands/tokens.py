@@ -15,11 +15,12 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from quintet.commands.picture_tokens import PICTURES, decode_picture, encode_picture
+from quintet.commands.picture_tokens import decode_picture, encode_picture
 from quintet.commands.sound_tokens import SOUND_EXAMPLES, SOUNDS, decode_sound, encode_sound
 from quintet.commands.token_header import foreign
 from quintet.config import UserError
 from quintet.live import Quintet, load
+from quintet.media.images import SUFFIXES as PICTURES
 
 TEXTS = (".txt", ".md")
 MAX_CHARACTERS = 500_000  # of a text

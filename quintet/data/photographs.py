@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from quintet.config import UserError
-from quintet.media.images import read_image
+from quintet.media.images import SUFFIXES, read_image
 
 # Both views of the motorcycle stand on one side, as do all pictures that show the same thing.
 TRAIN_FILES = (
@@ -23,8 +23,8 @@ TRAIN_FILES = (
     "page.png", "retina.jpg", "text.png",
 )  # fmt: skip
 TEST_FILES = ("chelsea.png", "coffee.png", "gravel.png", "rocket.jpg")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 SMALLEST_SIDE = 48  # pixels; smaller pictures are icons
+LONGEST_SIDE = 1_024  # pixels; larger pictures of a person are shrunk: 3 MB each
 GREY = np.array([0.299, 0.587, 0.114], np.float32)  # luminance of red, green and blue
 
 
@@ -46,16 +46,17 @@ def photographs(split: str) -> list[np.ndarray]:
     missing = [name for name in files if not (folder / name).is_file()]
     if missing:
         raise UserError(
-            f"This scikit-image lacks the photographs {', '.join(missing)}; install version 0.26."
+            f"This scikit-image lacks the photographs {', '.join(missing)}; install version 0.26: "
+            "pip install -c constraints.txt 'scikit-image==0.26.0'"
         )
     return [np.asarray(read_image(folder / name)) for name in files]
 
 
-def pictures_in(folder: Path | str) -> list[np.ndarray]:
-    """Every picture of `folder` and below it, uint8 [H, W, 3], in the order of their names.
+def files_in(folder: Path | str) -> list[Path]:
+    """The picture files of `folder` and below it, in the order of their names.
 
     Raises:
-        UserError: there is no such folder, it holds no picture, or one cannot be read or is tiny.
+        UserError: there is no such folder, or it holds no picture.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -63,14 +64,24 @@ def pictures_in(folder: Path | str) -> list[np.ndarray]:
     files = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in SUFFIXES and p.is_file()]
     if not files:
         raise UserError(f"{folder} holds no pictures; name a folder of PNG, JPEG or WebP files.")
+    return files
+
+
+def pictures_in(folder: Path | str) -> list[np.ndarray]:
+    """Every picture of `folder` and below it, uint8 [H, W, 3], no side above `LONGEST_SIDE`.
+
+    Raises:
+        UserError: there is no such folder, it holds no picture, or one cannot be read or is tiny.
+    """
     pictures = []
-    for path in files:
-        picture = np.asarray(read_image(path))
-        if min(picture.shape[:2]) < SMALLEST_SIDE:
+    for path in files_in(folder):
+        image = read_image(path, LONGEST_SIDE)
+        if min(image.size) < SMALLEST_SIDE:
             raise UserError(
                 f"{path} is smaller than {SMALLEST_SIDE} pixels; remove it from the folder."
             )
-        pictures.append(picture)
+        image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
+        pictures.append(np.asarray(image))
     return pictures
 
 

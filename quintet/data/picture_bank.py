@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from quintet.data.world.pictures import world_crop
 
 DRAWN_SHARE = 0.25  # of the world's pictures: as the assistant draws them
 
-Source = Callable[[np.random.Generator, str], np.ndarray]  # of a split: uint8 [crop, crop, 3]
+Source = Callable[[np.random.Generator], np.ndarray]  # uint8 [crop, crop, 3]
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Mixture:
     """Where crops come from: the synthetic world, and shares of rendered text and photographs.
 
     Raises:
-        UserError: shares that leave nothing to the world.
+        UserError: shares that leave nothing to the world, or a folder that nothing is taken from.
     """
 
     crop: int  # pixels on a side of a crop
@@ -38,6 +39,8 @@ class Mixture:
                 f"pages = {self.pages} and photographs = {self.photographs} are shares of the "
                 "pictures; their sum must be below 1."
             )
+        if self.photograph_folder and not self.photographs:
+            raise UserError("photograph_folder needs a share, photographs, above 0; give it one.")
 
     @property
     def shares(self) -> dict[str, float]:
@@ -46,50 +49,57 @@ class Mixture:
         shares = {"world": rest, "pages": self.pages, "photographs": self.photographs}
         return {name: share for name, share in shares.items() if share > 0}
 
-    def sources(self) -> dict[str, Source]:
+    def sources(self, split: str) -> dict[str, Source]:
         """What makes the crops of each source in use.
 
         Raises:
             UserError: fonts or photographs are missing.
         """
-        made: dict[str, Source] = {"world": self._world}
+        drawn, largest = DRAWN_SHARE if split == "train" else 0.0, max(self.crop, self.largest)
+        made: dict[str, Source] = {
+            "world": lambda rng: world_crop(rng, split, self.crop, largest, drawn)
+        }
         if self.pages:
-            made["pages"] = lambda rng, split: pages.render_crop(rng, split, self.crop)
+            made["pages"] = lambda rng: pages.render_crop(rng, split, self.crop)
         if self.photographs:
-            bank = {split: photographs.photographs(split) for split in ("train", "test")}
-            if self.photograph_folder:
-                bank["train"] += photographs.pictures_in(Path(self.photograph_folder))
-            made["photographs"] = lambda rng, split: photographs.photograph_crop(
-                rng, bank[split], self.crop
-            )
+            bank = photographs.photographs(split)
+            if self.photograph_folder and split == "train":
+                bank += photographs.pictures_in(self.photograph_folder)
+            made["photographs"] = lambda rng: photographs.photograph_crop(rng, bank, self.crop)
         return made
 
-    def _world(self, rng: np.random.Generator, split: str) -> np.ndarray:
-        drawn = DRAWN_SHARE if split == "train" else 0.0
-        return world_crop(rng, split, self.crop, max(self.crop, self.largest), drawn)
+    def choose(self, rng: np.random.Generator) -> str:
+        """The name of a source, each as often as its share."""
+        return str(rng.choice(list(self.shares), p=list(self.shares.values())))
+
+    def fingerprint(self) -> str:
+        """Tells mixtures apart, and what a person's folder held."""
+        known = repr(self)
+        if self.photograph_folder and self.photographs:
+            files = photographs.files_in(self.photograph_folder)
+            known += repr([(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files])
+        return hashlib.sha256(known.encode()).hexdigest()[:12]
 
 
-def make_crops(mixture: Mixture, count: int, seed: int, split: str) -> dict[str, np.ndarray]:
-    """`count` crops of each source: uint8 [count, crop, crop, 3]."""
+def held_out_crops(mixture: Mixture, count: int, seed: int) -> dict[str, np.ndarray]:
+    """`count` crops of each source, of what training never shows: uint8 [count, crop, crop, 3]."""
     return {
-        name: np.stack([source(np.random.default_rng((seed, i)), split) for i in range(count)])
-        for name, source in mixture.sources().items()
+        name: np.stack([source(np.random.default_rng((seed, i, 2))) for i in range(count)])
+        for name, source in mixture.sources("test").items()
     }
 
 
 def picture_bank(folder: Path, mixture: Mixture, count: int, seed: int) -> np.ndarray:
     """uint8 [count, crop, crop, 3] for training, the sources in their shares; read from `folder`
-    if they were made before. Crop i depends on (mixture, seed, i) alone."""
-    shares = mixture.shares
-    named = "-".join(f"{name}{round(1_000 * share)}" for name, share in shares.items())
-    path = folder / f"{mixture.crop}-{mixture.largest}-{named}-{count}-{seed}.u8"
+    if they were made before. Crop i depends on (mixture, seed, i), on the fonts and photographs,
+    and on the libraries that draw them."""
+    path = folder / f"{mixture.crop}-{count}-{seed}-{mixture.fingerprint()}.u8"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        sources, partial = mixture.sources(), path.with_suffix(".partial")
+        sources, partial = mixture.sources("train"), path.with_suffix(".partial")
         with partial.open("wb") as file:
             for index in track(range(count), "pictures", transient=True):
-                rng = np.random.default_rng((seed, 1, index))
-                name = str(rng.choice(list(shares), p=list(shares.values())))
-                sources[name](rng, "train").tofile(file)
+                rng = np.random.default_rng((seed, index, 1))
+                sources[mixture.choose(rng)](rng).tofile(file)
         partial.replace(path)
     return np.memmap(path, np.uint8, "r").reshape(count, mixture.crop, mixture.crop, 3)

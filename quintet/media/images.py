@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 from quintet.config import UserError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 50_000_000  # judged by the header, before anything is decoded
 LONGEST_SIDE = 1_536  # beyond twice this, a picture is shrunk as it is read: models see 48 to 768

@@ -25,6 +25,7 @@ from quintet.stages.context import Context
 from quintet.tokenizers.audio import AudioTokenizer
 from quintet.tokenizers.folders import AUDIO_FILE, load_weights
 from quintet.train import Task, TrainConfig
+from quintet.train.adversarial import alone
 from quintet.train.average import average_of
 
 SETTINGS = (
@@ -119,7 +120,7 @@ class AudioDecoderTask(Task):
         losses = module.sound(made_BS, batch, adversarial, step)
         losses["loss"] = losses["sound"]
         if "discriminator" in losses:
-            losses["loss"] = losses["loss"] + losses["discriminator"]
+            losses["loss"] = losses["loss"] + alone(losses["discriminator"])
         return losses
 
     def evaluate(self, module: nn.Module) -> dict[str, float]:

@@ -29,6 +29,7 @@ from quintet.tokenizers.codec_folder import KIND, folded, load_folded
 from quintet.tokenizers.folders import AUDIO_FILE, write_config
 from quintet.tokenizers.quantize import perplexity
 from quintet.train import Task
+from quintet.train.adversarial import alone
 from quintet.train.average import average_of
 from quintet.train.spectral import LogMel
 
@@ -163,7 +164,7 @@ class AudioTokenizerTask(Task):
         losses["commitment"] = commitment
         losses["loss"] = losses["sound"] + losses["probe"] + COMMITMENT * commitment
         if "discriminator" in losses:
-            losses["loss"] = losses["loss"] + losses["discriminator"]
+            losses["loss"] = losses["loss"] + alone(losses["discriminator"])
         return losses
 
     def _books(self, step: int, count: int) -> Tensor:

@@ -8,6 +8,7 @@ convolutional, so that it learns from crops what serves pictures of any size.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,19 @@ from torch import Tensor, nn
 
 from quintet import train
 from quintet.config import ImageConfig, UserError
-from quintet.data.picture_bank import Mixture, make_crops, picture_bank
+from quintet.data.picture_bank import Mixture, held_out_crops, picture_bank
 from quintet.data.world.pictures import canonical_picture
 from quintet.data.world.things import THINGS
 from quintet.stages.context import Context
 from quintet.stages.image_losses import STRUCTURE, PictureLosses, show_pictures
 from quintet.tokenizers.folders import IMAGE_FILE, load_weights, write_config
-from quintet.tokenizers.image import ImageTokenizer
+from quintet.tokenizers.image import ImageTokenizer, to_images
 from quintet.tokenizers.image_folder import KIND
 from quintet.tokenizers.quantize import perplexity
 from quintet.train import Task
+from quintet.train.adversarial import alone
 from quintet.train.average import average_of
+from quintet.train.structure import psnr
 
 SETTINGS = (
     "train", "pictures", "held_out_pictures", "crop", "largest", "pages", "photographs",
@@ -40,6 +43,7 @@ FILL_VECTORS, LEAST_VECTORS = 4, 4_096  # encoder outputs that fill the codebook
 COMMITMENT = 0.25  # weight of the pull of the encoder towards the codes
 HELD_OUT, SHOWN = 96, 4  # pictures of each source
 DRAWING_TOKENS = 12  # on a side of a drawing that is judged
+LEAST_JUDGED = 24  # pixels on a side of what the discriminator sees
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,10 @@ class ImageSettings:
     adversarial_step: int = 1 << 30  # when the discriminator sets in
     discriminator_channels: int = 0  # none
     structure: float = STRUCTURE  # weight of the structural loss
+
+    def __post_init__(self) -> None:
+        if self.discriminator_channels < 0 or self.structure < 0:
+            raise UserError("discriminator_channels and structure must be 0 or more; raise them.")
 
 
 class ImageTraining(nn.Module):
@@ -86,7 +94,8 @@ class ImageTokenizerTask(Task):
 
     def record(self) -> dict[str, Any]:
         return asdict(self.settings) | {
-            "pictures": list(self.pictures.shape),
+            "image": asdict(self.config),
+            "bank": hashlib.sha256(self.pictures.data).hexdigest(),
             "start_from": str(self.start_from),
         }
 
@@ -106,13 +115,13 @@ class ImageTokenizerTask(Task):
     def batch(self, step: int) -> Tensor:
         """Pictures [B, 3, H, W]."""
         rng = np.random.default_rng((self.seed, step))
-        return as_input(self.pictures[rng.integers(len(self.pictures), size=self.batch_size)])
+        return to_images(self.pictures[rng.integers(len(self.pictures), size=self.batch_size)])
 
     def before_step(self, module: nn.Module, step: int) -> None:
         assert isinstance(module, ImageTraining)
-        module.average.update_parameters(module.tokenizer)
         if step == self.settings.fill_step:
             module.tokenizer.quantizer.fill(self.outputs(module.tokenizer, step))
+        module.average.update_parameters(module.tokenizer)
 
     @torch.no_grad()
     def outputs(self, tokenizer: ImageTokenizer, step: int) -> Tensor:
@@ -134,7 +143,7 @@ class ImageTokenizerTask(Task):
         losses["commitment"] = commitment
         losses["loss"] = losses["picture"] + COMMITMENT * commitment
         if "discriminator" in losses:
-            losses["loss"] = losses["loss"] + losses["discriminator"]
+            losses["loss"] = losses["loss"] + alone(losses["discriminator"])
         return losses
 
     def evaluate(self, module: nn.Module) -> dict[str, float]:
@@ -143,22 +152,31 @@ class ImageTokenizerTask(Task):
         assert isinstance(module, ImageTraining)
         tokenizer, scores, codes = module.average.module, {}, []
         for name, pictures in self.held_out.items():
-            real = as_input(pictures)
-            made, ids, _ = tokenizer(real)
-            scores[f"psnr_{name}"] = psnr(made, real)
+            scores[f"psnr_{name}"], ids = self._judge(tokenizer, pictures)
             codes.append(ids)
         size = DRAWING_TOKENS * self.config.patch
-        drawn = as_input(np.stack([canonical_picture(thing, size) for thing in THINGS]))
-        scores["psnr_of_drawings_seen_in_training"] = psnr(tokenizer(drawn)[0], drawn)
-        ids = torch.cat(codes)
-        scores["perplexity"] = perplexity(ids, self.config.codebook_size)
-        scores["used"] = len(ids.unique()) / self.config.codebook_size
+        drawn = np.stack([canonical_picture(thing, size) for thing in THINGS])
+        scores["psnr_of_drawings_seen_in_training"], _ = self._judge(tokenizer, drawn)
+        ids, entries = torch.cat(codes), self.config.codebook_size
+        scores["perplexity"] = perplexity(ids, entries)
+        scores["used"] = len(ids.unique()) / entries
+        scores["used_if_drawn_evenly"] = 1 - (1 - 1 / entries) ** len(ids)
         return scores
+
+    def _judge(self, tokenizer: nn.Module, pictures: np.ndarray) -> tuple[float, Tensor]:
+        """Mean PSNR, and the ids [N]; a batch at a time, for pictures may be large."""
+        scores, codes = [], []
+        for start in range(0, len(pictures), self.batch_size):
+            real = to_images(pictures[start : start + self.batch_size])
+            made, ids, _ = tokenizer(real)
+            scores.append(psnr(made, real))
+            codes.append(ids)
+        return float(torch.cat(scores).mean()), torch.cat(codes)
 
     def show(self, module: nn.Module, folder: Path) -> None:
         assert isinstance(module, ImageTraining)
         shown = np.concatenate([pictures[:SHOWN] for pictures in self.held_out.values()])
-        real = as_input(shown)
+        real = to_images(shown)
         show_pictures(folder, real, module.average.module(real)[0])
 
     def export(self, module: nn.Module, folder: Path) -> None:
@@ -168,42 +186,48 @@ class ImageTokenizerTask(Task):
         write_config({"kind": KIND, "image": asdict(self.config)}, folder)
 
 
-def as_input(pictures_BHWC: np.ndarray) -> Tensor:
-    """uint8 [B, H, W, 3] -> float [B, 3, H, W] in [0, 1]."""
-    return torch.from_numpy(pictures_BHWC).permute(0, 3, 1, 2).float() / 255
-
-
-def psnr(made_BCHW: Tensor, real_BCHW: Tensor) -> float:
-    """Mean peak signal-to-noise ratio in decibels, at most 100."""
-    error_B = (made_BCHW.clamp(0, 1) - real_BCHW).square().mean((1, 2, 3))
-    return float((-10 * torch.log10(error_B.clamp(min=1e-10))).mean())
-
-
 def run(context: Context) -> dict[str, float]:
     """Train the image tokenizer of the preset."""
     config, settings, image = context.train, context.settings, context.preset.image
     start, crop = settings.get("start_from"), settings.get("crop", image.size)
-    if crop < image.patch or crop % image.patch:
-        raise UserError(f"crop is {crop}; make it a multiple of {image.patch}.")
-    shares = {name: settings[name] for name in ("pages", "photographs") if name in settings}
+    start_from = context.made_by(start, IMAGE_FILE) if start is not None else None
+    _check(settings, crop, image.patch)
     mixture = Mixture(
-        crop, settings.get("largest", crop), **shares,
-        photograph_folder=settings.get("photograph_folder"),
+        crop, settings.get("largest", crop),
+        settings.get("pages", 0.0), settings.get("photographs", 0.0),
+        settings.get("photograph_folder"),
     )  # fmt: skip
+    image_settings = ImageSettings(
+        round(config.steps * settings.get("fill_at", 0.1)) if start is None else -1,
+        round(config.steps * settings.get("adversarial_at", 0.6)),
+        settings.get("discriminator_channels", 0),
+        settings.get("structure", STRUCTURE),
+    )
     task = ImageTokenizerTask(
         image,
-        ImageSettings(
-            round(config.steps * settings.get("fill_at", 0.1)) if start is None else -1,
-            round(config.steps * settings.get("adversarial_at", 0.6)),
-            settings.get("discriminator_channels", 0),
-            settings.get("structure", STRUCTURE),
-        ),
+        image_settings,
         picture_bank(
             context.run_folder / "pictures", mixture, settings.get("pictures", 20_000), config.seed
         ),
-        make_crops(mixture, settings.get("held_out_pictures", HELD_OUT), config.seed, "test"),
+        held_out_crops(mixture, settings.get("held_out_pictures", HELD_OUT), config.seed),
         config.batch_size,
         config.seed,
-        context.made_by(start, IMAGE_FILE) if start is not None else None,
+        start_from,
     )
     return train.run(task, config, context.folder, context.name)
+
+
+def _check(settings: dict[str, Any], crop: int, patch: int) -> None:
+    """What a recipe can have wrong.
+
+    Raises:
+        UserError: it has.
+    """
+    if crop < patch or crop % patch:
+        raise UserError(f"crop is {crop}; make it a multiple of {patch}.")
+    if settings.get("discriminator_channels", 0) and crop < LEAST_JUDGED:
+        raise UserError(f"crop is {crop}; a discriminator needs {LEAST_JUDGED} or more.")
+    if min(settings.get("pictures", 1), settings.get("held_out_pictures", 1)) < 1:
+        raise UserError("pictures and held_out_pictures must be 1 or more; raise them.")
+    if not 0 <= settings.get("fill_at", 0.0) < 1:
+        raise UserError(f"fill_at is {settings['fill_at']}; it is a share of the steps, below 1.")

@@ -11,7 +11,7 @@ import torch
 from quintet.config import OmniConfig, UserError
 from quintet.tokenizers.audio import AudioTokenizer
 from quintet.tokenizers.folders import load_weights
-from quintet.tokenizers.image import ImageTokenizer
+from quintet.tokenizers.image import ImageTokenizer, to_images
 from quintet.tokenizers.text import TextTokenizer
 
 
@@ -51,5 +51,4 @@ class Tokenizers:
 
     def encode_image(self, picture: np.ndarray) -> np.ndarray:
         """uint8 [size, size, 3] -> codes int32 [G * G], row by row."""
-        image_BCHW = torch.tensor(picture).permute(2, 0, 1)[None].float() / 255
-        return self.image.encode(image_BCHW).flatten().numpy().astype(np.int32)
+        return self.image.encode(to_images(picture[None])).flatten().numpy().astype(np.int32)

@@ -69,16 +69,20 @@ def first_line(error: Exception) -> str:
 
 
 def read_config(folder: Path) -> Any:
-    """The values of a folder's `config.json`.
+    """The values of a folder's `config.json`; an image tokenizer that does not say how it
+    normalizes does so by groups.
 
     Raises:
         UserError: it is not JSON.
     """
     path = folder / CONFIG_FILE
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):
         raise UserError(f"{path} is not JSON; restore it from where the model came from.") from None
+    if isinstance(values, dict) and isinstance(image := values.get("image"), dict):
+        image.setdefault("normalization", "group")  # the only one before folders said which
+    return values
 
 
 def write_config(values: dict[str, Any], folder: Path) -> None:
@@ -120,17 +124,18 @@ def check_weights(module: nn.Module, path: Path) -> None:
     """
     try:
         with safe_open(path, "pt") as file:
-            names = filter(_is_shared, file.keys())
+            names = file.keys()
             theirs = {name: tuple(file.get_slice(name).get_shape()) for name in names}
     except FileNotFoundError:
         raise UserError(f"There is no file {path}; train that part first or copy it.") from None
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is damaged ({error}); copy or train it again.") from None
-    tensors = module.state_dict().items()
-    mine = {name: tuple(tensor.shape) for name, tensor in tensors if _is_shared(name)}
-    wrong = [name for name in mine if theirs.get(name) != mine[name]]
-    if wrong or len(theirs) != len(mine):
-        first = wrong[0] if wrong else next(name for name in theirs if name not in mine)
+    mine = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    needed = {name for name in mine if name in theirs or _is_shared(name)}
+    wrong = [name for name in mine if name in needed and theirs.get(name) != mine[name]]
+    wrong += [name for name in theirs if name not in mine]
+    if wrong:
+        first = wrong[0]
         raise UserError(
             f"{path} was made for another shape of model (first difference: {first}); "
             "use the config.json that came with it."

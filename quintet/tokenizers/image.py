@@ -14,15 +14,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from quintet.config import ImageConfig, UserError
+from quintet.config import GROUP_CHANNELS, ImageConfig, UserError
 from quintet.tokenizers.quantize import VectorQuantizer
 from quintet.tokenizers.tiles import Tiling
 
-GROUP = 8  # channels normalized together, with normalization "group"
 # Of the codebook, in vectors: many in a picture are alike, so that the averages look back over a
 # hundred batches or so, or over 14 vectors a code, whichever is longer; likewise the patience.
 MEMORY, PATIENCE = 200_000, 80_000
@@ -39,7 +39,7 @@ class PixelNorm(nn.LayerNorm):
 
 
 def _norm(dim: int, kind: str) -> nn.Module:
-    return PixelNorm(dim) if kind == "pixel" else nn.GroupNorm(dim // GROUP, dim)
+    return PixelNorm(dim) if kind == "pixel" else nn.GroupNorm(dim // GROUP_CHANNELS, dim)
 
 
 class ResidualBlock(nn.Module):
@@ -96,6 +96,18 @@ def reach(config: ImageConfig) -> int:
     return math.ceil((pixels + width * (2 * (blocks + 1) + 1)) / width) + 1
 
 
+def to_images(pixels_BHW3: np.ndarray) -> Tensor:
+    """uint8 [B, H, W, 3] -> float [B, 3, H, W] in [0, 1]."""
+    return torch.tensor(pixels_BHW3).permute(0, 3, 1, 2).float() / 255
+
+
+def to_pixels(images_BCHW: Tensor) -> np.ndarray:
+    """And back, rounded and clipped."""
+    pixels = (images_BCHW.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+    made: np.ndarray = pixels.cpu().numpy()
+    return made
+
+
 class ImageTokenizer(nn.Module):
     """Pictures in [0, 1], [B, 3, H, W] <-> ids [B, R, G], for any H and W that are multiples of
     `config.patch`."""
@@ -144,26 +156,42 @@ class ImageTokenizer(nn.Module):
 
         Args:
             grid: rows and columns of the finished picture; that of `config.size` by default.
+
+        Raises:
+            UserError: there are more ids than places, or ids that the codebook does not have.
         """
         rows, columns = grid or (self.config.grid, self.config.grid)
-        known = len(ids)
-        assert known <= rows * columns, f"{known} ids do not fit into {rows} x {columns}"
+        known, side = len(ids), self.config.patch
+        if min(rows, columns) < 1 or known > rows * columns:
+            raise UserError(
+                f"{known} ids do not fit into {rows} x {columns} tokens; give a larger grid."
+            )
+        picture_CHW = torch.ones(3, rows * side, columns * side)
         if not known:
-            side = self.config.patch
-            return torch.ones(3, rows * side, columns * side)
+            return picture_CHW
         # The pixels beside what is not known yet depend on it: what goes on as it is does least
         # harm. So each unknown token is that above it; in the first row, the last one known.
-        filled = torch.tensor([*ids[:columns], *[ids[-1]] * (columns - known), *ids[columns:]])
-        while len(filled) < rows * columns:
-            filled = torch.cat([filled, filled[-columns:][: rows * columns - len(filled)]])
-        picture_CHW = self.decode(filled.view(1, rows, columns))[0]
-        shown = (torch.arange(rows * columns) < known).float().view(1, 1, rows, columns)
-        shown = F.interpolate(shown, size=picture_CHW.shape[-2:])[0]
-        return picture_CHW * shown + (1 - shown)
+        begun = -(-known // columns)  # rows
+        seen = min(rows, begun + reach(self.config)) if self._is_local else rows
+        tokens_N = torch.tensor([*ids, *[ids[-1]] * max(0, columns - known)])
+        column_T = torch.arange(seen * columns) % columns
+        last_row = (len(tokens_N) - 1 - column_T) // columns  # of what is known in each column
+        row_T = torch.minimum(torch.arange(seen * columns) // columns, last_row)
+        filled_RG = tokens_N[row_T * columns + column_T].view(seen, columns)
+        shown = (torch.arange(seen * columns) < known).view(1, 1, seen, columns).float()
+        shown = F.interpolate(shown, scale_factor=side)[0]
+        made_CHW = self.decode(filled_RG[None])[0] * shown + (1 - shown)
+        picture_CHW[:, : seen * side] = made_CHW
+        return picture_CHW
+
+    @property
+    def _is_local(self) -> bool:
+        """Whether a token changes the picture only around its place."""
+        return self.config.normalization == "pixel"
 
     def _tiling(self, cell_in: int, cell_out: int) -> Tiling:
         """None, in effect, where normalization looks at the whole picture."""
-        tile = TILE if self.config.normalization == "pixel" else 1 << 30
+        tile = TILE if self._is_local else 1 << 30
         return Tiling(tile, reach(self.config), cell_in, cell_out)
 
     def latents(self, images_BCHW: Tensor) -> Tensor:

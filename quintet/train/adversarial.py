@@ -67,7 +67,7 @@ class STFTDiscriminator(nn.Module):
 
 
 class PatchDiscriminator(nn.Module):
-    """Pictures -> a map of scores, each of a patch of some 46 pixels."""
+    """Pictures -> a map of scores, each of a patch of 54 pixels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ class Balancer(nn.Module):
         self.register_buffer("count", torch.zeros(()))
 
     def forward(self, output: Tensor, first: Tensor, others: dict[str, Tensor]) -> Tensor:
-        """A scalar whose gradient at `output` is the balanced sum; its value means nothing."""
+        """A scalar with the value of `first`, whose gradient at `output` is the balanced sum."""
         losses = [first, *(others[name] for name in self.weights)]
         gradients = [torch.autograd.grad(loss, output, retain_graph=True)[0] for loss in losses]
         sizes = torch.stack([gradient.norm() for gradient in gradients])
@@ -152,4 +152,9 @@ class Balancer(nn.Module):
             gradients[1:], self.norms[1:], self.weights.values(), strict=True
         ):
             total = total + gradient * (weight * self.norms[0] / norm.clamp(min=1e-12))
-        return (output * total).sum()
+        return first.detach() + alone((output * total).sum())
+
+
+def alone(loss: Tensor) -> Tensor:
+    """Zero, with the gradient of `loss`: for what is minimized beside a loss that people read."""
+    return loss - loss.detach()

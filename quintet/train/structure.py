@@ -1,4 +1,5 @@
-"""Structural similarity of pictures (SSIM, Wang et al. 2004), at several scales.
+"""How alike pictures are: peak signal-to-noise ratio, and structural similarity (SSIM, Wang et
+al. 2004) at several scales.
 
 Shapes: B batch, C channels, H and W pixels in [0, 1].
 """
@@ -11,6 +12,12 @@ from torch.nn import functional as F
 
 WINDOW = 7  # pixels on a side, all of one weight
 BRIGHTNESS, CONTRAST = 0.01**2, 0.03**2  # the paper's constants, for a range of 1
+
+
+def psnr(made_BCHW: Tensor, real_BCHW: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio of each picture [B] in decibels, at most 100."""
+    error_B = (made_BCHW.clamp(0, 1) - real_BCHW).square().mean((1, 2, 3))
+    return -10 * torch.log10(error_B.clamp(min=1e-10))
 
 
 def structural_similarity(made_BCHW: Tensor, real_BCHW: Tensor) -> Tensor:

@@ -3,6 +3,7 @@ model is asserted."""
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -87,12 +88,18 @@ def test_the_budget_of_bytes_is_kept_and_used(kind: str, budget: int) -> None:
 
 
 @pytest.mark.parametrize("kind", picture_scores.FORMATS)
-def test_a_picture_is_shrunk_only_where_the_lowest_quality_is_too_large(kind: str) -> None:
+def test_a_picture_is_shrunk_where_that_is_better_or_else_too_large(kind: str) -> None:
     picture = noise(0)
     lowest = len(picture_scores._encoded(Image.fromarray(picture), kind, 1))
-    roomy, tight = squeeze(picture, kind, lowest + 50), squeeze(picture, kind, lowest - 50)
-    assert roomy is not None and tight is not None
-    assert roomy.shrunk == 1 and tight.shrunk < 1
+    tight = squeeze(picture, kind, lowest - 50)
+    assert tight is not None and tight.shrunk < 1 and tight.num_bytes <= lowest - 50
+    for budget in (lowest + 50, 4 * lowest, 100 * lowest):
+        best = squeeze(picture, kind, budget)
+        data = picture_scores._best(Image.fromarray(picture), kind, budget)
+        assert best is not None and data is not None and best.num_bytes <= budget
+        whole = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+        assert picture_scores.psnr(picture, best.pixels) >= picture_scores.psnr(picture, whole)
+    assert best.shrunk == 1
 
 
 def test_a_budget_below_the_headers_is_given_up() -> None:

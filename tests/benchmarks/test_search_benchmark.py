@@ -27,6 +27,6 @@ def test_search(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_forms_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "CODES", 300)
-    codes, vectors = search.trained_like(8, 50)
+    codes, vectors = search.trained_like(8, 50, search.CODES)
     found = [form(vectors) for form in search._forms(codes).values()]
     assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])

@@ -10,7 +10,7 @@ from conftest import needs_world
 
 from quintet.config import UserError
 from quintet.data import picture_bank as banks
-from quintet.data.picture_bank import Mixture, make_crops, picture_bank
+from quintet.data.picture_bank import Mixture, held_out_crops, picture_bank
 from quintet.media.images import write_image
 
 
@@ -29,10 +29,10 @@ def test_shares_that_leave_nothing_are_refused(pages: float, photographs: float)
 def test_the_bank_holds_each_source_in_its_share(tmp_path: Path, monkeypatch) -> None:
     grey = {"world": 10, "pages": 20, "photographs": 30}
     sources = {
-        name: lambda rng, split, value=value: np.full((6, 6, 3), value, np.uint8)
+        name: lambda rng, value=value: np.full((6, 6, 3), value, np.uint8)
         for name, value in grey.items()
     }
-    monkeypatch.setattr(Mixture, "sources", lambda mixture: sources)
+    monkeypatch.setattr(Mixture, "sources", lambda mixture, split: sources)
     bank = picture_bank(tmp_path, Mixture(6, 6, 0.3, 0.2), 500, seed=0)
     shares = [(bank[:, 0, 0, 0] == value).mean() for value in grey.values()]
     assert bank.shape == (500, 6, 6, 3)
@@ -51,10 +51,10 @@ def test_the_same_bank_at_every_call_and_what_was_made_is_kept(tmp_path: Path, m
 
 @needs_world
 def test_held_out_crops_come_from_every_source_in_use() -> None:
-    crops = make_crops(Mixture(24, 24), 3, 0, "test")
+    crops = held_out_crops(Mixture(24, 24), 3, 0)
     assert list(crops) == ["world"] and crops["world"].shape == (3, 24, 24, 3)
     assert crops["world"].dtype == np.uint8
-    again = make_crops(Mixture(24, 24), 2, 0, "test")
+    again = held_out_crops(Mixture(24, 24), 2, 0)
     assert np.array_equal(again["world"], crops["world"][:2])
 
 
@@ -64,8 +64,24 @@ def test_photographs_and_a_folder_of_ones_own(tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     folder.mkdir()
     write_image(folder / "red.png", np.full((60, 60, 3), (255, 0, 0), np.uint8))
-    sources = Mixture(24, 24, 0.0, 0.5, str(folder)).sources()
-    crop = sources["photographs"](np.random.default_rng(0), "train")
+    mixture = Mixture(24, 24, 0.0, 0.5, str(folder))
+    crop = mixture.sources("train")["photographs"](np.random.default_rng(0))
     assert crop.shape == (24, 24, 3) and crop.dtype == np.uint8
+    before = mixture.fingerprint()
+    assert before == Mixture(24, 24, 0.0, 0.5, str(folder)).fingerprint()
+    write_image(folder / "green.png", np.full((60, 60, 3), (0, 255, 0), np.uint8))
+    assert mixture.fingerprint() != before  # another bank
+    missing = Mixture(24, 24, 0.0, 0.5, str(tmp_path / "missing"))
     with pytest.raises(UserError, match="missing"):
-        Mixture(24, 24, 0.0, 0.5, str(tmp_path / "missing")).sources()
+        missing.sources("train")
+    assert "photographs" in missing.sources("test")  # which are not that folder's
+
+
+def test_mixtures_are_told_apart() -> None:
+    mixtures = [Mixture(24, 24), Mixture(24, 30), Mixture(24, 24, 0.2), Mixture(24, 24, 0.2001)]
+    assert len({mixture.fingerprint() for mixture in mixtures}) == len(mixtures)
+
+
+def test_a_folder_that_nothing_is_taken_from_is_refused() -> None:
+    with pytest.raises(UserError, match="photographs, above 0"):
+        Mixture(24, 24, photograph_folder="mine")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,12 @@ from quintet import train
 from quintet.config import UserError, load_preset
 from quintet.stages import image_tokenizer
 from quintet.stages.context import Context
-from quintet.stages.image_tokenizer import ImageSettings, ImageTokenizerTask, psnr
+from quintet.stages.image_tokenizer import ImageSettings, ImageTokenizerTask
 from quintet.tokenizers.folders import IMAGE_FILE
+from quintet.tokenizers.image import to_images
 from quintet.tokenizers.image_folder import load_image_tokenizer
 from quintet.train import TrainConfig
+from quintet.train.structure import psnr
 
 IMAGE = load_preset("tiny").image
 CONFIG = TrainConfig(steps=6, batch_size=4, warmup_steps=1, checkpoint_every=3)
@@ -41,10 +44,10 @@ def test_its_folder_is_a_tokenizer_with_the_averaged_weights(tmp_path: Path) -> 
     scores = train.run(task, CONFIG, tmp_path, "images")
     assert {"eval/psnr_world", "eval/psnr_pages", "eval/perplexity", "eval/used"} <= set(scores)
     tokenizer = load_image_tokenizer(tmp_path)
-    real = image_tokenizer.as_input(task.held_out["world"])
+    real = to_images(task.held_out["world"])
     with torch.no_grad():
         made, _, _ = tokenizer(real)
-    assert scores["eval/psnr_world"] == pytest.approx(psnr(made, real), abs=1e-4)
+    assert scores["eval/psnr_world"] == pytest.approx(float(psnr(made, real).mean()), abs=1e-4)
     shown = Image.open(tmp_path / "samples" / "000006" / "pictures.png")
     assert shown.size == (6 * 24, 2 * 24)
 
@@ -85,14 +88,33 @@ def test_it_goes_on_from_an_earlier_tokenizer(tmp_path: Path) -> None:
         assert all(torch.equal(value, kept[name]) for name, value in part.state_dict().items())
 
 
-def test_a_crop_of_half_a_token_is_refused(tmp_path: Path) -> None:
-    settings = {"train": {"steps": 1, "batch_size": 1}, "crop": 25}
-    context = Context("image_tokenizer", load_preset("tiny"), settings, tmp_path)
-    with pytest.raises(UserError, match="multiple of 6"):
+def test_a_run_with_other_pictures_or_another_network_does_not_go_on(tmp_path: Path) -> None:
+    train.run(_task(), CONFIG, tmp_path, "images")
+    others, wider = _task(), _task()
+    others.pictures = others.pictures[::-1].copy()
+    wider.config = replace(IMAGE, normalization="group")
+    for task, name in ((others, "bank"), (wider, "image")):
+        with pytest.raises(UserError, match=f"made with {name} ="):
+            train.run(task, CONFIG, tmp_path, "images")
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"crop": 25}, "multiple of 6"),
+        ({"crop": 6, "discriminator_channels": 2}, "24 or more"),
+        ({"pictures": 0}, "1 or more"),
+        ({"held_out_pictures": 0}, "1 or more"),
+        ({"fill_at": 1.0}, "below 1"),
+        ({"pages": 1.0}, "below 1"),
+        ({"start_from": "nothing"}, "run that stage first"),
+    ],
+)
+def test_a_recipe_that_cannot_be_is_told_before_anything_is_drawn(
+    settings: dict[str, object], told: str, tmp_path: Path
+) -> None:
+    table = {"train": {"steps": 1, "batch_size": 1}, **settings}
+    context = Context("image_tokenizer", load_preset("tiny"), table, tmp_path)
+    with pytest.raises(UserError, match=told):
         image_tokenizer.run(context)
-
-
-def test_psnr() -> None:
-    real = torch.zeros(2, 3, 6, 6)
-    assert psnr(real, real) == pytest.approx(100)
-    assert psnr(real + 0.1, real) == pytest.approx(20, abs=1e-4)
+    assert not list(tmp_path.iterdir())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,7 +89,9 @@ def test_damaged_folders_are_told_in_a_sentence(folder: Path, tmp_path: Path) ->
         (5, "put a table there"), ({"colour": 3}, "colour"), ({"strides": 5}, "describe"),
         ({"channels": "many"}, "describe"), ({"codebook_size": -1}, "codebook_size"),
         ({**good["image"], "latent_dim": 5}, "another shape"),
-        ({**good["image"], "codebook_size": 10**12}, "another shape"),  # and costs nothing
+        ({**good["image"], "codebook_size": 10**7}, "another shape"),  # and costs nothing
+        ({**good["image"], "codebook_size": 10**12}, "at most"),
+        ({**good["image"], "residual_blocks": 10**9}, "at most"),
     ]:  # fmt: skip
         path.write_text(json.dumps({**good, "image": image}))
         assert told in _refusal(folder)
@@ -148,3 +151,16 @@ def test_it_is_pushed_as_its_folder(
 def test_the_weights_lie_as_float16(folder: Path) -> None:
     weights = load_file(folder / "image_tokenizer.safetensors")
     assert {value.dtype for value in weights.values()} == {torch.float16}
+
+
+def test_a_folder_of_before_normalization_was_named_is_read_as_it_was(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    old = ImageTokenizer(replace(make_config().image, normalization="group")).eval()
+    save_image_tokenizer(old, tmp_path)
+    values = json.loads((tmp_path / "config.json").read_text())
+    del values["image"]["normalization"]
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    again = load_image_tokenizer(tmp_path)
+    picture = torch.rand(1, 3, 12, 12)
+    assert again.config == old.config
+    assert torch.equal(again.encode(picture), old.encode(picture))

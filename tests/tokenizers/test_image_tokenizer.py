@@ -86,6 +86,40 @@ def test_far_from_what_is_unknown_a_preview_is_final(known: int) -> None:
     torch.testing.assert_close(shown_CHW[:, :final], whole_CHW[:, :final], rtol=0, atol=1e-6)
 
 
+def test_what_is_not_known_continues_what_is_above_it() -> None:
+    """So that the pixels beside it come near what they will be."""
+    tokenizer = _tokenizer()
+    ids_RG = torch.randint(16, (2, 3))
+    shown_CHW = tokenizer.preview(ids_RG.flatten()[:5].tolist(), (40, 3))
+    continued_RG = torch.cat([ids_RG, ids_RG[1:].expand(38, 3)])
+    continued_RG[1:, 2] = ids_RG[0, 2]
+    expected_CHW = tokenizer.decode(continued_RG[None])[0]
+    torch.testing.assert_close(shown_CHW[:, :6], expected_CHW[:, :6])
+    torch.testing.assert_close(shown_CHW[:, 6:12, :12], expected_CHW[:, 6:12, :12])
+
+
+def test_a_tall_picture_is_shown_at_once() -> None:
+    shown_CHW = _tokenizer().preview([1], (50_000, 1))
+    assert shown_CHW.shape == (3, 300_000, 6) and (shown_CHW[:, 6:] == 1).all()
+
+
+def test_more_ids_than_places_are_refused() -> None:
+    for grid in ((2, 2), (0, 5)):
+        with pytest.raises(UserError, match="5 ids do not fit"):
+            _tokenizer().preview([1] * 5, grid)
+
+
+@pytest.mark.parametrize(
+    "codes, memory, patience", [(1_024, 195.3, 78.1), (4_096, 48.8, 19.5), (65_536, 14, 6)]
+)
+def test_averages_of_small_codebooks_look_back_over_as_many_vectors(
+    codes: int, memory: float, patience: float
+) -> None:
+    quantizer = _tokenizer(codebook_size=codes).quantizer
+    assert quantizer.memory == pytest.approx(memory, abs=0.1)
+    assert quantizer.patience == pytest.approx(patience, abs=0.1)
+
+
 def _far_from(at: tuple[int, int], grid: tuple[int, int], distance: int) -> Tensor:
     """Which tokens [R, G] lie farther than `distance` from one, along either side."""
     down = (torch.arange(grid[0]) - at[0]).abs()[:, None]

@@ -113,3 +113,10 @@ def test_a_patch_is_judged_by_what_stands_around_it() -> None:
     assert before.shape == (1, 1, 12, 12)
     assert torch.equal(before[..., :4], after[..., :4])
     assert not torch.equal(before[..., -1:], after[..., -1:])
+
+
+def test_the_balanced_loss_reads_as_the_first_one() -> None:
+    output = torch.randn(3, 5, requires_grad=True)
+    first = output.square().sum()
+    balanced = Balancer({"other": 2.0})(output, first, {"other": output.abs().sum()})
+    torch.testing.assert_close(balanced, first)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from quintet.train.structure import structural_similarity, structure_loss
+from quintet.train.structure import psnr, structural_similarity, structure_loss
 
 
 def _pair(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -46,3 +46,9 @@ def test_the_loss_can_be_followed_down() -> None:
     before.backward()
     assert made.grad is not None and made.grad.isfinite().all()
     assert structure_loss(made.detach() - 0.1 * made.grad / made.grad.norm(), real) < before
+
+
+def test_psnr() -> None:
+    real = torch.zeros(2, 3, 6, 6)
+    assert psnr(real, real).tolist() == [100, 100]
+    torch.testing.assert_close(psnr(real + 0.1, real), torch.tensor([20.0, 20.0]))
