@@ -7,22 +7,26 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from conftest import make_config
+from conftest import make_config, needs_world
 from safetensors.torch import load_file
 
 import quintet
 from quintet.config import UserError
+from quintet.data.world.pictures import render_picture
+from quintet.data.world.things import THINGS
 from quintet.tokenizers import folders, image_folder
 from quintet.tokenizers.audio import AudioTokenizer
 from quintet.tokenizers.codec_folder import save_codec
-from quintet.tokenizers.image import ImageTokenizer
+from quintet.tokenizers.image import ImageTokenizer, to_images
 from quintet.tokenizers.image_folder import (
     load_image_tokenizer,
     push_image_tokenizer,
     save_image_tokenizer,
 )
+from quintet.train.structure import psnr
 
 
 @pytest.fixture
@@ -164,3 +168,15 @@ def test_a_folder_of_before_normalization_was_named_is_read_as_it_was(tmp_path: 
     picture = torch.rand(1, 3, 12, 12)
     assert again.config == old.config
     assert torch.equal(again.encode(picture), old.encode(picture))
+
+
+@needs_world
+@pytest.mark.parametrize(("name", "least"), [("pictures-4k", 23.5), ("pictures-65k", 26.0)])
+def test_a_bundled_tokenizer_rebuilds_things_it_has_not_seen(name: str, least: float) -> None:
+    tokenizer = load_image_tokenizer(name)
+    things = [THINGS[index] for index in range(0, 64, 4)]
+    pictures = [
+        render_picture(t, np.random.default_rng(i), "test", 72) for i, t in enumerate(things)
+    ]
+    real = to_images(np.stack(pictures))
+    assert float(psnr(tokenizer.decode(tokenizer.encode(real)), real).mean()) > least
