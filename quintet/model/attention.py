@@ -47,10 +47,12 @@ class Attention(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.num_heads, self.num_kv_heads = config.num_heads, config.num_kv_heads
         self.head_width = config.d_model // config.num_heads
-        kv_dim = self.num_kv_heads * self.head_width
-        self.query_key_value = nn.Linear(config.d_model, config.d_model + 2 * kv_dim, bias=False)
+        # Of one key-value head: its query heads, its key, its value.
+        self.group = config.num_heads // config.num_kv_heads + 2
+        width = config.num_kv_heads * self.group * self.head_width
+        # Group after group, so that tensor parallelism can give each device whole groups.
+        self.query_key_value = nn.Linear(config.d_model, width, bias=False)
         self.output = nn.Linear(config.d_model, config.d_model, bias=False)
         # Shared by all heads, so that tensor parallelism can replicate them.
         self.query_norm = HeadNorm(self.head_width)
@@ -65,16 +67,14 @@ class Attention(nn.Module):
         length: int = 0,
     ) -> Tensor:
         """`mask` (bool [T, S] or [B, 1, T, S]) says who sees whom; None is plainly causal."""
-        batch, rows, width = x_BTD.shape
-        kv_dim = self.num_kv_heads * self.head_width
-        q, k, v = self.query_key_value(x_BTD).split([width, kv_dim, kv_dim], dim=-1)
-        q = self.query_norm(q.view(batch, rows, self.num_heads, -1)).transpose(1, 2)
-        k = self.key_norm(k.view(batch, rows, self.num_kv_heads, -1)).transpose(1, 2)
-        v = v.view(batch, rows, self.num_kv_heads, -1).transpose(1, 2)
+        grouped = self.query_key_value(x_BTD).unflatten(-1, (-1, self.group, self.head_width))
+        q, k, v = grouped.split([self.group - 2, 1, 1], dim=-2)
+        q = self.query_norm(q.flatten(2, 3)).transpose(1, 2)
+        k, v = self.key_norm(k.squeeze(3)).transpose(1, 2), v.squeeze(3).transpose(1, 2)
         if cache is not None:
             k, v = cache.append(k, v, length)
         y = _attend(q, k, v, mask)
-        return self.output(y.transpose(1, 2).reshape(batch, rows, width))
+        return self.output(y.transpose(1, 2).flatten(2))
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:

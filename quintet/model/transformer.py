@@ -18,13 +18,13 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.gate_up = nn.Linear(config.d_model, 2 * config.d_feed_forward, bias=False)
+        self.gate = nn.Linear(config.d_model, config.d_feed_forward, bias=False)
+        self.up = nn.Linear(config.d_model, config.d_feed_forward, bias=False)
         self.down = nn.Linear(config.d_feed_forward, config.d_model, bias=False)
         nn.init.zeros_(self.down.weight)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        gate, up = self.gate_up(x_BTD).chunk(2, dim=-1)
-        return self.down(F.silu(gate) * up)
+        return self.down(F.silu(self.gate(x_BTD)) * self.up(x_BTD))
 
 
 class Block(nn.Module):

@@ -24,14 +24,18 @@ def test_trunk_equals_qwen3() -> None:
             rms_norm_eps=torch.finfo(torch.float32).eps,
         )
     ).eval()
-    kv_dim = sizes.num_kv_heads * sizes.d_model // sizes.num_heads
+    width = sizes.d_model // sizes.num_heads
     for ours, theirs in zip(trunk.layers, peer.layers, strict=True):
-        q, k, v = ours.attention.query_key_value.weight.split([sizes.d_model, kv_dim, kv_dim])
-        gate, up = ours.feed_forward.gate_up.weight.chunk(2)
+        grouped = ours.attention.query_key_value.weight.unflatten(0, (sizes.num_kv_heads, -1))
+        q, k, v = (
+            part.flatten(0, 1)
+            for part in grouped.split([grouped.shape[1] - 2 * width, width, width], dim=1)
+        )
         copies = {
             theirs.self_attn.q_proj: q, theirs.self_attn.k_proj: k, theirs.self_attn.v_proj: v,
             theirs.self_attn.o_proj: ours.attention.output.weight,
-            theirs.mlp.gate_proj: gate, theirs.mlp.up_proj: up,
+            theirs.mlp.gate_proj: ours.feed_forward.gate.weight,
+            theirs.mlp.up_proj: ours.feed_forward.up.weight,
             theirs.mlp.down_proj: ours.feed_forward.down.weight,
         }  # fmt: skip
         for module, weight in copies.items():
