@@ -166,7 +166,7 @@ def chat(
 @click.option("--codebooks", type=click.IntRange(min=1), metavar="N",
               help="Of sound: keep only the first N codebooks, for fewer bits.")  # fmt: skip
 @click.option("--size", type=click.IntRange(1, 3_072), metavar="N",
-              help="Of a picture: pixels on the longer side at most, 1 to 3072, instead of the "
+              help="Of a picture: pixels on the longer side at most, 1 to 3,072, instead of the "
                    "model's own size.")  # fmt: skip
 @MODEL
 def encode(
@@ -178,8 +178,7 @@ def encode(
     model.
 
     A picture needs only an image tokenizer's folder. It is taken upright and on white, shrunk to
-    the model's size or --size if its longer side is more, and never enlarged; white fills it up
-    to whole tokens, and decode cuts that away.
+    the model's size or --size if its longer side is more, and never enlarged.
     """
     from quintet.commands.tokens import encode_file
 
@@ -188,7 +187,9 @@ def encode(
 
 @commands.command()
 @click.argument("file", type=FOLDER)
-@click.option("--out", type=FOLDER, help="The media file; by default beside FILE.")
+@click.option("--out", type=FOLDER,
+              help="The media file, by default beside FILE: a sound is written as .wav, a picture "
+                   "as .png, .jpg, .webp or .bmp.")  # fmt: skip
 @click.option("--tokens", "first", type=click.IntRange(min=1), metavar="N",
               help="Of a picture: show only what its first N tokens give.")  # fmt: skip
 @MODEL

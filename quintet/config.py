@@ -11,7 +11,7 @@ import math
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 SAMPLE_RATE = 24_000  # samples of sound per second, everywhere inside the system
 STEPS_PER_SECOND = 4  # the clock of the live session
@@ -28,6 +28,14 @@ T = TypeVar("T")
 class UserError(ValueError):
     """Bad input from a person: one clear sentence that ends with the remedy."""
 
+
+# What a person is told to write where a value of such a type belongs: one of them, and several.
+IN_WORDS: dict[Any, tuple[str, str]] = {
+    int: ("a whole number", "whole numbers"),
+    float: ("a number", "numbers"),
+    str: ("text in quotes", "texts in quotes"),
+    bool: ("true or false", "values true or false"),
+}
 
 # What values of a wrong type or size raise, in a configuration or in what is built from it.
 MISFITS = (TypeError, ValueError, AttributeError, KeyError, RuntimeError, ZeroDivisionError)
@@ -91,6 +99,20 @@ class AudioConfig:
     @property
     def bits_per_second(self) -> float:
         return SAMPLE_RATE / self.hop * self.num_codebooks * math.log2(self.codebook_size)
+
+    def digit_size(self, digits: int) -> int:
+        """Entries of a digit where a code is written in so many.
+
+        Raises:
+            UserError: no whole number of entries gives the codebook.
+        """
+        size = round(self.codebook_size ** (1 / digits))
+        if size**digits != self.codebook_size:
+            raise UserError(
+                f"A codebook of {self.codebook_size:,} codes cannot be written in {digits} digits; "
+                "use a square number of codes, or another audio_head than 'digits'."
+            )
+        return size
 
     def frames_before(self, step: int) -> int:
         """Latent frames that are complete before `step` begins: a frame belongs to the step
@@ -188,7 +210,7 @@ class ModelConfig:
     num_heads: int = 6
     num_kv_heads: int = 2
     d_feed_forward: int = 512
-    audio_head: Literal["parallel", "chained"] = "chained"
+    audio_head: Literal["parallel", "chained", "digits"] = "chained"
     z_loss: float = 1e-5
 
     def __post_init__(self) -> None:
@@ -202,6 +224,11 @@ class ModelConfig:
                 "d_position and d_time must be even and, with the flag, smaller than d_model; "
                 "lower them."
             )
+
+    @property
+    def digits_per_code(self) -> int:
+        """Choices that make one audio code."""
+        return 2 if self.audio_head == "digits" else 1
 
     @property
     def d_token(self) -> int:
@@ -263,8 +290,8 @@ def from_dict(kind: type[T], values: dict[str, Any], where: str) -> T:
     """Fill dataclass `kind` from nested dictionaries; lists become tuples.
 
     Raises:
-        UserError: a key that `kind` does not have, or a value where a table belongs; `where`
-            names the file in the message.
+        UserError: a key that `kind` does not have, or a value of another type than it has there;
+            `where` names the file in the message.
     """
     if not isinstance(values, dict):
         raise UserError(
@@ -282,8 +309,53 @@ def from_dict(kind: type[T], values: dict[str, Any], where: str) -> T:
             )
         if dataclasses.is_dataclass(hints[key]):
             value = from_dict(hints[key], value, where)  # type: ignore[arg-type]
+        else:
+            check_type(key, value, hints[key], where)
         filled[key] = tuple(value) if isinstance(value, list) else value
     return kind(**filled)
+
+
+def check_type(key: str, value: Any, kind: Any, where: str) -> None:
+    """Compare what a TOML or JSON file sets `key` to with the annotation `kind` of that setting:
+    a plain type, a dataclass (a table), a `tuple`, a `dict` by names, or a `Literal`. A whole
+    number is a number too; true and false are neither.
+
+    Raises:
+        UserError: it is of another type; `where` names the file in the message.
+    """
+    if not _fits(value, kind):
+        raise UserError(f"{where} sets {key!r} to {value!r:.40}; make it {_in_words(kind)}.")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return value in parts
+    if origin is tuple:
+        whole = isinstance(value, list | tuple)
+        kinds = parts[:1] * len(value) if whole and parts[-1] is ... else parts
+        return whole and len(value) == len(kinds) and all(map(_fits, value, kinds))
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(inner, parts[1]) for inner in value.values())
+    if dataclasses.is_dataclass(kind):
+        return isinstance(value, dict)
+    if isinstance(value, bool):  # which Python counts among the whole numbers
+        return kind is bool
+    if kind is float:
+        return isinstance(value, int | float) and abs(value) < math.inf
+    return isinstance(value, kind)
+
+
+def _in_words(kind: Any) -> str:
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return " or ".join(map(repr, parts))
+    if origin is tuple:
+        count = "" if parts[-1] is ... else f"{len(parts)} "
+        return f"a list of {count}{IN_WORDS[parts[0]][1]}"
+    if origin is dict:
+        return f"a table of {IN_WORDS[parts[1]][1]}"
+    return "a table" if dataclasses.is_dataclass(kind) else IN_WORDS[kind][0]
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -158,6 +158,9 @@ MISTAKES = [
     "encode {broken.wav} --size 48",
     "encode {broken.png} --size 0",
     "encode {broken.png} --size 3073",
+    "encode {broken.png} --out {folder}",
+    "decode {foreign.safetensors} --out {folder}",
+    "decode {foreign.safetensors} --out {out}.mp3",
     "encode {broken.m4a} --out {out}",
     "encode {empty.wav} --model nonsense",
     "decode {missing.wav}",
@@ -190,6 +193,7 @@ def test_a_mistake_is_one_sentence(
     out = tmp_path / "out"
     for name, path in bad.items():
         command = command.replace(f"{{{name}}}", str(path))
+    command = command.replace("{folder}", str(tmp_path))
     arguments = command.replace("{out}", str(out)).split()
     if arguments[0] in ("talk", "chat", "encode", "decode") and "--model" not in arguments:
         arguments += ["--model", str(model_folder)]

@@ -63,6 +63,22 @@ TYPING_MISTAKES = [
     ("pictures = { steps = 2,", "pictures = { steps = 2, stepps = 2,", "stepps.*TrainConfig"),
     ("steps = 6", "", "does not say 'steps'"),
     ("steps = 6", "steps = 6\nstepps = 6", "stepps.*TrainConfig"),
+    ("pages = 0.2", 'pages = "a"', "'image_tokenizer', sets 'pages' to 'a'; make it a number"),
+    ("pages = 0.2", "photographs = true", "'photographs' to True; make it a number"),
+    ("pages = 0.2", "photograph_folder = 3", "'photograph_folder' to 3; make it text in quotes"),
+    ("pictures = 64", 'pictures = "many"', "'pictures' to 'many'; make it a whole number"),
+    ("fill_at = 0.3", 'fill_at = "a"', "'audio_tokenizer', sets 'fill_at' to 'a'; make it a num"),
+    ("every_voice = true", "every_voice = 1", "'every_voice' to 1; make it true or false"),
+    ("windows = [512]", "windows = 512", "windows' to 512; make it a list of whole numbers"),
+    ("pretrain = 2", "pretrain = true", "'documents', sets 'shards' .*a table of whole numbers"),
+    ("lines = 12", "lines = 1.5", "'judges', sets 'lines' to 1.5; make it a whole number"),
+    ('recipe = "recipes/tiny.toml"', "recipe = 3", "'release', sets 'recipe' to 3"),
+    ("recognizer = { steps = 2, batch_size = 2 }", "recognizer = 2", "'recognizer' to 2.* a table"),
+    ("recognizer = { steps = 2,", "recognizer = { steps = 2.5,", "'steps' to 2.5; make it a whole"),
+    ("steps = 6", 'steps = "many"', "'steps' to 'many'; make it a whole number"),
+    ("steps = 6", 'steps = 6\nprecision = "half"', "'half'; make it 'float32' or 'bfloat16'"),
+    ("steps = 6", "steps = 6\nbetas = [0.9]", "'betas' to .0.9.; make it a list of 2 numbers"),
+    ("[train]", "[[train]]", "sets 'train' to .*; make it a table"),
 ]
 
 

@@ -2,8 +2,8 @@
 
 Only the image tokenizer is loaded. A picture is made upright and put on white; if it is larger
 than the tokenizer's size (or another that is asked for), it is shrunk so that its longer side has
-that; a smaller one is never enlarged, which would cost codes and show nothing more. Then it
-stands in the middle of a white rectangle of whole tokens, and `decode` cuts the white away again.
+that; a smaller one is never enlarged, which would cost codes and show nothing more. Then its
+outermost pixels are repeated until whole tokens are full, and `decode` cuts that away again.
 
 Shapes: R rows and G columns of tokens, H and W pixels.
 """
@@ -17,7 +17,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from quintet.commands.token_header import FORMAT_VERSION, Header, foreign, smallest_type
+from quintet.commands.token_header import (
+    FORMAT_VERSION,
+    Header,
+    counted,
+    foreign,
+    smallest_type,
+)
 from quintet.config import ImageConfig, UserError
 from quintet.media.images import (
     LONGEST_SIDE,
@@ -26,6 +32,7 @@ from quintet.media.images import (
     middle,
     read_image,
     write_image,
+    written_format,
 )
 from quintet.tokenizers.image import ImageTokenizer, to_images, to_pixels
 from quintet.tokenizers.image_folder import load_image_tokenizer
@@ -51,9 +58,8 @@ def encode_picture(
     """
     tokenizer = load_image_tokenizer(model)
     config, longest = tokenizer.config, size or tokenizer.config.size
-    filled_HW3, (height, width) = fit_picture(
-        read_image(path, max(longest, LONGEST_SIDE)), longest, config.patch
-    )
+    image = read_image(path, max(longest, LONGEST_SIDE))
+    filled_HW3, (height, width) = fit_picture(image, longest, config.patch)
     count = filled_HW3.shape[0] * filled_HW3.shape[1] // config.patch**2
     if count > _most_tokens(config):
         raise UserError(
@@ -63,12 +69,28 @@ def encode_picture(
     ids_1RG = tokenizer.encode(to_images(filled_HW3[None]))
     made = middle(to_pixels(tokenizer.decode(ids_1RG))[0], height, width)
     bits = count * math.log2(config.codebook_size) / (height * width)
+    size_told, beside = _size_told(image.info["full_size"], (width, height), size is None)
     note = (
-        f"{width} x {height} pixels in {count:,} codes, {bits:.2f} bits a pixel; "
-        f"{_quality(made, middle(filled_HW3, height, width))}"
+        f"{size_told} in {counted(count, 'code')}, {bits:.2f} bits a pixel; "
+        f"{beside}{_quality(made, middle(filled_HW3, height, width))}"
     )
     codes_RG = ids_1RG[0].numpy().astype(smallest_type(config.codebook_size))
     return codes_RG, _metadata(tokenizer, height, width, bits), note
+
+
+def _size_told(full: tuple[int, int], kept: tuple[int, int], by_model: bool) -> tuple[str, str]:
+    """What became of width and height, in words; and what the quality is judged beside, where
+    that is not the picture as it lies in the file.
+
+    Args:
+        by_model: whether it was the tokenizer's size that decided.
+    """
+    sides = f"{kept[0]:,} x {kept[1]:,}"
+    if kept == full:
+        return f"{sides} {'pixel' if kept == (1, 1) else 'pixels'}", ""
+    more = " (--size for more)" if by_model else ""
+    shrunk = f"{full[0]:,} x {full[1]:,} pixels shrunk to {sides}{more}"
+    return shrunk, "beside the shrunk picture "
 
 
 def _most_tokens(config: ImageConfig) -> int:
@@ -80,7 +102,7 @@ def _metadata(tokenizer: ImageTokenizer, height: int, width: int, bits: float) -
     return {
         "format_version": FORMAT_VERSION,
         "medium": "picture",
-        "width": str(width),  # without the white that fills the last tokens
+        "width": str(width),  # without what fills the last tokens
         "height": str(height),
         "patch": str(tokenizer.config.patch),
         "tokenizer": fingerprint(tokenizer),
@@ -111,20 +133,24 @@ def decode_picture(
     model: str,
     first: int | None = None,
 ) -> None:
-    """Write the PNG that the tokens of the file `path` give; it appears whole or not at all.
+    """Write the picture that the tokens of the file `path` give, in the format that the name of
+    `out` ends in; it appears whole or not at all.
 
     Args:
         first: show only what so many tokens, row by row, give, and white elsewhere; None is all.
 
     Raises:
         UserError: the tokens or what the metadata says of them do not fit the tokenizer, or each
-            other, or are too many or fewer than `first`.
+            other, or are too many or fewer than `first`; or no picture is written under the name
+            `out`.
     """
+    written_format(out)  # judged before the work begins
     tokenizer = load_image_tokenizer(model)
     height, width = _check(tokens, metadata, tokenizer, path)
     if first is not None and not 1 <= first <= tokens.size:
         raise UserError(
-            f"{path} holds {tokens.size:,} tokens; show a number of them from 1 to {tokens.size}."
+            f"{path} holds {counted(tokens.size, 'token')}; show a number of them from 1 to "
+            f"{tokens.size:,}."
         )
     if first is None:
         picture_CHW = tokenizer.decode(torch.from_numpy(tokens.astype(np.int64))[None])[0]
@@ -173,5 +199,5 @@ def _side(header: Header, key: str, cells: int, patch: int) -> int:
     side = header.number(key)
     if side is None or not (cells - 1) * patch < side <= cells * patch:
         said = header.metadata.get(key, "")[:20]
-        raise header.contradiction(f"{key} is {said!r}, the tokens hold {cells * patch}")
+        raise header.contradiction(f"{key} is {said!r}, the tokens hold {cells * patch:,}")
     return side

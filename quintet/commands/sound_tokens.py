@@ -20,7 +20,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.nn import functional as F
 
-from quintet.commands.token_header import FORMAT_VERSION, Header, foreign, smallest_type
+from quintet.commands.token_header import (
+    FORMAT_VERSION,
+    Header,
+    counted,
+    foreign,
+    smallest_type,
+)
 from quintet.config import SAMPLE_RATE, AudioConfig, UserError
 from quintet.media.audio import audio_writer, open_audio
 from quintet.tokenizers.audio import AudioTokenizer
@@ -68,8 +74,8 @@ def encode_sound(
             advance(len(piece_S) / SAMPLE_RATE)
     whole_TQ = np.concatenate(codes)
     note = (
-        f"{samples / SAMPLE_RATE:.2f} s of sound in {whole_TQ.size:,} codes, "
-        f"{config.bits_per_second:.0f} bit/s; spectral distance {distance / samples:.3f} nepers"
+        f"{samples / SAMPLE_RATE:,.2f} s of sound in {counted(whole_TQ.size, 'code')}, "
+        f"{config.bits_per_second:,.0f} bit/s; spectral distance {distance / samples:.3f} nepers"
     )
     return whole_TQ, _metadata(codec, samples), note
 
@@ -140,7 +146,7 @@ def decode_sound(
 
     Raises:
         UserError: the tokens or what the metadata says of them do not fit the codec, or each
-            other, or last too long.
+            other, or last too long; or `out` does not end in .wav.
     """
     codec = load_codec(model)
     length = _check(tokens, metadata, codec.config, path)
@@ -173,7 +179,7 @@ def _check(tokens: np.ndarray, metadata: dict[str, str], config: AudioConfig, pa
         raise foreign(path)
     if header.number("num_codebooks") not in (None, tokens.shape[1]):
         raise header.contradiction(
-            f"num_codebooks is {metadata['num_codebooks']}, the tokens have {tokens.shape[1]}"
+            f"num_codebooks is {metadata['num_codebooks']}, the tokens have {tokens.shape[1]:,}"
         )
     within = int(tokens.min()) >= 0 and int(tokens.max()) < config.codebook_size
     if tokens.shape[1] > config.num_codebooks or not within:
@@ -191,7 +197,7 @@ def _length(header: Header, most: int, hop: int) -> int:
     if "format_version" in header.metadata:
         length = header.number("samples")
         if length is None or not most - hop < length <= most:
-            raise header.contradiction(f"samples is {samples[:20]!r}, the tokens hold {most}")
+            raise header.contradiction(f"samples is {samples[:20]!r}, the tokens hold {most:,}")
         return length
     # Older files are believed where they can be.
     known = samples.isascii() and samples.isdecimal() and len(samples) <= 12

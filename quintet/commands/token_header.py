@@ -1,4 +1,4 @@
-"""What the token files of sounds and pictures say of their codes, and what is wrong with it."""
+"""What token files say of their codes, what is wrong with it, and how numbers are told."""
 
 from __future__ import annotations
 
@@ -43,6 +43,11 @@ def foreign(path: Path) -> UserError:
     return UserError(
         f"{path} holds tokens of another model; decode it with the model that encoded it (--model)."
     )
+
+
+def counted(number: int, thing: str) -> str:
+    """Such as "1 code" and "12,288 codes"."""
+    return f"{number:,} {thing}{'s' * (number != 1)}"
 
 
 def smallest_type(codebook_size: int) -> type[np.integer]:

@@ -7,8 +7,6 @@ needed to give the same length of sound or size of picture back.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +15,14 @@ from safetensors.numpy import save
 
 from quintet.commands.picture_tokens import decode_picture, encode_picture
 from quintet.commands.sound_tokens import SOUND_EXAMPLES, SOUNDS, decode_sound, encode_sound
-from quintet.commands.token_header import foreign
+from quintet.commands.token_header import counted, foreign
 from quintet.config import UserError
 from quintet.live import Quintet, load
 from quintet.media.images import SUFFIXES as PICTURES
+from quintet.media.whole_file import whole_file
 
 TEXTS = (".txt", ".md")
+DECODED = {"sound": ".wav", "picture": ".png", "text": ".txt"}  # unless --out says otherwise
 MAX_CHARACTERS = 500_000  # of a text
 MAX_TOKEN_BYTES = 256_000_000  # of a token file
 
@@ -45,9 +45,10 @@ def encode_file(
 
     Raises:
         UserError: the file cannot be read or is of no known kind, there is no such model, it has
-            fewer codebooks, or a setting belongs to another kind of file.
+            fewer codebooks, or a setting belongs to another kind of file; or `out` is a folder.
     """
-    suffix = path.suffix.lower()
+    suffix, out = path.suffix.lower(), out or path.with_name(path.name + ".safetensors")
+    _check_out(out)
     if codebooks is not None and suffix in PICTURES + TEXTS:
         raise UserError("--codebooks chooses how much of a sound is kept; leave it out here.")
     if size is not None and suffix in SOUNDS + TEXTS:
@@ -65,7 +66,6 @@ def encode_file(
             f"{path} is of no known kind; its name must end as a sound's does ({SOUND_EXAMPLES} "
             f"...), a picture's ({', '.join(PICTURES)}) or a text's ({', '.join(TEXTS)})."
         )
-    out = out or path.with_name(path.name + ".safetensors")
     _write_bytes(out, save({"tokens": tokens}, metadata={**metadata, "model": model}))
     return f"{out}: {note}"
 
@@ -83,8 +83,8 @@ def _encode_text(path: Path, model: Quintet) -> tuple[np.ndarray, dict[str, str]
         raise _too_long(path)
     ids = np.array(model.tokenizers.text.encode(text), np.int32)
     per_token = len(text.encode()) / max(1, len(ids))
-    note = f"{len(text):,} characters in {len(ids):,} tokens, {per_token:.2f} bytes a token"
-    return ids, {"medium": "text"}, note
+    characters, tokens = counted(len(text), "character"), counted(len(ids), "token")
+    return ids, {"medium": "text"}, f"{characters} in {tokens}, {per_token:.2f} bytes a token"
 
 
 def _too_long(path: Path) -> UserError:
@@ -98,29 +98,29 @@ def decode_file(path: Path, out: Path | None, model: str, first: int | None = No
         first: of a picture, show only what so many tokens give, and white elsewhere.
 
     Raises:
-        UserError: the file is missing, damaged, or holds tokens that the model does not have; or
-            `first` is given for another medium than a picture.
+        UserError: the file is missing, damaged, or holds tokens that the model does not have;
+            `first` is given for another medium than a picture; or `out` is a folder, or has a
+            name that the medium is not written under.
     """
     tokens, metadata = _read_tokens(path)
     medium, stem = metadata.get("medium"), path.name.removesuffix(".safetensors")
     if first is not None and medium != "picture":
         raise UserError("--tokens shows the beginning of a picture; leave it out here.")
+    if medium not in DECODED:
+        raise UserError(f"{path} does not say what its tokens are; encode the file again.")
+    out = out or path.with_name(f"{stem}.decoded{DECODED[medium]}")
+    _check_out(out)
     if medium == "sound":
-        out = out or path.with_name(f"{stem}.decoded.wav")
         decode_sound(tokens, metadata, path, out, model)
     elif medium == "picture":
-        out = out or path.with_name(f"{stem}.decoded.png")
         decode_picture(tokens, metadata, path, out, model, first)
-    elif medium == "text":
-        out = out or path.with_name(f"{stem}.decoded.txt")
+    else:
         system = load(model)
         _check_text(tokens, system.tokenizers.text.vocab_size, path)
         if len(tokens) > 4 * MAX_CHARACTERS:  # a character takes at most four bytes, each a token
             raise UserError(f"{path} holds too long a text; encode it in parts.")
         _write_bytes(out, system.tokenizers.text.decode(tokens.tolist()).encode())
-    else:
-        raise UserError(f"{path} does not say what its tokens are; encode the file again.")
-    return f"{out}: {medium} from {first or tokens.size:,} tokens"
+    return f"{out}: {medium} from {counted(first or tokens.size, 'token')}"
 
 
 def _read_tokens(path: Path) -> tuple[np.ndarray, dict[str, str]]:
@@ -144,15 +144,14 @@ def _check_text(tokens: np.ndarray, entries: int, path: Path) -> None:
         raise foreign(path)
 
 
+def _check_out(out: Path) -> None:
+    """Before the work begins, whose result would have no place."""
+    if out.is_dir():
+        raise UserError(f"{out} is a folder; name a file with --out.")
+
+
 def _write_bytes(path: Path, content: bytes) -> None:
     """The file appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(partial, 0o644)  # a temporary file is private, the result need not be
-        os.replace(partial, path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+    with whole_file(path) as file:
+        file.write(content)

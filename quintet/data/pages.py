@@ -103,9 +103,15 @@ def render_page(
     return Page(_paint(rng, split, np.asarray(ink)), "\n".join(lines), font_size)
 
 
-def render_crop(rng: np.random.Generator, split: str, size: int) -> np.ndarray:
-    """uint8 [size, size, 3]: a piece from somewhere on such a page, made without the rest of it."""
-    font_size = _random_size(rng)
+def render_crop(
+    rng: np.random.Generator, split: str, size: int, small_text: float = 1.0
+) -> np.ndarray:
+    """uint8 [size, size, 3]: a piece from somewhere on such a page, made without the rest of it.
+
+    Args:
+        small_text: how much small text is preferred; with 2, half of it is below 17 pixels.
+    """
+    font_size = _random_size(rng, small_text)
     font = _random_font(rng, split, font_size)
     layout = _random_layout(rng, split, size, font_size)
     tilt = 2 * layout.tilt  # a piece has no margins that a tilt could cut off
@@ -167,8 +173,9 @@ def _random_font(rng: np.random.Generator, split: str, font_size: float) -> Imag
     return _load_font(files[int(rng.integers(len(files)))], round(font_size, 1))
 
 
-def _random_size(rng: np.random.Generator) -> float:
-    return float(np.exp(rng.uniform(np.log(SMALLEST), np.log(LARGEST))))
+def _random_size(rng: np.random.Generator, small_text: float = 1.0) -> float:
+    """Log-uniform, or, with `small_text` above 1, more often small."""
+    return float(SMALLEST * (LARGEST / SMALLEST) ** (rng.random() ** small_text))
 
 
 def _random_layout(rng: np.random.Generator, split: str, size: int, font_size: float) -> _Layout:

@@ -12,7 +12,9 @@ from rich.progress import track
 
 from quintet.config import UserError
 from quintet.data import pages, photographs
+from quintet.data.plain import plain_crop
 from quintet.data.world.pictures import world_crop
+from quintet.media.whole_file import whole_file
 
 DRAWN_SHARE = 0.25  # of the world's pictures: as the assistant draws them
 
@@ -21,7 +23,7 @@ Source = Callable[[np.random.Generator], np.ndarray]  # uint8 [crop, crop, 3]
 
 @dataclass(frozen=True)
 class Mixture:
-    """Where crops come from: the synthetic world, and shares of rendered text and photographs.
+    """Where crops come from: the synthetic world, and shares of the other sources.
 
     Raises:
         UserError: shares that leave nothing to the world, or a folder that nothing is taken from.
@@ -32,21 +34,26 @@ class Mixture:
     pages: float = 0.0
     photographs: float = 0.0
     photograph_folder: str | None = None  # a person's own, beside those that scikit-image has
+    plain: float = 0.0  # areas of every colour
+    small_text: float = 1.0  # above 1, more of the pages' text is small
 
     def __post_init__(self) -> None:
-        if min(self.pages, self.photographs) < 0 or self.pages + self.photographs >= 1:
+        shares = (self.pages, self.photographs, self.plain)
+        if min(shares) < 0 or sum(shares) >= 1:
             raise UserError(
-                f"pages = {self.pages} and photographs = {self.photographs} are shares of the "
-                "pictures; their sum must be below 1."
+                f"pages = {self.pages}, photographs = {self.photographs} and plain = {self.plain} "
+                "are shares of the pictures; their sum must be below 1."
             )
+        if not 0.1 <= self.small_text <= 10:
+            raise UserError(f"small_text is {self.small_text}; it lies between 0.1 and 10.")
         if self.photograph_folder and not self.photographs:
             raise UserError("photograph_folder needs a share, photographs, above 0; give it one.")
 
     @property
     def shares(self) -> dict[str, float]:
         """Of each source that is in use."""
-        rest = 1 - self.pages - self.photographs
-        shares = {"world": rest, "pages": self.pages, "photographs": self.photographs}
+        shares = {"pages": self.pages, "photographs": self.photographs, "plain": self.plain}
+        shares = {"world": 1 - sum(shares.values()), **shares}
         return {name: share for name, share in shares.items() if share > 0}
 
     def sources(self, split: str) -> dict[str, Source]:
@@ -60,12 +67,14 @@ class Mixture:
             "world": lambda rng: world_crop(rng, split, self.crop, largest, drawn)
         }
         if self.pages:
-            made["pages"] = lambda rng: pages.render_crop(rng, split, self.crop)
+            made["pages"] = lambda rng: pages.render_crop(rng, split, self.crop, self.small_text)
         if self.photographs:
             bank = photographs.photographs(split)
             if self.photograph_folder and split == "train":
                 bank += photographs.pictures_in(self.photograph_folder)
             made["photographs"] = lambda rng: photographs.photograph_crop(rng, bank, self.crop)
+        if self.plain:
+            made["plain"] = lambda rng: plain_crop(rng, self.crop)
         return made
 
     def choose(self, rng: np.random.Generator) -> str:
@@ -96,10 +105,9 @@ def picture_bank(folder: Path, mixture: Mixture, count: int, seed: int) -> np.nd
     path = folder / f"{mixture.crop}-{count}-{seed}-{mixture.fingerprint()}.u8"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        sources, partial = mixture.sources("train"), path.with_suffix(".partial")
-        with partial.open("wb") as file:
+        sources = mixture.sources("train")
+        with whole_file(path) as file:
             for index in track(range(count), "pictures", transient=True):
                 rng = np.random.default_rng((seed, index, 1))
                 sources[mixture.choose(rng)](rng).tofile(file)
-        partial.replace(path)
     return np.memmap(path, np.uint8, "r").reshape(count, mixture.crop, mixture.crop, 3)

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from quintet.live.sampling import Sampling, choose
+from quintet.model.cache import KVCache
 from quintet.model.embedding import RowTensors
 from quintet.model.omni import Omni
-from quintet.model.transformer import KVCache
 from quintet.timeline.rows import Rows, make_rows, single_column
 from quintet.timeline.streams import STREAMS, Modality, Stream
 from quintet.tokenizers.text import TextTokenizer
@@ -95,10 +95,10 @@ class TipDecoder:
             self.append(Stream.TEXT_OUT, chosen[0], self._entry(*chosen), step)
         silent_audio = self._silence_of_audio()
         while len(made.frames) < frames:
-            codes = self.model.audio_head.sample(self._hidden_1D, self._choose_audio)
-            if codes is None:
+            codes_1Q, speaks_1 = self.model.audio_head.sample(self._hidden_1D, self._choose_audio)
+            if not speaks_1:
                 break
-            frame = codes.numpy().astype(np.int32)
+            frame = codes_1Q[0].numpy().astype(np.int32)
             time = frame_step(len(made.frames)) if frame_step else step
             made.frames.append(frame)
             self.append(Stream.AUDIO_OUT, Modality.AUDIO, frame[None], time)
@@ -112,8 +112,7 @@ class TipDecoder:
     def _silence_of_audio(self) -> float:
         """Probability that the audio head stays silent at the tip."""
         assert self._hidden_1D is not None
-        first = self.model.audio_head.sub_heads[0](self._hidden_1D)
-        return float(first.softmax(-1)[0, -1])
+        return float(self.model.audio_head.silence(self._hidden_1D))
 
     def _ask_text_image(self) -> tuple[tuple[Modality, int] | None, float]:
         """A text entry or image code (None: silent), and the probability of silence.

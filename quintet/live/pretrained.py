@@ -14,8 +14,8 @@ from quintet.live.session import Session
 from quintet.live.talk import Media, Reply, talk
 from quintet.live.turns import TurnReply, chat
 from quintet.model.omni import Omni
+from quintet.tokenizers import codec_folder, image_folder
 from quintet.tokenizers.bundle import Tokenizers
-from quintet.tokenizers.codec_folder import KIND
 from quintet.tokenizers.folders import (
     AUDIO_FILE,
     CARD_FILE,
@@ -31,6 +31,12 @@ from quintet.tokenizers.folders import (
     upload,
     write_config,
 )
+
+# What a folder of one tokenizer is, what reads it, and what it is for, by its "kind".
+PARTS = {
+    codec_folder.KIND: ("an audio tokenizer", "load_codec", "sounds"),
+    image_folder.KIND: ("an image tokenizer", "load_image_tokenizer", "pictures"),
+}
 
 
 class Quintet:
@@ -53,10 +59,11 @@ class Quintet:
         folder = find(str(name))
         config_file, card = folder / CONFIG_FILE, folder / CARD_FILE
         values = read_config(folder)
-        if isinstance(values, dict) and values.get("kind") == KIND:
+        if isinstance(values, dict) and (part := PARTS.get(str(values.get("kind")))):
+            what, load_it, media = part
             raise UserError(
-                f"{name} is an audio tokenizer, which cannot talk; name a model, or use it with "
-                "quintet.load_codec and quintet encode."
+                f"{name} is {what}, not a whole model; name one such as nano, or use this for "
+                f"{media} alone, with quintet encode or quintet.{load_it}."
             )
         try:
             config = from_dict(OmniConfig, values, str(config_file))

@@ -7,8 +7,6 @@ seconds; `read_audio` and `write_audio` are the same for sound that fits.
 from __future__ import annotations
 
 import io
-import os
-import tempfile
 import wave
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +18,7 @@ import soxr
 
 from quintet.config import SAMPLE_RATE, UserError
 from quintet.media.decoders import Decoder, open_decoder
+from quintet.media.whole_file import whole_file
 
 MAX_SECONDS = 600.0  # of a file that a person hands in, unless the caller says otherwise
 MAX_CHANNELS = 8
@@ -80,7 +79,7 @@ class AudioReader:
             if rate != first:
                 if first:
                     raise UserError(
-                        f"{self._name} changes from {first} to {rate} samples a second on its "
+                        f"{self._name} changes from {first:,} to {rate:,} samples a second on its "
                         "way; convert it to one rate."
                     )
                 self._check_rate(rate)
@@ -100,14 +99,14 @@ class AudioReader:
     def _check_rate(self, rate: int) -> None:
         if not RATES[0] <= rate <= RATES[1]:
             raise UserError(
-                f"{self._name} has {rate} samples a second; convert it to between {RATES[0]} and "
-                f"{RATES[1]}."
+                f"{self._name} has {rate:,} samples a second; convert it to between "
+                f"{RATES[0]:,} and {RATES[1]:,}."
             )
 
     def _check_channels(self, channels: int) -> None:
         if channels > MAX_CHANNELS:
             raise UserError(
-                f"{self._name} has {channels} channels; mix it down to at most {MAX_CHANNELS}."
+                f"{self._name} has {channels:,} channels; mix it down to at most {MAX_CHANNELS}."
             )
 
     def _too_long(self) -> UserError:
@@ -173,24 +172,24 @@ def audio_writer(path: Path | str) -> Iterator[Callable[[np.ndarray], None]]:
 
     The file appears, whole, when the context ends; if it ends by an error, nothing does, and an
     older file stays. Values outside [-1, 1] are clipped.
+
+    Raises:
+        UserError: the name does not end in .wav.
     """
     path = Path(path)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file, wave.open(file, "wb") as sound:
-            sound.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
+    if path.suffix.lower() != ".wav":
+        raise UserError(
+            f"{path} is no name for the sound, which is written as WAV; end it in .wav."
+        )
+    with whole_file(path) as file, wave.open(file, "wb") as sound:
+        sound.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
 
-            def write(block_S: np.ndarray) -> None:
-                values_S = np.clip(np.asarray(block_S, np.float32), -1, 1) * FULL_SCALE
-                sound.writeframesraw(np.rint(values_S).astype("<i2").tobytes())
+        def write(block_S: np.ndarray) -> None:
+            values_S = np.clip(np.asarray(block_S, np.float32), -1, 1) * FULL_SCALE
+            sound.writeframesraw(np.rint(values_S).astype("<i2").tobytes())
 
-            yield write
-            sound.writeframes(b"")  # completes the header
-        os.chmod(partial, 0o644)  # a temporary file is private, the result need not be
-        os.replace(partial, path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+        yield write
+        sound.writeframes(b"")  # completes the header
 
 
 def write_audio(path: Path | str, samples: np.ndarray) -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import io
-import os
-import tempfile
 import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from quintet.config import UserError
+from quintet.media.whole_file import whole_file
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp")
+WRITTEN = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".bmp": "BMP"}
+LONGEST_WRITTEN = {"JPEG": 65_500, "WEBP": 16_383}  # pixels on a side; the others have no limit
+QUALITY = 95  # of 100, of what is written as JPEG or WebP
+QUARTER_TURNS = range(5, 9)  # of the orientations that a camera notes
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 50_000_000  # judged by the header, before anything is decoded
 LONGEST_SIDE = 1_536  # beyond twice this, a picture is shrunk as it is read: models see 48 to 768
@@ -26,7 +29,8 @@ def read_image(path: Path | str, longest: int = LONGEST_SIDE) -> Image.Image:
     """The picture of a file, RGB, rotated upright; transparency becomes white.
 
     Of an animation, the first frame. A picture of twice `longest` or more comes back smaller, by
-    a whole factor, but no smaller than `longest` on its longer side.
+    a whole factor, but no smaller than `longest` on its longer side; what its width and height
+    were before is `info["full_size"]`.
 
     Raises:
         UserError: the file is missing, too large, broken, or not of one of `FORMATS`.
@@ -65,16 +69,21 @@ def read_image_bytes(
         try:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 _check_size(image, name, max_pixels)
+                full_size = image.size
                 image.draft(None, (longest, longest))  # a JPEG is decoded smaller
+                if image.getexif().get(ExifTags.Base.Orientation, 1) in QUARTER_TURNS:
+                    full_size = full_size[::-1]
                 ImageOps.exif_transpose(image, in_place=True)
-                return _shrunk(image, longest)
+                shrunk = _shrunk(image, longest)
+                shrunk.info["full_size"] = full_size
+                return shrunk
         except UserError:
             raise
         except Image.DecompressionBombError:
             raise _too_many_pixels(name, max_pixels) from None
         except Exception:
             raise UserError(
-                f"{name} is not a picture that can be read; use {', '.join(FORMATS)}."
+                f"{name} is damaged, or no picture; use {', '.join(FORMATS)}."
             ) from None
 
 
@@ -84,22 +93,26 @@ def fit_image(image: Image.Image, size: int) -> np.ndarray:
     The longer side becomes `size`; shrinking averages pixels (BOX) beyond a factor of two and
     is LANCZOS otherwise, as is growing.
     """
-    return _centred(_scaled(image, size / max(image.size)), size, size)
+    scaled, filled = _scaled(image, size / max(image.size)), Image.new("RGB", (size, size), WHITE)
+    filled.paste(scaled, ((size - scaled.width) // 2, (size - scaled.height) // 2))
+    return np.asarray(filled)
 
 
 def fit_picture(
     image: Image.Image, longest: int, multiple: int
 ) -> tuple[np.ndarray, tuple[int, int]]:
-    """The whole picture, no side above `longest`, centred on the smallest white rectangle whose
+    """The whole picture, no side above `longest`, in the middle of the smallest rectangle whose
     sides are multiples of `multiple`: uint8 [H, W, 3], and the height and width of the picture
     itself, which `middle` cuts out again.
 
-    It is shrunk as by `fit_image`; a picture that is small enough keeps its pixels.
+    It is shrunk as by `fit_image`; a picture that is small enough keeps its pixels. Around it,
+    its outermost pixels are repeated: another colour would cost the few that share its tokens.
     """
-    fitted = _scaled(image, min(1.0, longest / max(image.size)))
-    width, height = fitted.size
-    filled = _centred(fitted, -(-width // multiple) * multiple, -(-height // multiple) * multiple)
-    return filled, (height, width)
+    fitted = np.asarray(_scaled(image, min(1.0, longest / max(image.size))))
+    height, width = fitted.shape[:2]
+    spare = (-height % multiple, -width % multiple)
+    around = [(pixels // 2, pixels - pixels // 2) for pixels in spare]
+    return np.pad(fitted, (*around, (0, 0)), mode="edge"), (height, width)
 
 
 def middle(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -117,24 +130,35 @@ def _scaled(image: Image.Image, scale: float) -> Image.Image:
     return image.resize((width, height), rule)
 
 
-def _centred(image: Image.Image, width: int, height: int) -> np.ndarray:
-    filled = Image.new("RGB", (width, height), WHITE)
-    filled.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
-    return np.asarray(filled)
-
-
 def write_image(path: Path | str, pixels: np.ndarray) -> None:
-    """Write uint8 [H, W, 3] as a PNG; the file appears whole or not at all."""
+    """Write uint8 [H, W, 3] in the format that the name ends in; the file appears whole or not at
+    all.
+
+    Raises:
+        UserError: as `written_format`, or the picture is too long for the format.
+    """
     path = Path(path)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            Image.fromarray(pixels).save(file, format="PNG")
-        os.chmod(partial, 0o644)  # a temporary file is private, the result need not be
-        os.replace(partial, path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+    name, (height, width) = written_format(path), pixels.shape[:2]
+    if max(height, width) > LONGEST_WRITTEN.get(name, max(height, width)):
+        raise UserError(
+            f"{path} has {width:,} x {height:,} pixels and {name} files have at most "
+            f"{LONGEST_WRITTEN[name]:,} on a side; write a .png."
+        )
+    with whole_file(path) as file:
+        Image.fromarray(pixels).save(file, format=name, quality=QUALITY)
+
+
+def written_format(path: Path) -> str:
+    """The one of `FORMATS` in which a file of this name is written.
+
+    Raises:
+        UserError: its name ends otherwise.
+    """
+    if path.suffix.lower() not in WRITTEN:
+        raise UserError(
+            f"{path} is no name for a picture; end it with one of {', '.join(WRITTEN)}."
+        )
+    return WRITTEN[path.suffix.lower()]
 
 
 def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:

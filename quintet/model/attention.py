@@ -1,38 +1,52 @@
-"""Grouped-query attention with QK-norm, and its key-value cache.
+"""Grouped-query attention with QK-norm.
 
-Shapes: B batch, T new rows, S rows seen, H query heads, G key-value heads, E head width,
-D = d_model.
+Shapes: B batch, T new rows, S rows seen, N rows of a line, H query heads, G key-value heads,
+E head width, D = d_model.
 """
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from quintet.config import ModelConfig
+from quintet.model.cache import KVCache, Place
+from quintet.timeline.masks import Sight
+
+Mask = Tensor | BlockMask  # bool [B, 1, T, S] (or what broadcasts to it), or blocks of it
 
 
-class LayerCache:
-    """Keys and values of one layer, [B, G, max_rows, E], filled from the front."""
+def dense_mask(sight: Sight, device: torch.device | str = "cpu") -> Tensor:
+    """bool [B, 1, N, N]: what a CPU takes."""
+    return torch.from_numpy(sight.dense())[:, None].to(device)
 
-    def __init__(self, config: ModelConfig, batch: int, max_rows: int) -> None:
-        width = config.d_model // config.num_heads
-        self.keys = torch.zeros(batch, config.num_kv_heads, max_rows, width)
-        self.values = torch.zeros_like(self.keys)
 
-    def append(self, keys: Tensor, values: Tensor, length: int) -> tuple[Tensor, Tensor]:
-        """Write after `length` rows; all rows so far."""
-        end = length + keys.shape[2]
-        assert end <= self.keys.shape[2], "the key-value cache is full"
-        self.keys[:, :, length:end] = keys
-        self.values[:, :, length:end] = values
-        return self.keys[:, :, :end], self.values[:, :, :end]
+def block_mask(sight: Sight, device: torch.device | str) -> BlockMask:
+    """The same as blocks, of which a GPU's kernel skips the empty ones."""
+    columns = {name: torch.from_numpy(c).to(device) for name, c in sight.columns().items()}
+    held = Sight(**columns, window_steps=sight.window_steps)
+    batch, rows = sight.rank.shape
 
-    def keep(self, index: Tensor) -> None:
-        """Move the rows at `index` to the front."""
-        self.keys[:, :, : len(index)] = self.keys[:, :, index]
-        self.values[:, :, : len(index)] = self.values[:, :, index]
+    def may_see(b: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Any:
+        return held.may_see(b, query, key)
+
+    return create_block_mask(may_see, batch, None, rows, rows, device=str(device))
+
+
+def mask_of(sight: Sight, device: torch.device) -> Mask:
+    """In the form that is fast on `device`."""
+    return dense_mask(sight) if device.type == "cpu" else block_mask(sight, device)
+
+
+@functools.cache
+def _flex(device: str) -> Any:
+    """Compiled where it pays; on a CPU it serves to compare numbers, and has no backward."""
+    return flex_attention if device == "cpu" else torch.compile(flex_attention)
 
 
 class HeadNorm(nn.RMSNorm):
@@ -62,24 +76,31 @@ class Attention(nn.Module):
     def forward(
         self,
         x_BTD: Tensor,
-        mask: Tensor | None = None,
-        cache: LayerCache | None = None,
-        length: int = 0,
+        mask: Mask | None = None,
+        cache: KVCache | None = None,
+        place: Place | None = None,
+        layer: int = 0,
     ) -> Tensor:
-        """`mask` (bool [T, S] or [B, 1, T, S]) says who sees whom; None is plainly causal."""
+        """`mask` says who sees whom, None is plainly causal; with a `cache`, `place` does."""
         grouped = self.query_key_value(x_BTD).unflatten(-1, (-1, self.group, self.head_width))
         q, k, v = grouped.split([self.group - 2, 1, 1], dim=-2)
         q = self.query_norm(q.flatten(2, 3)).transpose(1, 2)
         k, v = self.key_norm(k.squeeze(3)).transpose(1, 2), v.squeeze(3).transpose(1, 2)
-        if cache is not None:
-            k, v = cache.append(k, v, length)
-        y = _attend(q, k, v, mask)
+        causal = mask is None
+        if cache is not None and place is not None:
+            cache.write(layer, k.transpose(1, 2), v.transpose(1, 2), place)
+            if not place.is_causal:
+                k, v = cache.read(layer, place)
+                mask, causal = place.mask, False
+        y = _attend(q, k, v, mask, causal)
         return self.output(y.transpose(1, 2).flatten(2))
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Plainly causal without a `mask`; [B, H, T, E] in the dtype of `q`."""
-    causal = mask is None and q.shape[2] > 1
+def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None, causal: bool) -> Tensor:
+    """[B, H, T, E] in the dtype of `q`."""
+    if isinstance(mask, BlockMask):
+        made: Tensor = _flex(q.device.type)(q, k, v, block_mask=mask, enable_gqa=True)
+        return made
     if q.device.type != "cpu":
         return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal, enable_gqa=True)
     # Backward, the CPU's bfloat16 kernel takes twice as long as its float32 one.

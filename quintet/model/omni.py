@@ -1,6 +1,7 @@
 """Omni: rows -> hidden vectors -> the answers of two heads. Written for one device.
 
-Shapes: B batch, T rows, N asked rows, D = d_model, Q = num_codebooks.
+Shapes: B batch, T rows, N asked rows, D = d_model, Q = num_codebooks,
+S choices of a frame, R entries of a choice.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from quintet.config import OmniConfig
+from quintet.model.attention import Mask
+from quintet.model.cache import KVCache
 from quintet.model.embedding import Embedding, RowTensors
 from quintet.model.heads import AudioHead, TextImageHead, head_loss
-from quintet.model.transformer import KVCache, Transformer
+from quintet.model.transformer import Transformer
 from quintet.timeline.targets import NOT_ASKED, Sample, Vocabulary
 
 
@@ -69,19 +72,24 @@ class Omni(nn.Module):
         self.audio_head = AudioHead(config.model, config.audio)
 
     def forward(
-        self, rows: RowTensors, mask: Tensor | None = None, cache: KVCache | None = None
+        self,
+        rows: RowTensors,
+        mask: Mask | None = None,
+        cache: KVCache | None = None,
+        is_row_BT: np.ndarray | None = None,
     ) -> Tensor:
         """Hidden vectors [B, T, D] of rows in live order (or in any order, with its mask).
 
-        With a `cache` the rows continue the cached ones and are added to it.
+        With a `cache` the rows continue the cached ones of their session and are added to it;
+        where `is_row_BT` is False a session has none, and the vector means nothing.
         """
-        hidden_BTD = self.transformer(self.embedding(rows), mask, cache)
+        place = None
         if cache is not None:
-            cache.advance(rows.step[0])
-        return hidden_BTD
+            place = cache.place(rows.step.cpu().numpy(), is_row_BT)
+        return self.transformer(self.embedding(rows), mask, cache, place)
 
     def losses(self, batch: Batch, text_weight: float = 1.0) -> dict[str, Tensor]:
-        """Cross-entropy in nats an asked row: "text_image", "audio" (summed over codebooks),
+        """Cross-entropy in nats an asked row: "text_image", "audio" (summed over a frame's choices),
         and "loss", their sum. Heads run only where they are asked.
 
         Words count `text_weight` times in the mean: a word is one row and a picture hundreds.
@@ -95,7 +103,8 @@ class Omni(nn.Module):
             weights = torch.where(is_word, text_weight, 1.0)
             losses["text_image"] = head_loss(logits, batch.text_target, z_loss, weights)
         if len(batch.audio_at):
-            logits_NQK = self.audio_head(hidden_ND[batch.audio_at], batch.audio_target)
-            per_book = head_loss(logits_NQK.flatten(0, 1), batch.audio_target.flatten(), z_loss)
-            losses["audio"] = per_book * batch.audio_target.shape[1]
+            logits_NSR = self.audio_head(hidden_ND[batch.audio_at], batch.audio_target)
+            chosen_NS = self.audio_head.choices(batch.audio_target)
+            per_choice = head_loss(logits_NSR.flatten(0, 1), chosen_NS.flatten(), z_loss)
+            losses["audio"] = per_choice * chosen_NS.shape[1]
         return losses | {"loss": losses["text_image"] + losses["audio"]}

@@ -28,10 +28,12 @@ from quintet.train import Task, TrainConfig
 from quintet.train.adversarial import alone
 from quintet.train.average import average_of
 
-SETTINGS = (
-    "train", "start_from", "utterances", "held_out_utterances", "held_out_clips", "adversarial_at",
-    "discriminator_windows", "discriminator_channels",
-)  # fmt: skip
+SETTINGS = {
+    "train": TrainConfig, "start_from": str,
+    "utterances": int, "held_out_utterances": int, "held_out_clips": int,
+    "adversarial_at": float, "discriminator_windows": tuple[int, ...],
+    "discriminator_channels": int,
+}  # fmt: skip
 CLIP_SECONDS = 2.0
 SHOWN_CLIPS = 3
 ASSISTANT_SHARE = 0.7  # of the clips; they begin where an utterance begins, as in a session

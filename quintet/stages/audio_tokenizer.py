@@ -28,15 +28,17 @@ from quintet.tokenizers.audio import AudioTokenizer
 from quintet.tokenizers.codec_folder import KIND, folded, load_folded
 from quintet.tokenizers.folders import AUDIO_FILE, write_config
 from quintet.tokenizers.quantize import perplexity
-from quintet.train import Task
+from quintet.train import Task, TrainConfig
 from quintet.train.adversarial import alone
 from quintet.train.average import average_of
 from quintet.train.spectral import LogMel
 
-SETTINGS = (
-    "train", "utterances", "held_out_utterances", "every_voice", "recordings", "clip_seconds",
-    "start_from", "fill_at", "adversarial_at", "discriminator_windows", "discriminator_channels",
-)  # fmt: skip
+SETTINGS = {
+    "train": TrainConfig, "start_from": str,
+    "utterances": int, "held_out_utterances": int, "every_voice": bool, "recordings": str,
+    "clip_seconds": float, "fill_at": float, "adversarial_at": float,
+    "discriminator_windows": tuple[int, ...], "discriminator_channels": int,
+}  # fmt: skip
 PROBE_HOP = 400  # samples, about; a latent frame holds a whole number
 PROBE_BINS = 64
 FILL_VECTORS = 8  # encoder outputs per code when the codebooks are filled

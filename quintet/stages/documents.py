@@ -44,7 +44,10 @@ MAKERS: dict[str, Callable[[DocumentMaker, int, int], list[Sample]]] = {
 }
 SCENES = {"realtime": "train", "realtime_test": "test"}  # kinds of live scenes, of which split
 KINDS = (*MAKERS, *SCENES)
-SETTINGS = ("seed", "shards", "shard_size", "pictures_each", "processes")
+SETTINGS = {
+    "seed": int, "shards": dict[str, int], "shard_size": int, "pictures_each": int,
+    "processes": int,
+}  # fmt: skip
 PICTURES_EACH = 200  # of every thing, as a camera sees it
 HELD_OUT = 256  # samples of a kind, unless the stage says otherwise
 HELD_OUT_SEED = 50_000_000  # the seeds of test scenes begin here

@@ -29,16 +29,18 @@ from quintet.tokenizers.folders import IMAGE_FILE, load_weights, write_config
 from quintet.tokenizers.image import ImageTokenizer, to_images
 from quintet.tokenizers.image_folder import KIND
 from quintet.tokenizers.quantize import perplexity
-from quintet.train import Task
+from quintet.train import Task, TrainConfig
 from quintet.train.adversarial import alone
 from quintet.train.average import average_of
 from quintet.train.structure import psnr
 
-SETTINGS = (
-    "train", "pictures", "held_out_pictures", "crop", "largest", "pages", "photographs",
-    "photograph_folder", "start_from", "fill_at", "adversarial_at", "discriminator_channels",
-    "structure",
-)  # fmt: skip
+SETTINGS = {
+    "train": TrainConfig, "start_from": str,
+    "pictures": int, "held_out_pictures": int, "crop": int, "largest": int,
+    "pages": float, "photographs": float, "photograph_folder": str, "plain": float,
+    "small_text": float,
+    "fill_at": float, "adversarial_at": float, "discriminator_channels": int, "structure": float,
+}  # fmt: skip
 FILL_VECTORS, LEAST_VECTORS = 4, 4_096  # encoder outputs that fill the codebook: a code, in all
 COMMITMENT = 0.25  # weight of the pull of the encoder towards the codes
 HELD_OUT, SHOWN = 96, 4  # pictures of each source
@@ -190,12 +192,14 @@ def run(context: Context) -> dict[str, float]:
     """Train the image tokenizer of the preset."""
     config, settings, image = context.train, context.settings, context.preset.image
     start, crop = settings.get("start_from"), settings.get("crop", image.size)
+    largest = settings.get("largest", crop)
     start_from = context.made_by(start, IMAGE_FILE) if start is not None else None
-    _check(settings, crop, image.patch)
+    _check(settings, crop, largest, image.patch)
     mixture = Mixture(
-        crop, settings.get("largest", crop),
+        crop, largest,
         settings.get("pages", 0.0), settings.get("photographs", 0.0),
         settings.get("photograph_folder"),
+        settings.get("plain", 0.0), settings.get("small_text", 1.0),
     )  # fmt: skip
     image_settings = ImageSettings(
         round(config.steps * settings.get("fill_at", 0.1)) if start is None else -1,
@@ -217,14 +221,19 @@ def run(context: Context) -> dict[str, float]:
     return train.run(task, config, context.folder, context.name)
 
 
-def _check(settings: dict[str, Any], crop: int, patch: int) -> None:
+def _check(settings: dict[str, Any], crop: int, largest: int, patch: int) -> None:
     """What a recipe can have wrong.
 
     Raises:
         UserError: it has.
     """
     if crop < patch or crop % patch:
-        raise UserError(f"crop is {crop}; make it a multiple of {patch}.")
+        raise UserError(f"crop is {crop}; make it {patch}, or a larger multiple of {patch}.")
+    if largest < crop:
+        raise UserError(
+            f"largest is {largest} and crops of {crop} pixels are cut from such pictures; make it "
+            f"at least {crop}."
+        )
     if settings.get("discriminator_channels", 0) and crop < LEAST_JUDGED:
         raise UserError(f"crop is {crop}; a discriminator needs {LEAST_JUDGED} or more.")
     if min(settings.get("pictures", 1), settings.get("held_out_pictures", 1)) < 1:

@@ -11,7 +11,7 @@ from quintet.stages.context import Context
 from quintet.stages.documents import training_and_held_out
 from quintet.stages.omni_task import OMNI_SETTINGS, OmniTask
 
-SETTINGS = (*OMNI_SETTINGS, "text_weight")
+SETTINGS = {**OMNI_SETTINGS, "text_weight": float}
 START = "unfrozen"  # unless the setting `start_from` names another stage
 
 

@@ -24,10 +24,11 @@ from quintet.evals.picture_judge import SIZE, PictureJudge
 from quintet.evals.recognizer import BLANK, HOP, LETTERS, STRIDE, Recognizer, spell, word_errors
 from quintet.media.speech import ASSISTANT_VOICE, random_voice, synthesize
 from quintet.stages.context import Context
-from quintet.train import Task
+from quintet.train import Task, TrainConfig
 
-SETTINGS = ("lines", "count", "seed", "recognizer", "pictures")
-TRAIN_TABLES = ("recognizer", "pictures")
+SETTINGS = {
+    "lines": int, "count": int, "seed": int, "recognizer": TrainConfig, "pictures": TrainConfig,
+}  # fmt: skip
 ASSISTANT_SHARE = 0.4  # of the spoken lines
 SHUFFLED_SHARE = 0.5  # of the lines: words in random order, so that spelling is not guessing
 LONGEST_SECONDS = 6.0

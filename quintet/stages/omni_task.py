@@ -24,7 +24,10 @@ from quintet.tokenizers.bundle import Tokenizers
 from quintet.tokenizers.folders import AUDIO_FILE, IMAGE_FILE, TEXT_FILE, load_weights
 from quintet.train import Task, TrainConfig
 
-OMNI_SETTINGS = ("train", "start_from", "shards", "held_out")  # of most of these stages
+# Of most of these stages.
+OMNI_SETTINGS = {
+    "train": TrainConfig, "start_from": str, "shards": dict[str, int], "held_out": int,
+}  # fmt: skip
 EVALUATION_BATCHES = 8
 
 

@@ -10,8 +10,9 @@ from quintet import train
 from quintet.stages.context import Context
 from quintet.stages.documents import training_and_held_out
 from quintet.stages.omni_task import OmniTask
+from quintet.train import TrainConfig
 
-SETTINGS = ("train", "shards", "held_out")
+SETTINGS = {"train": TrainConfig, "shards": dict[str, int], "held_out": int}
 
 
 def run(context: Context) -> dict[str, float]:

@@ -11,8 +11,11 @@ from quintet import train
 from quintet.stages.context import Context
 from quintet.stages.documents import mixed_in, samples_of
 from quintet.stages.omni_task import OmniTask
+from quintet.train import TrainConfig
 
-SETTINGS = ("train", "start_from", "shards", "text_weight")
+SETTINGS = {
+    "train": TrainConfig, "start_from": str, "shards": dict[str, int], "text_weight": float,
+}  # fmt: skip
 START = "describe"  # unless the setting `start_from` names another stage
 
 

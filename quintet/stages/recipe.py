@@ -20,9 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from quintet.config import OmniConfig, UserError, load_preset, read_toml
+from quintet.config import OmniConfig, UserError, check_type, load_preset, read_toml
 from quintet.stages.context import Context
 from quintet.stages.documents import KINDS
+from quintet.train import TrainConfig
 
 RECIPES = Path(__file__).parent.parent.parent / "recipes"  # beside the package, in a checkout
 STAGES = (
@@ -59,7 +60,8 @@ class Recipe:
         if not (tables and isinstance(tables, list) and all(isinstance(t, dict) for t in tables)):
             raise UserError(f"{path} has no stages; add a table [[stages]] with a name.")
         preset, folder = load_preset(str(values.get("preset", ""))), runs / path.stem
-        shared = _table(values, "train", str(path))
+        shared = values.get("train", {})
+        check_type("train", shared, TrainConfig, str(path))
         stages: list[Context] = []
         for table in tables:
             stages.append(_stage(table, shared, preset, folder, path, [s.name for s in stages]))
@@ -88,13 +90,6 @@ def find(name: str) -> Path:
     raise UserError(f"There is no recipe {name!r}; name a TOML file, or one of: {names}.")
 
 
-def _table(values: dict[str, Any], key: str, where: str) -> dict[str, Any]:
-    table = values.get(key, {})
-    if not isinstance(table, dict):
-        raise UserError(f"{where} sets {key!r} to {table!r}; make it a table.")
-    return table
-
-
 def _stage(
     table: dict[str, Any],
     shared: dict[str, Any],
@@ -103,10 +98,13 @@ def _stage(
     recipe: Path,
     earlier: list[str],
 ) -> Context:
-    """One stage, checked: a misspelt setting is an error now, not hours later."""
+    """One stage, checked: a misspelt setting is an error now, not hours later.
+
+    The `SETTINGS` of a stage's module say of which type each one is.
+    """
     settings = dict(table)
     name = str(settings.pop("name", settings.get("stage", "")))
-    stage = str(settings.setdefault("stage", name))
+    stage = settings["stage"] = str(settings.get("stage", name))
     if stage not in STAGES:
         raise UserError(
             f"{recipe} names an unknown stage {stage!r}; use one of: {', '.join(STAGES)}."
@@ -119,11 +117,15 @@ def _stage(
             f"{recipe} sets {unknown[0]!r} in stage {name!r}, which does not have it; "
             f"use one of: {', '.join(('name', 'stage', *module.SETTINGS))}."
         )
+    for key, kind in module.SETTINGS.items():
+        if key in settings:
+            check_type(key, settings[key], kind, f"{recipe}, stage {name!r},")
     if "train" in module.SETTINGS:
-        settings["train"] = shared | _table(settings, "train", f"Stage {name!r}")
+        settings["train"] = shared | settings.get("train", {})
     context = Context(name, preset, settings, folder)
-    for key in getattr(module, "TRAIN_TABLES", ("train",) if "train" in settings else ()):
-        context.train_table(key)
+    for key, kind in module.SETTINGS.items():
+        if kind is TrainConfig:
+            context.train_table(key)
     _check_start(context, getattr(module, "START", None), earlier)
     return context
 
@@ -143,7 +145,7 @@ def _check_shards(stages: list[Context]) -> None:
     """No stage may ask for more shards of a kind than the stages before it make."""
     made: dict[str, int] = {}
     for context in stages:
-        shards = _table(context.settings, "shards", f"Stage {context.name!r}")
+        shards = context.settings.get("shards", {})
         if unknown := sorted(set(shards) - set(KINDS)):
             raise UserError(
                 f"Stage {context.name!r} asks for shards of the unknown kind {unknown[0]!r}; "

@@ -8,7 +8,7 @@ from quintet.live.pretrained import assemble
 from quintet.stages.context import MODEL_FILE, Context
 from quintet.tokenizers.folders import AUDIO_FILE, IMAGE_FILE, TEXT_FILE
 
-SETTINGS = ("model", "audio", "recipe")
+SETTINGS = {"model": str, "audio": str, "recipe": str}
 CARD = """# Quintet {name}
 
 A small omni model: it hears, sees, reads, writes, speaks and draws at once, on a clock of four

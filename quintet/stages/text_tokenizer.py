@@ -8,7 +8,7 @@ from quintet.data.world.grammar import KINDS, request
 from quintet.stages.context import Context
 from quintet.tokenizers.text import TextTokenizer
 
-SETTINGS = ("lines", "seed")
+SETTINGS = {"lines": int, "seed": int}
 
 
 def world_lines(count: int, seed: int) -> list[str]:

@@ -1,35 +1,91 @@
-"""Who may see whom, computed from (step, in/out, stream, position) alone.
+"""Who may see whom, written once, as an expression of four columns.
 
-The concatenated form needs these masks; in the interleaved form the live order makes the same
-mask plainly causal, so only the window is left of it. True means "may see".
+In the interleaved form the live order makes the mask plainly causal; columns are needed where
+rows lie in another order (the concatenated streams), where a window slides over them, or where
+several samples share one line. The expression indexes its columns with whatever it is given:
+whole grids make the dense mask that a CPU takes, single indices the blocks that a GPU's kernel
+skips. True means "may see".
 
-Shapes: N rows, as queries (first axis) and keys (second).
+Shapes: B lines of a batch, N rows of a line, as queries and keys.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
 from quintet.timeline.rows import Rows
 from quintet.timeline.timeline import live_rank
 
+FOREVER = 1 << 30  # steps: a window that nothing leaves
+NOBODY = -1  # the document of rows that only fill up a line
 
-def window_mask(
-    step: np.ndarray, window_steps: int, prefix: np.ndarray | None = None
+
+@dataclass(frozen=True)
+class Sight:
+    """The columns [B, N], as NumPy arrays or as tensors, and the window."""
+
+    rank: Any  # place in the order in which rows see one another
+    step: Any
+    document: Any  # which sample a row belongs to
+    lasting: Any  # bool: rows of the system prompt, which never leave the window
+    window_steps: int = FOREVER  # a row's own step counted
+
+    def may_see(self, line: Any, query: Any, key: Any) -> Any:
+        """Whether row `query` of `line` sees row `key`: itself and what came before, of its own
+        sample, inside the window or in the system prompt."""
+        past = self.rank[line, key] <= self.rank[line, query]
+        same = self.document[line, key] == self.document[line, query]
+        near = self.step[line, query] - self.step[line, key] < self.window_steps
+        return past & same & (near | self.lasting[line, key])
+
+    def dense(self) -> np.ndarray:
+        """bool [B, N, N], of NumPy columns."""
+        batch, rows = self.rank.shape
+        seen: np.ndarray = self.may_see(*np.ogrid[:batch, :rows, :rows])
+        return seen
+
+    def columns(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "window_steps"}
+
+
+def line_sight(
+    lines: list[list[Rows]], window_steps: int = FOREVER, prefixes: list[list[int]] | None = None
+) -> Sight:
+    """Of lines of samples, each sample's rows in the order in which the model reads them.
+
+    Args:
+        prefixes: of each sample, how many rows at its beginning are the system prompt.
+    """
+    longest = max(sum(map(len, line)) for line in lines)
+    shape = (len(lines), longest)
+    step, document = np.zeros(shape, np.int64), np.full(shape, NOBODY, np.int64)
+    lasting = np.zeros(shape, bool)
+    for index, line in enumerate(lines):
+        start = 0
+        for number, rows in enumerate(line):
+            end = start + len(rows)
+            step[index, start:end], document[index, start:end] = rows.step, number
+            if prefixes is not None:
+                lasting[index, start : start + prefixes[index][number]] = True
+            start = end
+    rank = np.broadcast_to(np.arange(longest), shape).copy()
+    return Sight(rank, step, document, lasting, window_steps)
+
+
+def live_sight(rows: Rows, window_steps: int = FOREVER, prefix: np.ndarray | None = None) -> Sight:
+    """Of one table of live rows in any order, such as stream after stream; `prefix` bool [N]."""
+    lasting = np.zeros(len(rows), bool) if prefix is None else prefix
+    rank, document = live_rank(rows), np.zeros(len(rows), np.int64)
+    step = rows.step.astype(np.int64)
+    return Sight(rank[None], step[None], document[None], lasting[None], window_steps)
+
+
+def live_mask(
+    rows: Rows, window_steps: int = FOREVER, prefix: np.ndarray | None = None
 ) -> np.ndarray:
-    """[N, N]: keys of the last `window_steps` steps (the query's own counted), and the prefix.
-
-    `prefix` [N] marks the rows of the system prompt, which never leave the window.
-    """
-    near = step[:, None] - step[None, :] < window_steps
-    return near if prefix is None else near | prefix[None, :]
-
-
-def live_mask(rows: Rows, window_steps: int, prefix: np.ndarray | None = None) -> np.ndarray:
-    """[N, N] for rows in any order, such as stream after stream.
-
-    A row sees itself and the rows before it in live order, inside the window: no output sees
-    the input of its own step, and nothing sees its future.
-    """
-    rank = live_rank(rows)
-    return (rank[None, :] <= rank[:, None]) & window_mask(rows.step, window_steps, prefix)
+    """bool [N, N] of the same: no output sees the input of its own step, nothing its future."""
+    mask: np.ndarray = live_sight(rows, window_steps, prefix).dense()[0]
+    return mask

@@ -170,8 +170,8 @@ class AudioTokenizer(nn.Module):
         codes_BTQ = codes_BTQ.long()
         if codes_BTQ.numel() and not 0 <= int(codes_BTQ.min()) <= int(codes_BTQ.max()) < size:
             raise UserError(
-                f"The codes lie between {int(codes_BTQ.min())} and {int(codes_BTQ.max())} and "
-                f"this codec's between 0 and {size - 1}; use the codec that made them."
+                f"The codes lie between {int(codes_BTQ.min()):,} and {int(codes_BTQ.max()):,} and "
+                f"this codec's between 0 and {size - 1:,}; use the codec that made them."
             )
         return codes_BTQ
 

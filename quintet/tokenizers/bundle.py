@@ -37,8 +37,8 @@ class Tokenizers:
         text_tokenizer = TextTokenizer.load(text)
         if text_tokenizer.vocab_size > config.text.vocab_size:
             raise UserError(
-                f"{text} has {text_tokenizer.vocab_size} entries and the model has room for "
-                f"{config.text.vocab_size}; use the file that came with the model."
+                f"{text} has {text_tokenizer.vocab_size:,} entries and the model has room for "
+                f"{config.text.vocab_size:,}; use the file that came with the model."
             )
         return cls(text_tokenizer, audio_tokenizer, image_tokenizer)
 

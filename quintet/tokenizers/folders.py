@@ -36,6 +36,11 @@ def find(name: str, files: Sequence[str] = MODEL_FILES) -> Path:
     Raises:
         UserError: there is no such folder.
     """
+    bundled = ", ".join(sorted(p.parent.name for p in BUNDLED.glob(f"*/{CONFIG_FILE}"))) or "none"
+    if not name.strip():  # it would be the working directory
+        raise UserError(
+            f"The name of the model is empty; name a folder, or one that is bundled: {bundled}."
+        )
     for folder in (Path(name), BUNDLED / name):
         if (folder / CONFIG_FILE).is_file():
             return folder
@@ -43,7 +48,6 @@ def find(name: str, files: Sequence[str] = MODEL_FILES) -> Path:
         raise UserError(
             f"{name} holds no {CONFIG_FILE}, so it is not a model; name another folder."
         )
-    bundled = ", ".join(sorted(p.parent.name for p in BUNDLED.glob(f"*/{CONFIG_FILE}"))) or "none"
     # A mistyped path such as runs/typo looks like a hub id, but its parent folder exists.
     if name.count("/") == 1 and not name.startswith((".", "/")) and not Path(name).parent.exists():
         return _from_hub(name, files, bundled)

@@ -29,6 +29,7 @@ MEMORY, PATIENCE = 200_000, 80_000
 # Tokens on a side of what goes through the layers at once, without what surrounds it: the reference
 # does 1.4 times the work of the whole there (with 32, 2.3 times), and holds 0.1 GB a layer.
 TILE = 64
+TOLERANCE = 1e-3  # of values outside [0, 1], for what rounding does
 
 
 class PixelNorm(nn.LayerNorm):
@@ -108,6 +109,14 @@ def to_pixels(images_BCHW: Tensor) -> np.ndarray:
     return made
 
 
+def _check_tensor(value: object, what: str, of: str) -> None:
+    if not isinstance(value, Tensor):
+        raise UserError(
+            f"The {what} are of the type {type(value).__name__}; give a torch tensor of {of} "
+            "(torch.from_numpy makes one of an array)."
+        )
+
+
 class ImageTokenizer(nn.Module):
     """Pictures in [0, 1], [B, 3, H, W] <-> ids [B, R, G], for any H and W that are multiples of
     `config.patch`."""
@@ -127,7 +136,7 @@ class ImageTokenizer(nn.Module):
         """Ids [B, R, G], int64.
 
         Raises:
-            UserError: `images_BCHW` is not [B, 3, H, W] of finite floating-point values with
+            UserError: `images_BCHW` is not [B, 3, H, W] of floating-point values in [0, 1] with
                 sides that are multiples of the patch.
         """
         self._check_images(images_BCHW)
@@ -164,7 +173,7 @@ class ImageTokenizer(nn.Module):
         known, side = len(ids), self.config.patch
         if min(rows, columns) < 1 or known > rows * columns:
             raise UserError(
-                f"{known} ids do not fit into {rows} x {columns} tokens; give a larger grid."
+                f"{known:,} ids do not fit into {rows:,} x {columns:,} tokens; give a larger grid."
             )
         picture_CHW = torch.ones(3, rows * side, columns * side)
         if not known:
@@ -205,6 +214,7 @@ class ImageTokenizer(nn.Module):
         return (drawn_BCHW.float() / 2 + 0.5).clamp(0, 1)
 
     def _check_images(self, images_BCHW: Tensor) -> None:
+        _check_tensor(images_BCHW, "pictures to encode", "floating-point values from 0 to 1")
         shaped = images_BCHW.ndim == 4 and images_BCHW.shape[1] == 3 and len(images_BCHW) > 0
         if not shaped or not images_BCHW.is_floating_point():
             raise UserError(
@@ -215,14 +225,21 @@ class ImageTokenizer(nn.Module):
         side = self.config.patch
         if any(length % side or not length for length in images_BCHW.shape[-2:]):
             raise UserError(
-                f"The pictures are {images_BCHW.shape[-2]} x {images_BCHW.shape[-1]} pixels; fit "
-                f"them to multiples of {side}."
+                f"The pictures have {images_BCHW.shape[-2]:,} rows of {images_BCHW.shape[-1]:,} "
+                f"pixels; fit both to multiples of {side}."
             )
         if not images_BCHW.isfinite().all():
             raise UserError("The pictures hold values that are not numbers; replace them.")
+        least, most = float(images_BCHW.min()), float(images_BCHW.max())
+        if least < -TOLERANCE or most > 1 + TOLERANCE:
+            raise UserError(
+                f"The pictures hold values from {least:.4g} to {most:.4g}, not from 0 to 1; divide "
+                "pixels of up to 255 by 255, and clamp what resizing left outside."
+            )
 
     def _checked(self, ids_BRG: Tensor) -> Tensor:
         """The ids as int64, of whatever integers they were."""
+        _check_tensor(ids_BRG, "ids to decode", "integers")
         inexact = ids_BRG.is_floating_point() or ids_BRG.is_complex()
         whole = not inexact and ids_BRG.dtype != torch.bool
         if ids_BRG.ndim != 3 or not whole or not ids_BRG.numel():
@@ -233,8 +250,8 @@ class ImageTokenizer(nn.Module):
         ids_BRG, size = ids_BRG.long(), self.config.codebook_size
         if not 0 <= int(ids_BRG.min()) <= int(ids_BRG.max()) < size:
             raise UserError(
-                f"The ids lie between {int(ids_BRG.min())} and {int(ids_BRG.max())} and this "
-                f"tokenizer's between 0 and {size - 1}; use the tokenizer that made them."
+                f"The ids lie between {int(ids_BRG.min()):,} and {int(ids_BRG.max()):,} and this "
+                f"tokenizer's between 0 and {size - 1:,}; use the tokenizer that made them."
             )
         return ids_BRG
 

@@ -94,7 +94,11 @@ def test_every_kind_of_file_there_and_back(
     KINDS[name](path)
     codes_RG, metadata = _encoded(path, tokenizer_folder)
     said = capsys.readouterr().out
-    assert re.search(r"12 x 5 pixels in 2 codes, 0\.13 bits a pixel; PSNR \d+\.\d dB\n", said), said
+    told = (
+        r": 20 x 9 pixels shrunk to 12 x 5 \(--size for more\) in 2 codes, 0\.13 bits a pixel; "
+        r"beside the shrunk picture PSNR \d+\.\d dB\n"
+    )
+    assert re.search(told, said), said
     assert (metadata["width"], metadata["height"]) == ("12", "5")
     pixels, size = fit_picture(read_image(path), 12, 6)
     real_BCHW = torch.tensor(pixels).permute(2, 0, 1)[None] / 255
@@ -138,8 +142,50 @@ def test_every_size_there_and_back(
     options = () if asked is None else ("--size", asked)
     codes, _ = _encoded(path, tokenizer_folder, *options)
     assert codes.shape == (-(-fitted[1] // 6), -(-fitted[0] // 6))
-    assert f"{fitted[0]} x {fitted[1]} pixels" in capsys.readouterr().out
+    told, was = capsys.readouterr().out, f"{size[0]:,} x {size[1]:,} pixel"
+    if size == fitted:
+        assert f": {was}" in told and "shrunk" not in told
+    else:
+        assert f": {was}s shrunk to {fitted[0]:,} x {fitted[1]:,} " in told
+    assert ("(--size for more)" in told) == (size != fitted and asked is None)
     assert _decoded(path, tokenizer_folder).shape == (fitted[1], fitted[0], 3)
+
+
+def test_one_of_a_thing_is_told_as_one(
+    tokenizer_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.png"
+    _noise(1, 1).save(path)
+    _encoded(path, tokenizer_folder)
+    assert ": 1 x 1 pixel in 1 code, 4.00 bits" in capsys.readouterr().out
+    _decoded(path, tokenizer_folder)
+    assert capsys.readouterr().out.endswith(": picture from 1 token\n")
+
+
+def test_a_pixel_is_not_lost_among_what_fills_its_token(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (1, 1), (120, 60, 30)).save(path)
+    _encoded(path, Path("pictures-65k"))
+    made = _decoded(path, Path("pictures-65k"))
+    assert made.shape == (1, 1, 3) and np.abs(made.astype(int) - (120, 60, 30)).max() < 40
+
+
+def test_a_picture_is_decoded_to_what_its_name_says(
+    tokenizer_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.png"
+    _noise(12, 12).save(path)
+    _encoded(path, tokenizer_folder)
+    tokens = f"{path}.safetensors"
+    for name, kind in (("b.jpg", "JPEG"), ("b.webp", "WEBP"), ("b.bmp", "BMP"), ("b.PNG", "PNG")):
+        out = tmp_path / name
+        assert run("decode", tokens, "--out", out, "--model", tokenizer_folder) == 0
+        with Image.open(out) as image:
+            assert (image.format, image.size) == (kind, (12, 12))
+    for name in ("b.gif", "b.mp3", "b"):
+        command = ("decode", tokens, "--out", tmp_path / name, "--model", tokenizer_folder)
+        assert "end it with one of .png, .jpg" in _told(capsys, *command)
+        assert not (tmp_path / name).exists()
 
 
 def test_a_picture_large_enough_is_compared_by_structure(
@@ -207,9 +253,9 @@ def test_pictures_that_cannot_be_encoded(
     assert "check the name" in _told(capsys, *command)
     _noise(64, 64).save(path)
     path.write_bytes(path.read_bytes()[:2_000])
-    assert "not a picture" in _told(capsys, *command)
+    assert "damaged, or no picture" in _told(capsys, *command)
     path.write_text("hello")
-    assert "not a picture" in _told(capsys, *command)
+    assert "damaged, or no picture" in _told(capsys, *command)
     _header_only(path)
     assert "50 million pixels" in _told(capsys, *command)
     _noise(64, 64).save(path)

@@ -179,6 +179,17 @@ def test_films_and_phones(name: str, codec: str, codec_folder: Path, tmp_path: P
     assert soundfile.info(f"{path}.decoded.wav").frames == int(metadata["samples"])
 
 
+def test_sound_is_decoded_to_wav_alone(codec_folder: Path, tmp_path: Path, capsys) -> None:
+    path = write_noise(tmp_path / "a.wav", 1 / 24)
+    encoded(path, codec_folder)
+    assert "0.04 s of sound in 3 codes" in capsys.readouterr().out
+    tokens, before = f"{path}.safetensors", sorted(tmp_path.iterdir())
+    assert run("decode", tokens, "--out", tmp_path / "a.mp3", "--model", codec_folder) == 2
+    told = capsys.readouterr().err
+    assert "a.mp3" in told and told.endswith("end it in .wav.\n")
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_older_files_still_decode(codec_folder: Path, tmp_path: Path) -> None:
     path, out = tmp_path / "x.safetensors", tmp_path / "new" / "x.wav"
     tokens = np.zeros((4, 3), np.int32)
@@ -259,7 +270,7 @@ def _bad_sounds(folder: Path) -> dict[str, tuple[Path, str]]:
         "not numbers": (paths["c.wav"], "not numbers"),
         "nine channels": (paths["d.wav"], "9 channels"),
         "empty": (paths["e.wav"], "empty"),
-        "a slow rate": (paths["f.wav"], "2000 samples a second"),
+        "a slow rate": (paths["f.wav"], "2,000 samples a second"),
         "cut flac": (_cut(folder / "g.flac", 2), "damaged"),
         "missing": (folder / "missing.webm", "no sound file"),
         "a folder": (folder, "check the name"),

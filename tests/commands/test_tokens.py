@@ -1,4 +1,5 @@
-"""Token files that somebody made by hand are refused in a sentence (sound: test_sound_tokens)."""
+"""Token files that somebody made by hand, and places for results, are refused in a sentence
+(sound: test_sound_tokens; pictures: test_picture_tokens)."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ import torch
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch
 
-from quintet.commands.tokens import decode_file
+from quintet.commands.token_header import counted
+from quintet.commands.tokens import decode_file, encode_file
 from quintet.config import UserError
 
 
@@ -32,3 +34,33 @@ def test_hand_made_files_are_refused(model_folder: Path, tmp_path: Path) -> None
     assert "not a token file" in _refusal(path, model_folder)
     save_file({"tokens": np.zeros(2_000_001, np.uint8)}, path, metadata=text)
     assert "too long a text" in _refusal(path, model_folder)
+
+
+def test_a_folder_is_no_place_for_a_result(model_folder: Path, tmp_path: Path) -> None:
+    path, folder = tmp_path / "a.txt", tmp_path / "there"
+    path.write_text("hello")
+    folder.mkdir()
+    told = f"^{folder} is a folder; name a file with --out.$"
+    with pytest.raises(UserError, match=told):
+        encode_file(path, folder, "nonsense")  # judged before the model is looked for
+    encode_file(path, None, str(model_folder))
+    tokens = tmp_path / "a.txt.safetensors"
+    with pytest.raises(UserError, match=told):
+        decode_file(tokens, folder, "nonsense")
+    (tmp_path / "a.txt.decoded.txt").mkdir()  # the name that it has without --out
+    with pytest.raises(UserError, match=r"a\.txt\.decoded\.txt is a folder"):
+        decode_file(tokens, None, "nonsense")
+    assert not list(folder.iterdir())
+
+
+def test_a_tokenizer_of_pictures_is_told_not_to_read_text(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("hello")
+    with pytest.raises(UserError) as told:
+        encode_file(tmp_path / "a.txt", None, "pictures-4k")
+    assert str(told.value).startswith("pictures-4k is an image tokenizer, not a whole model; ")
+
+
+def test_numbers_are_told_with_their_things(model_folder: Path, tmp_path: Path) -> None:
+    assert [counted(n, "code") for n in (0, 1, 12_288)] == ["0 codes", "1 code", "12,288 codes"]
+    (tmp_path / "a.txt").write_text("a")
+    assert ": 1 character in 1 token, " in encode_file(tmp_path / "a.txt", None, str(model_folder))

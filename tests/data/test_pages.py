@@ -45,6 +45,17 @@ def test_crops_are_deterministic_and_show_text(split: str, size: int) -> None:
     assert np.mean([np.ptp(crop) > 60 for crop in made]) > 0.9  # few fall between lines
 
 
+def test_small_text_is_as_common_as_is_asked_for() -> None:
+    def median(small_text: float) -> float:
+        sizes = [pages._random_size(np.random.default_rng(i), small_text) for i in range(2_000)]
+        assert min(sizes) >= pages.SMALLEST and max(sizes) <= pages.LARGEST
+        return float(np.median(sizes))
+
+    assert median(1.0) == pytest.approx(24, abs=1)  # halfway between 12 and 48, in octaves
+    assert median(2.0) == pytest.approx(17, abs=1)
+    assert median(0.5) > 30
+
+
 @needs_fonts
 def test_the_splits_share_no_font_and_no_paragraph() -> None:
     fonts = [{path.name for path in font_files(split)} for split in ("train", "test")]

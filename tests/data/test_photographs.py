@@ -83,5 +83,5 @@ def test_folders_without_pictures_are_explained(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="smaller than"):
         pictures_in(tmp_path)
     (tmp_path / "icon.png").write_bytes(b"broken")
-    with pytest.raises(UserError, match="not a picture"):
+    with pytest.raises(UserError, match="damaged, or no picture"):
         pictures_in(tmp_path)

@@ -46,6 +46,9 @@ def test_damaged_folders_are_told_in_a_sentence(folder: Path, tmp_path: Path) ->
         quintet.load("nonsense")
     with pytest.raises(UserError, match=r"config\.json"):
         quintet.load(tmp_path)
+    for nothing in ("", " "):
+        with pytest.raises(UserError, match="name of the model is empty"):
+            quintet.load(nothing)
     weights = load_file(folder / "model.safetensors")
     weights["text_image_head.weight"] = weights["text_image_head.weight"][:5].clone()
     save_file(weights, folder / "model.safetensors")

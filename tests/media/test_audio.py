@@ -24,6 +24,14 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["tone.wav"]
 
 
+def test_sound_is_written_as_wav_alone(tmp_path: Path) -> None:
+    for name in ("a.mp3", "a.flac", "a"):
+        with pytest.raises(UserError, match=r"written as WAV; end it in \.wav"):
+            write_audio(tmp_path / name, tone(SAMPLE_RATE))
+    assert not list(tmp_path.iterdir())
+    write_audio(tmp_path / "a.WAV", tone(SAMPLE_RATE))
+
+
 def test_too_loud_sound_is_clipped(tmp_path: Path) -> None:
     path = tmp_path / "loud.wav"
     write_audio(path, 3 * tone(SAMPLE_RATE))
@@ -74,7 +82,7 @@ def test_refusals_say_what_to_do(tmp_path: Path) -> None:
     assert "9 channels" in refusal(wide)
     slow = tmp_path / "slow.wav"
     soundfile.write(slow, np.zeros(10), 1_000)
-    assert "1000 samples a second" in refusal(slow)
+    assert "1,000 samples a second" in refusal(slow)
 
 
 def test_too_long_is_refused_unless_allowed(tmp_path: Path) -> None:

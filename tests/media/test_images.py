@@ -44,6 +44,29 @@ def test_every_format_is_read(kind: str) -> None:
     assert image.getpixel((5, 5)) == pytest.approx((255, 0, 0), abs=4)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".JPEG", ".webp", ".bmp"])
+def test_a_picture_is_written_as_its_name_says(suffix: str, tmp_path: Path) -> None:
+    smooth = np.indices((40, 60)).transpose(1, 2, 0).sum(-1, keepdims=True)
+    pixels = (smooth * [2, 1, 0] + 20).astype(np.uint8)
+    path = tmp_path / f"a{suffix}"
+    write_image(path, pixels)
+    with Image.open(path) as image:
+        assert image.format == {".jpg": "JPEG"}.get(suffix, suffix[1:].upper())
+        assert np.abs(np.asarray(image).astype(int) - pixels).max() <= 12
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_other_names_and_pictures_too_long_for_a_format_are_refused(tmp_path: Path) -> None:
+    for name in ("a.gif", "a.tiff", "a.wav", "a", "png"):
+        with pytest.raises(UserError, match=r"end it with one of \.png, \.jpg"):
+            write_image(tmp_path / name, np.zeros((2, 2, 3), np.uint8))
+    for name, length in (("a.webp", 16_384), ("a.jpg", 65_501)):
+        with pytest.raises(UserError, match=r"at most \d+,\d+ on a side; write a .png"):
+            write_image(tmp_path / name, np.zeros((1, length, 3), np.uint8))
+        write_image(tmp_path / name, np.zeros((1, length - 1, 3), np.uint8))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.jpg", "a.webp"]
+
+
 def test_a_written_picture_is_read_back(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)
     write_image(tmp_path / "noise.png", pixels)
@@ -100,11 +123,22 @@ def test_a_caller_may_allow_fewer_pixels() -> None:
         read_image_bytes(data, max_pixels=19_000)
 
 
-def test_a_rotated_photograph_stands_upright() -> None:
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_a_rotated_photograph_stands_upright(turn: int) -> None:
     image = Image.new("RGB", (20, 10))
     exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned by a quarter
-    assert read_image_bytes(encoded(image, "JPEG", exif=exif)).size == (10, 20)
+    exif[0x0112] = turn  # from 5 on, the camera was turned by a quarter
+    upright = read_image_bytes(encoded(image, "JPEG", exif=exif))
+    assert upright.size == upright.info["full_size"] == ((20, 10) if turn < 5 else (10, 20))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_the_size_before_shrinking_is_known(kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    data = encoded(Image.new("RGB", (4_001, 900)), kind, exif=exif)
+    image = read_image_bytes(data)
+    assert image.size == (450, 2_001) and image.info["full_size"] == (900, 4_001)
 
 
 @pytest.mark.parametrize("side", [8_000, 30_000])
@@ -125,11 +159,12 @@ def test_huge_pictures_are_refused_before_decoding(
 
 
 def test_other_refusals() -> None:
-    whole = encoded(Image.effect_noise((64, 64), 50), "PNG")
-    assert "not a picture" in refusal(whole[: len(whole) // 2])
-    assert "not a picture" in refusal(b"")
-    assert "not a picture" in refusal(b"hello")
-    assert "not a picture" in refusal(encoded(Image.new("RGB", (4, 4)), "TIFF"))
+    for kind in ("PNG", "JPEG"):
+        whole = encoded(Image.effect_noise((64, 64), 50), kind)
+        assert "is damaged, or no picture; use PNG, JPEG" in refusal(whole[: len(whole) // 2])
+    assert "no picture" in refusal(b"")
+    assert "no picture" in refusal(b"hello")
+    assert "no picture" in refusal(encoded(Image.new("RGB", (4, 4)), "TIFF"))
     assert "20 MB" in refusal(bytes(MAX_BYTES + 1))
 
 
@@ -160,17 +195,19 @@ def test_the_whole_picture_fits_centred_on_white(size: tuple[int, int]) -> None:
         ((48, 48), (48, 48), (48, 48)),
     ],
 )
-def test_a_picture_keeps_its_shape_on_white(
+def test_a_picture_keeps_its_shape_and_its_edges_go_on(
     size: tuple[int, int], fitted: tuple[int, int], filled: tuple[int, int]
 ) -> None:
-    image = Image.new("RGB", size, (0, 0, 0))
-    pixels, (height, width) = fit_picture(image, 48, 6)
+    noise = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+    pixels, (height, width) = fit_picture(Image.fromarray(noise), 48, 6)
     assert pixels.dtype == np.uint8 and pixels.shape == (*filled[::-1], 3)
     assert (width, height) == fitted
-    assert (middle(pixels, height, width) == 0).all()
-    assert (pixels == 0).sum() == 3 * height * width  # and white around it
-    for length, where in zip(pixels.shape, np.nonzero(pixels[..., 0] == 0), strict=False):
-        assert abs(int(where.min()) - (length - 1 - int(where.max()))) <= 1
+    if size == fitted:
+        assert np.array_equal(middle(pixels, height, width), noise)
+    top, left = (filled[1] - height) // 2, (filled[0] - width) // 2  # the middle, to a pixel
+    rows = np.clip(np.arange(filled[1]) - top, 0, height - 1)
+    columns = np.clip(np.arange(filled[0]) - left, 0, width - 1)
+    assert np.array_equal(pixels, middle(pixels, height, width)[rows][:, columns])
 
 
 def test_a_caller_may_want_more_pixels_of_a_huge_picture() -> None:

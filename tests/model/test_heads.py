@@ -1,4 +1,4 @@
-"""The audio head's two forms, and the loss."""
+"""The audio head's three forms, and the loss."""
 
 import math
 from dataclasses import replace
@@ -8,35 +8,82 @@ import torch
 from conftest import make_config, make_model
 from torch.nn import functional as F
 
-from quintet.model.heads import head_loss
+from quintet.config import UserError
+from quintet.model.heads import AudioHead, head_loss
 
 
-@pytest.mark.parametrize("form", ["parallel", "chained"])
-def test_sampling_follows_the_logits(form: str) -> None:
-    """Greedy sampling, code after code, gives what the logits say given those codes."""
+FORMS = ("parallel", "chained", "digits")
+
+
+def _head(form: str) -> AudioHead:
     config = make_config()
     model = make_model(replace(config, model=replace(config.model, audio_head=form)))
+    return model.audio_head
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_sampling_follows_the_logits(form: str) -> None:
+    """Greedy sampling, choice after choice, gives what the logits say given those choices; many
+    rows at once give what each gives alone."""
+    head, size = _head(form), make_config().audio.codebook_size
     torch.manual_seed(1)
-    for hidden_1D in torch.randn(20, 1, config.model.d_model):
-        codes = model.audio_head.sample(hidden_1D, lambda logits: logits.argmax(-1))
-        if codes is None:
-            first = model.audio_head(hidden_1D, torch.zeros(1, 3, dtype=torch.long))[0, 0]
-            assert int(first.argmax()) == config.audio.codebook_size
+    hidden_ND = torch.randn(40, make_config().model.d_model)
+    codes_NQ, speaks_N = head.sample(hidden_ND, lambda logits: logits.argmax(-1))
+    assert 0 < int(speaks_N.sum()) < len(hidden_ND)
+    for hidden_D, codes_Q, speaks in zip(hidden_ND, codes_NQ, speaks_N, strict=True):
+        alone_1Q, speaks_1 = head.sample(hidden_D[None], lambda logits: logits.argmax(-1))
+        assert bool(speaks_1) == bool(speaks)
+        if not speaks:
+            first = head(hidden_D[None], torch.zeros(1, 3, dtype=torch.long))[0, 0]
+            assert int(first.argmax()) == head.radix
             continue
-        logits_QK = model.audio_head(hidden_1D, codes[None])[0]
-        logits_QK[1:, -1] = -torch.inf  # a frame that has begun is finished
-        assert torch.equal(logits_QK.argmax(-1), codes)
+        assert torch.equal(alone_1Q[0], codes_Q) and int(codes_Q.max()) < size
+        logits_SR = head(hidden_D[None], codes_Q[None])[0]
+        logits_SR[1:, -1] = -torch.inf  # a frame that has begun is finished
+        assert torch.equal(logits_SR.argmax(-1), head.choices(codes_Q[None])[0])
 
 
-def test_only_the_chained_form_reads_the_codes_before() -> None:
-    config = make_config()
-    hidden = torch.randn(1, config.model.d_model)
+def test_the_chained_forms_read_the_choices_before() -> None:
+    hidden = torch.randn(1, make_config().model.d_model)
     one, other = torch.tensor([[1, 2, 3]]), torch.tensor([[4, 2, 3]])
-    for form, depends in (("parallel", False), ("chained", True)):
-        head = make_model(replace(config, model=replace(config.model, audio_head=form))).audio_head
+    for form, depends in (("parallel", False), ("chained", True), ("digits", True)):
+        head = _head(form)
         first, second = head(hidden, one)[0], head(hidden, other)[0]
         assert torch.equal(first[0], second[0])
-        assert torch.equal(first[1], second[1]) != depends
+        assert torch.equal(first[-1], second[-1]) != depends
+
+
+def test_digits_make_every_code_once_and_silence_too() -> None:
+    head, size = _head("digits"), make_config().audio.codebook_size
+    codes_NQ = torch.arange(size)[:, None].expand(-1, 3)
+    choices_NS = head.choices(codes_NQ)
+    assert choices_NS.shape == (size, 6) and int(choices_NS.max()) < head.radix == 4
+    assert len(choices_NS.unique(dim=0)) == size
+    assert torch.equal(head.codes_of(choices_NS), codes_NQ)
+    assert (head.choices(torch.full((1, 3), size)) == head.radix).all()
+
+
+def test_digits_are_a_distribution_over_codes() -> None:
+    """Of one codebook: the probabilities of all codes and of silence sum to 1."""
+    head, size = _head("digits"), make_config().audio.codebook_size
+    codes_NQ = torch.zeros(size, 3, dtype=torch.long)
+    codes_NQ[:, 0] = torch.arange(size)
+    hidden_ND = torch.randn(1, make_config().model.d_model).expand(size, -1)
+    logits_NSR = head(hidden_ND, codes_NQ)
+    logits_NSR[:, 1:, -1] = -torch.inf
+    chosen = logits_NSR.log_softmax(-1).gather(-1, head.choices(codes_NQ)[..., None])[..., 0]
+    total = chosen[:, :2].sum(1).exp().sum() + head.silence(hidden_ND)[0]
+    torch.testing.assert_close(total, torch.tensor(1.0))
+
+
+def test_digits_need_a_square_number_of_codes() -> None:
+    config = make_config()
+    with pytest.raises(UserError, match="cannot be written in 2 digits.*square"):
+        make_model(replace(
+            config,
+            model=replace(config.model, audio_head="digits"),
+            audio=replace(config.audio, codebook_size=18),
+        ))  # fmt: skip
 
 
 def test_loss_is_cross_entropy_with_z_loss() -> None:

@@ -8,17 +8,16 @@ from conftest import make_timeline
 from torch import Tensor
 
 from quintet.config import OmniConfig
+from quintet.model.cache import KVCache
 from quintet.model.embedding import RowTensors
 from quintet.model.omni import Batch, Omni
-from quintet.model.transformer import KVCache
-from quintet.timeline.masks import live_mask, window_mask
+from quintet.timeline.masks import FOREVER, live_mask
 from quintet.timeline.rows import Rows
 from quintet.timeline.streams import STREAMS, Modality, Stream
 from quintet.timeline.targets import live_sample
 from quintet.timeline.timeline import live_order
 
 STEPS = 7
-EVERYTHING = 10**6  # a window that nothing leaves
 
 
 def _logits(model: Omni, hidden_ND: Tensor, tokens_NQ: np.ndarray) -> Tensor:
@@ -55,9 +54,9 @@ def test_three_forms_give_one_answer(config: OmniConfig, model: Omni) -> None:
         timeline = make_timeline(config, STEPS, seed)
         streams, rows = timeline.streams(), timeline.rows()
         causal = _run(model, rows, None)
-        masked = _run(model, streams, live_mask(streams, EVERYTHING))[live_order(streams)]
+        masked = _run(model, streams, live_mask(streams, FOREVER))[live_order(streams)]
         torch.testing.assert_close(masked, causal, rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(_cached(model, rows, EVERYTHING), causal, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(_cached(model, rows, FOREVER), causal, rtol=1e-4, atol=1e-4)
 
 
 @torch.no_grad()
@@ -65,8 +64,7 @@ def test_three_forms_give_one_answer_inside_a_window(config: OmniConfig, model: 
     window = 3
     timeline = make_timeline(config, STEPS, 5)
     streams, rows = timeline.streams(), timeline.rows()
-    triangle = np.tril(np.ones((len(rows), len(rows)), bool))
-    causal = _run(model, rows, triangle & window_mask(rows.step, window))
+    causal = _run(model, rows, live_mask(rows, window))
     masked = _run(model, streams, live_mask(streams, window))[live_order(streams)]
     torch.testing.assert_close(masked, causal, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(_cached(model, rows, window), causal, rtol=1e-4, atol=1e-4)
@@ -102,7 +100,7 @@ def test_no_gradient_reaches_the_future(config: OmniConfig, model: Omni) -> None
 
 def test_an_output_does_not_see_the_input_of_its_step(config: OmniConfig, model: Omni) -> None:
     rows = make_timeline(config, 5, 1).streams()
-    influence = _influence(model, rows, live_mask(rows, EVERYTHING))
+    influence = _influence(model, rows, live_mask(rows, FOREVER))
     is_output = torch.from_numpy(rows.flag).bool()
     step = torch.from_numpy(rows.step)
     forbidden = is_output[:, None] & ~is_output[None] & (step[:, None] <= step[None])

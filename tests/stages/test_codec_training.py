@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -178,7 +179,26 @@ def test_a_bank_is_the_same_again_and_whole_or_not_there(tmp_path: Path) -> None
 
     with pytest.raises(RuntimeError):
         SpeechBank.make(tmp_path / "c", 9, 3, "train", dying)
-    assert not list((tmp_path / "c").glob("*.f16"))
+    assert not list((tmp_path / "c").iterdir())
+
+
+def test_two_who_make_the_same_bank_at_once_do_not_meet(tmp_path: Path) -> None:
+    """The second begins and ends while the first is at one of its lines."""
+    once, second = threading.Lock(), []
+
+    def speaker(rng: np.random.Generator, split: str) -> np.ndarray:
+        return rng.uniform(-0.5, 0.5, 100 + int(rng.integers(50))).astype(np.float32)
+
+    def slow(rng: np.random.Generator, split: str) -> np.ndarray:
+        if once.acquire(blocking=False):
+            second.append(SpeechBank.make(tmp_path / "a", 9, 3, "train", slow))
+        return speaker(rng, split)
+
+    first = SpeechBank.make(tmp_path / "a", 9, 3, "train", slow)
+    alone = SpeechBank.make(tmp_path / "b", 9, 3, "train", speaker)
+    assert np.array_equal(first.samples, alone.samples)
+    assert np.array_equal(second[0].samples, alone.samples)
+    assert len(list((tmp_path / "a").iterdir())) == 1
 
 
 @needs_world

@@ -101,7 +101,10 @@ def test_a_run_with_other_pictures_or_another_network_does_not_go_on(tmp_path: P
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"crop": 25}, "multiple of 6"),
+        ({"crop": 25}, "make it 6, or a larger multiple of 6"),
+        ({"crop": 0}, "crop is 0; make it 6, or a larger multiple of 6"),
+        ({"largest": 0}, "largest is 0 .* at least 24"),
+        ({"crop": 48, "largest": 47}, "largest is 47 .* at least 48"),
         ({"crop": 6, "discriminator_channels": 2}, "24 or more"),
         ({"pictures": 0}, "1 or more"),
         ({"held_out_pictures": 0}, "1 or more"),

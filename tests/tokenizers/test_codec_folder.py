@@ -125,12 +125,13 @@ def _refusal(name: str | Path) -> str:
 
 def test_damaged_folders_are_told_in_a_sentence(folder: Path, tmp_path: Path) -> None:
     assert "no model 'nonsense'" in _refusal("nonsense")
+    assert "name of the model is empty" in _refusal("")
     assert "config.json" in _refusal(tmp_path)
     weights, path = folder / "audio_tokenizer.safetensors", folder / "config.json"
     good = json.loads(path.read_text())
     for audio, told in [
-        (5, "put a table there"), ({"colour": 3}, "colour"), ({"strides": 5}, "describe"),
-        ({"channels": "many"}, "describe"), ({"codebook_size": -1}, "codebook_size"),
+        (5, "put a table there"), ({"colour": 3}, "colour"), ({"strides": 5}, "list of whole"),
+        ({"channels": "many"}, "a whole number"), ({"codebook_size": -1}, "codebook_size"),
         ({**good["audio"], "latent_dim": 5}, "another shape"),
     ]:  # fmt: skip
         path.write_text(json.dumps({**good, "audio": audio}))
@@ -223,5 +224,5 @@ def test_a_config_that_asks_for_terabytes_costs_nothing(tmp_path: Path) -> None:
 
 def test_a_codec_is_not_taken_for_a_model(tmp_path: Path) -> None:
     save_codec(AudioTokenizer(make_config().audio), tmp_path)
-    with pytest.raises(UserError, match="is an audio tokenizer, which cannot talk"):
+    with pytest.raises(UserError, match=r"is an audio tokenizer, not a whole .*sounds alone"):
         quintet.load(tmp_path)

@@ -86,12 +86,13 @@ def _refusal(name: str | Path) -> str:
 
 def test_damaged_folders_are_told_in_a_sentence(folder: Path, tmp_path: Path) -> None:
     assert "no model 'nonsense'" in _refusal("nonsense")
+    assert "name of the model is empty" in _refusal("")
     assert "config.json" in _refusal(tmp_path)
     weights, path = folder / "image_tokenizer.safetensors", folder / "config.json"
     good = json.loads(path.read_text())
     for image, told in [
-        (5, "put a table there"), ({"colour": 3}, "colour"), ({"strides": 5}, "describe"),
-        ({"channels": "many"}, "describe"), ({"codebook_size": -1}, "codebook_size"),
+        (5, "put a table there"), ({"colour": 3}, "colour"), ({"strides": 5}, "list of whole"),
+        ({"channels": "many"}, "a whole number"), ({"codebook_size": -1}, "codebook_size"),
         ({**good["image"], "latent_dim": 5}, "another shape"),
         ({**good["image"], "codebook_size": 10**7}, "another shape"),  # and costs nothing
         ({**good["image"], "codebook_size": 10**12}, "at most"),
@@ -117,10 +118,10 @@ def test_a_codec_is_not_taken_for_an_image_tokenizer(tmp_path: Path) -> None:
 
 
 def test_an_image_tokenizer_is_taken_for_nothing_else(folder: Path) -> None:
-    for load in (quintet.load, quintet.load_codec):
-        with pytest.raises(UserError) as told:
-            load(folder)
-        assert str(told.value).endswith(".")
+    with pytest.raises(UserError, match=r"is an image tokenizer, not a whole .*pictures alone"):
+        quintet.load(folder)
+    with pytest.raises(UserError, match="describes no audio tokenizer"):
+        quintet.load_codec(folder)
 
 
 def test_from_the_hub_only_the_tokenizer_is_fetched(
@@ -171,7 +172,7 @@ def test_a_folder_of_before_normalization_was_named_is_read_as_it_was(tmp_path: 
 
 
 @needs_world
-@pytest.mark.parametrize(("name", "least"), [("pictures-4k", 23.5), ("pictures-65k", 26.0)])
+@pytest.mark.parametrize(("name", "least"), [("pictures-4k", 23.5), ("pictures-65k", 24.5)])
 def test_a_bundled_tokenizer_rebuilds_things_it_has_not_seen(name: str, least: float) -> None:
     tokenizer = load_image_tokenizer(name)
     things = [THINGS[index] for index in range(0, 64, 4)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from conftest import make_config
@@ -164,7 +165,7 @@ def test_a_changed_token_leaves_pixels_beyond_the_reach(config: ImageConfig) -> 
     assert changed_RG[at] and not changed_RG[_far_from(at, (side, side), far)].any()
 
 
-def _refusal(call: object, given: Tensor) -> str:
+def _refusal(call: object, given: object) -> str:
     with pytest.raises(UserError) as told:
         call(given)  # type: ignore[operator]
     message = str(told.value)
@@ -185,6 +186,27 @@ def test_bad_pictures_are_refused_in_a_sentence() -> None:
         assert "not numbers" in _refusal(encode, picture)
 
 
+def test_pictures_outside_of_0_to_1_are_refused() -> None:
+    tokenizer, picture = _tokenizer(), torch.rand(1, 3, 12, 12)
+    assert "from 0 to 255, not from 0 to 1; divide pixels of up to 255 by 255, and clamp" in (
+        _refusal(tokenizer.encode, torch.linspace(0, 255, 3 * 144).view(1, 3, 12, 12))
+    )
+    for value in (-0.02, 1.02):  # as resizing with overshoot gives
+        picture[0, 1, 2, 3] = value
+        assert f"{value}" in _refusal(tokenizer.encode, picture)
+        tokenizer.encode(picture.clamp(0, 1))
+    for value in (-5e-4, 1 + 5e-4):
+        picture[0, 1, 2, 3] = value
+        tokenizer.encode(picture)
+
+
+def test_what_is_no_tensor_is_refused_in_a_sentence() -> None:
+    tokenizer = _tokenizer()
+    for given in (np.zeros((1, 3, 12, 12), np.float32), [[0.5]], None):
+        assert "give a torch tensor of floating-point" in _refusal(tokenizer.encode, given)
+        assert "give a torch tensor of integers" in _refusal(tokenizer.decode, given)
+
+
 def test_bad_ids_are_refused_in_a_sentence() -> None:
     decode = _tokenizer().decode
     for wrong in (torch.zeros(2, 2), torch.zeros(1, 2, 2, dtype=torch.bool),
@@ -192,7 +214,8 @@ def test_bad_ids_are_refused_in_a_sentence() -> None:
                   torch.zeros(1, 0, 2).long(), torch.zeros(1, 2, 2)):  # fmt: skip
         assert "give integers" in _refusal(decode, wrong)
     for wrong_id in (-1, 16, 2**40):
-        assert "between 0 and 15" in _refusal(decode, torch.tensor([[[0, wrong_id]]]))
+        told = _refusal(decode, torch.tensor([[[0, wrong_id]]]))
+        assert "between 0 and 15" in told and (wrong_id < 99 or "1,099,511,627,776" in told)
 
 
 def test_training_form_equals_encode_then_decode() -> None:

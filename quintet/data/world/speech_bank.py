@@ -13,6 +13,7 @@ from quintet.config import SAMPLE_RATE, UserError
 from quintet.data.world.grammar import KINDS, request
 from quintet.media.audio import read_audio
 from quintet.media.speech import ASSISTANT_VOICE, random_voice, synthesize
+from quintet.media.whole_file import whole_file
 
 ASSISTANT_SHARE = 0.3  # of the lines: the voice that the decoder will be heard in
 LONGEST_GAP = 0.8  # seconds of silence between lines
@@ -48,8 +49,7 @@ class SpeechBank:
         path = folder / f"{split}-{speaker.__name__}-{count}-{seed}.f16"
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".partial")
-            with partial.open("wb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
+            with whole_file(path) as file, ThreadPoolExecutor(os.cpu_count()) as pool:
                 for start in range(0, count, LINES_AT_ONCE):
                     rngs = [
                         np.random.default_rng((seed, split == "test", index))
@@ -57,7 +57,6 @@ class SpeechBank:
                     ]
                     for line in pool.map(lambda rng: _with_gap(speaker(rng, split), rng), rngs):
                         line.astype(np.float16).tofile(file)
-            partial.replace(path)
         return cls(np.memmap(path, np.float16, "r"))
 
     @classmethod

@@ -1,0 +1,137 @@
+"""The key-value cache: slots of a fixed number, for one session or for many side by side.
+
+Order is in the embedding, so attention does not care where a row lies. A new row takes the lowest
+free slot, and a step that leaves the window frees its own: nothing moves and nothing grows, and a
+session of hours costs what a full window costs.
+
+Shapes: B sessions, T new rows of each, C slots, S slots in use, G key-value heads, E head width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from quintet.config import ModelConfig
+
+FREE = -1
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where new rows lie, and which slots each of them sees."""
+
+    slots_N: Tensor  # int64 [B * T], in storage of C + 1 slots a session
+    seen: int  # S: the first so many slots hold every row
+    mask: Tensor | None  # bool [B, 1, T, S]; None where every new row sees all of them
+    is_causal: bool  # the new rows are all there is, in order
+
+
+class KVCache:
+    """What sessions remember: keys and values of every layer, and the step of each row.
+
+    Args:
+        max_rows: C, of each session, the system prompt included.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        max_rows: int,
+        batch: int = 1,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.max_rows, self.batch = max_rows, batch
+        # One slot more for rows that are nobody's. Row after row, so that a write is one copy.
+        shape = (batch, max_rows + 1, config.num_kv_heads, config.d_model // config.num_heads)
+        self.keys = torch.zeros(config.num_layers, *shape, device=device, dtype=dtype)
+        self.values = torch.zeros_like(self.keys)
+        self.order = np.full((batch, max_rows), FREE, np.int64)  # of each session's rows: 0, 1, ...
+        self.steps = np.zeros((batch, max_rows), np.int64)
+        self.lasting = np.zeros((batch, max_rows), bool)
+        self.count = np.zeros(batch, np.int64)  # rows that a session ever had
+
+    @property
+    def length(self) -> int:
+        """Rows held, of the session that holds most."""
+        return int((self.order != FREE).sum(1).max())
+
+    def held(self, session: int = 0) -> np.ndarray:
+        """Steps of the rows that a session holds, in their order."""
+        slots = np.flatnonzero(self.order[session] != FREE)
+        steps: np.ndarray = self.steps[session, slots[np.argsort(self.order[session, slots])]]
+        return steps
+
+    def place(self, steps_BT: np.ndarray, is_row_BT: np.ndarray | None = None) -> Place:
+        """Take slots for new rows of these steps; where `is_row_BT` is False there is none."""
+        batch, rows = steps_BT.shape
+        assert batch == self.batch, f"{batch} sessions for a cache of {self.batch}"
+        slots = np.full((batch, rows), self.max_rows, np.int64)
+        orders = np.full((batch, rows), FREE, np.int64)
+        alone = not self.length and is_row_BT is None
+        for session in range(batch):
+            new = np.arange(rows) if is_row_BT is None else np.flatnonzero(is_row_BT[session])
+            free = np.flatnonzero(self.order[session] == FREE)[: len(new)]
+            assert len(free) == len(new), "the key-value cache is full"
+            slots[session, new] = free
+            orders[session, new] = self.count[session] + np.arange(len(new))
+            self.order[session, free] = orders[session, new]
+            self.steps[session, free] = steps_BT[session, new]
+            self.lasting[session, free] = False
+            self.count[session] += len(new)
+        seen = int(np.flatnonzero((self.order != FREE).any(0))[-1]) + 1
+        storage = slots + (self.max_rows + 1) * np.arange(batch)[:, None]
+        device = self.keys.device
+        mask = None if alone else self._mask(orders, seen)
+        return Place(
+            torch.from_numpy(storage.reshape(-1)).to(device), seen,
+            None if mask is None else mask.to(device), alone and rows > 1,
+        )  # fmt: skip
+
+    def _mask(self, orders_BT: np.ndarray, seen: int) -> Tensor | None:
+        """Each new row sees its session's rows up to itself."""
+        order_BS = self.order[:, None, :seen]
+        mask_BTS = (order_BS != FREE) & (order_BS <= orders_BT[..., None])
+        return None if mask_BTS.all() else torch.from_numpy(mask_BTS[:, None])
+
+    def write(self, layer: int, k_BTGE: Tensor, v_BTGE: Tensor, place: Place) -> None:
+        """Keys and values of new rows."""
+        for store, new in ((self.keys[layer], k_BTGE), (self.values[layer], v_BTGE)):
+            store.flatten(0, 1).index_copy_(0, place.slots_N, new.flatten(0, 1).to(store.dtype))
+
+    def read(self, layer: int, place: Place) -> tuple[Tensor, Tensor]:
+        """Keys and values [B, G, S, E], where they lie."""
+        both = (self.keys[layer], self.values[layer])
+        k, v = (store[:, : place.seen].transpose(1, 2) for store in both)
+        return k, v
+
+    def keep(self, session: int = 0) -> None:
+        """What a session holds now is its system prompt, and stays."""
+        self.lasting[session] = self.order[session] != FREE
+
+    def slide(self, first_step: int, session: int = 0) -> None:
+        """Forget a session's rows of steps before `first_step`, but not the system prompt."""
+        old = (self.steps[session] < first_step) & ~self.lasting[session]
+        self.order[session, old] = FREE
+
+    def make_room(self, rows: int, session: int = 0) -> None:
+        """Forget whole steps, the oldest first, until `rows` more fit.
+
+        The window of a session is as many steps as the cache has room for: a live camera fills
+        it long before its time is over.
+        """
+        used = self.order[session] != FREE
+        excess = int(used.sum()) + rows - self.max_rows
+        if excess <= 0:
+            return
+        steps = np.sort(self.steps[session, used & ~self.lasting[session]])
+        assert excess <= len(steps), "one step must fit into the cache"
+        self.slide(int(steps[excess - 1]) + 1, session)
+
+    def leave(self, session: int) -> None:
+        """Forget a session; its place in the batch is free for another."""
+        self.order[session], self.count[session] = FREE, 0

@@ -1,0 +1,41 @@
+"""A file appears whole or not at all, also where others write the same one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from quintet.media.whole_file import whole_file
+
+
+def test_it_takes_the_place_of_the_older_one_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"older")
+    with whole_file(path) as file:
+        file.write(b"newer")
+        file.flush()
+        assert path.read_bytes() == b"older"
+    assert path.read_bytes() == b"newer" and list(tmp_path.iterdir()) == [path]
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("end", [ZeroDivisionError, KeyboardInterrupt])
+def test_an_error_leaves_the_older_one(end: type[BaseException], tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"older")
+    with pytest.raises(end), whole_file(path) as file:
+        file.write(b"newer")
+        raise end
+    assert path.read_bytes() == b"older" and list(tmp_path.iterdir()) == [path]
+
+
+def test_two_who_write_the_same_file_do_not_meet(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    with whole_file(path) as first:
+        first.write(b"fir")
+        with whole_file(path) as second:
+            second.write(b"second")
+        assert path.read_bytes() == b"second"
+        first.write(b"st")
+    assert path.read_bytes() == b"first" and list(tmp_path.iterdir()) == [path]
