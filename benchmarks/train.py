@@ -38,7 +38,7 @@ def run(model: str = "nano") -> list[Row]:
     torch.manual_seed(0)
     config = load_preset(model)
     omni, batch = Omni(config), _batch(config)
-    llama = _llama(config)
+    llama = peer(config)
     count = batch.rows.step.numel()
     rows = []
     for name, precision in PRECISIONS.items():
@@ -80,7 +80,8 @@ def _sample(config: OmniConfig, rng: np.random.Generator, vocabulary: object) ->
     return live_sample(timeline.rows(), budget, audio.frames_in, vocabulary)  # type: ignore[arg-type]
 
 
-def _llama(config: OmniConfig) -> LlamaForCausalLM:
+def peer(config: OmniConfig) -> LlamaForCausalLM:
+    """The Llama of `config`'s width, depth, heads, feed-forward and text+image vocabulary."""
     sizes = config.model
     return LlamaForCausalLM(
         LlamaConfig(

@@ -257,7 +257,7 @@ def evaluate(model: str, out: Path, scenes: int, seed: int, json_file: Path | No
 @click.argument(
     "what",
     type=click.Choice(
-        ["live", "codec", "codec-quality", "image", "image-quality", "search", "train"]
+        ["live", "codec", "codec-quality", "decode", "image", "image-quality", "search", "train"]
     ),
 )
 @click.option("--model", default="nano", show_default=True, help="Name, folder or hub id.")

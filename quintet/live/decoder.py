@@ -120,19 +120,18 @@ class TipDecoder:
         A picture, once begun, is finished: inside it only image codes are allowed, outside it
         none are. Entries beyond the tokenizer's, which it may leave free, mean nothing.
         """
-        config, sampling = self.model.config, self.sampling
-        logits = self.model.text_image_head(self._hidden_1D)
-        silence = float(logits.softmax(-1)[0, -1])
-        first_code = config.text.vocab_size
+        sampling, head = self.sampling, self.model.text_image_head
         if self.picture_left:
-            codes = logits[:, first_code:-1]
+            codes = head.image_codes(self._hidden_1D)
             code = choose(codes, sampling.image_temperature, sampling.top_p, self.generator)
             self.picture_left -= 1
-            return (Modality.IMAGE, int(code)), silence
+            return (Modality.IMAGE, int(code)), 0.0
+        logits = head.words(self._hidden_1D)
         logits[:, self.text.vocab_size : -1] = -torch.inf
+        silence = float(logits.softmax(-1)[0, -1])
         token = int(choose(logits, sampling.text_temperature, sampling.top_p, self.generator))
         if token == logits.shape[-1] - 1:
             return None, silence
         if token == self.text.image_id:
-            self.picture_left = config.image.num_tokens
+            self.picture_left = self.model.config.image.num_tokens
         return (Modality.TEXT, token), silence

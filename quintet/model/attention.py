@@ -49,11 +49,16 @@ def _flex(device: str) -> Any:
     return flex_attention if device == "cpu" else torch.compile(flex_attention)
 
 
-class HeadNorm(nn.RMSNorm):
-    """RMSNorm in the dtype of its input: under autocast the weight follows the activations."""
+class HeadScale(nn.Module):
+    """A factor for each place of a head, the same for all heads, in the dtype of what it scales.
+    A module, so that tensor parallelism can take hold of it."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+        return x * self.weight.to(x.dtype)
 
 
 class Attention(nn.Module):
@@ -69,8 +74,8 @@ class Attention(nn.Module):
         self.query_key_value = nn.Linear(config.d_model, width, bias=False)
         self.output = nn.Linear(config.d_model, config.d_model, bias=False)
         # Shared by all heads, so that tensor parallelism can replicate them.
-        self.query_norm = HeadNorm(self.head_width)
-        self.key_norm = HeadNorm(self.head_width)
+        self.query_norm = HeadScale(self.head_width)
+        self.key_norm = HeadScale(self.head_width)
         nn.init.zeros_(self.output.weight)
 
     def forward(
@@ -82,18 +87,23 @@ class Attention(nn.Module):
         layer: int = 0,
     ) -> Tensor:
         """`mask` says who sees whom, None is plainly causal; with a `cache`, `place` does."""
-        grouped = self.query_key_value(x_BTD).unflatten(-1, (-1, self.group, self.head_width))
-        q, k, v = grouped.split([self.group - 2, 1, 1], dim=-2)
-        q = self.query_norm(q.flatten(2, 3)).transpose(1, 2)
-        k, v = self.key_norm(k.squeeze(3)).transpose(1, 2), v.squeeze(3).transpose(1, 2)
+        q, k, v = self._project(x_BTD)
         causal = mask is None
         if cache is not None and place is not None:
-            cache.write(layer, k.transpose(1, 2), v.transpose(1, 2), place)
+            cache.write(layer, k, v, place)
             if not place.is_causal:
                 k, v = cache.read(layer, place)
                 mask, causal = place.mask, False
         y = _attend(q, k, v, mask, causal)
         return self.output(y.transpose(1, 2).flatten(2))
+
+    def _project(self, x_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries [B, H, T, E], keys and values [B, G, T, E]."""
+        grouped = self.query_key_value(x_BTD).unflatten(-1, (-1, self.group, self.head_width))
+        # Queries and keys in one pass.
+        normed = F.rms_norm(grouped[..., :-1, :], (self.head_width,))
+        q, k = self.query_norm(normed[..., :-1, :]).flatten(2, 3), self.key_norm(normed[..., -1, :])
+        return q.transpose(1, 2), k.transpose(1, 2), grouped[..., -1, :].transpose(1, 2)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None, causal: bool) -> Tensor:
@@ -101,7 +111,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None, causal: bool) ->
     if isinstance(mask, BlockMask):
         made: Tensor = _flex(q.device.type)(q, k, v, block_mask=mask, enable_gqa=True)
         return made
-    if q.device.type != "cpu":
+    if q.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
         return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal, enable_gqa=True)
     # Backward, the CPU's bfloat16 kernel takes twice as long as its float32 one.
     with torch.autocast("cpu", enabled=False):

@@ -54,6 +54,7 @@ class KVCache:
         self.steps = np.zeros((batch, max_rows), np.int64)
         self.lasting = np.zeros((batch, max_rows), bool)
         self.count = np.zeros(batch, np.int64)  # rows that a session ever had
+        self.seen = 0  # S
 
     @property
     def length(self) -> int:
@@ -68,46 +69,47 @@ class KVCache:
 
     def place(self, steps_BT: np.ndarray, is_row_BT: np.ndarray | None = None) -> Place:
         """Take slots for new rows of these steps; where `is_row_BT` is False there is none."""
-        batch, rows = steps_BT.shape
-        assert batch == self.batch, f"{batch} sessions for a cache of {self.batch}"
-        slots = np.full((batch, rows), self.max_rows, np.int64)
-        orders = np.full((batch, rows), FREE, np.int64)
-        alone = not self.length and is_row_BT is None
-        for session in range(batch):
-            new = np.arange(rows) if is_row_BT is None else np.flatnonzero(is_row_BT[session])
-            free = np.flatnonzero(self.order[session] == FREE)[: len(new)]
-            assert len(free) == len(new), "the key-value cache is full"
-            slots[session, new] = free
-            orders[session, new] = self.count[session] + np.arange(len(new))
-            self.order[session, free] = orders[session, new]
-            self.steps[session, free] = steps_BT[session, new]
-            self.lasting[session, free] = False
-            self.count[session] += len(new)
-        seen = int(np.flatnonzero((self.order != FREE).any(0))[-1]) + 1
-        storage = slots + (self.max_rows + 1) * np.arange(batch)[:, None]
+        assert len(steps_BT) == self.batch, f"{len(steps_BT)} sessions for {self.batch}"
+        alone = not self.seen and is_row_BT is None
+        new_BT = np.ones(steps_BT.shape, bool) if is_row_BT is None else is_row_BT
+        counts_B = new_BT.sum(1)
+        reach = min(self.seen + steps_BT.shape[1], self.max_rows)
+        free_BS = self.order[:, :reach] == FREE
+        # Of each session in turn, the lowest first: as the new rows stand in `new_BT`.
+        session_N, slot_N = np.nonzero(free_BS & (free_BS.cumsum(1) <= counts_B[:, None]))
+        assert len(slot_N) == counts_B.sum(), "the key-value cache is full"
+        slots_BT = np.full(steps_BT.shape, self.max_rows, np.int64)  # nobody's
+        slots_BT[new_BT] = slot_N
+        orders_BT = np.where(new_BT, self.count[:, None] + new_BT.cumsum(1) - 1, FREE)
+        self.order[session_N, slot_N] = orders_BT[new_BT]
+        self.steps[session_N, slot_N] = steps_BT[new_BT]
+        self.lasting[session_N, slot_N] = False
+        self.count += counts_B
+        self.seen = int(np.flatnonzero((self.order[:, :reach] != FREE).any(0))[-1]) + 1
+        storage_BT = slots_BT + (self.max_rows + 1) * np.arange(self.batch)[:, None]
         device = self.keys.device
-        mask = None if alone else self._mask(orders, seen)
+        mask = None if alone else self._mask(orders_BT)
         return Place(
-            torch.from_numpy(storage.reshape(-1)).to(device), seen,
-            None if mask is None else mask.to(device), alone and rows > 1,
+            torch.from_numpy(storage_BT.reshape(-1)).to(device), self.seen,
+            None if mask is None else mask.to(device), alone and steps_BT.shape[1] > 1,
         )  # fmt: skip
 
-    def _mask(self, orders_BT: np.ndarray, seen: int) -> Tensor | None:
+    def _mask(self, orders_BT: np.ndarray) -> Tensor | None:
         """Each new row sees its session's rows up to itself."""
-        order_BS = self.order[:, None, :seen]
+        order_BS = self.order[:, None, : self.seen]
         mask_BTS = (order_BS != FREE) & (order_BS <= orders_BT[..., None])
         return None if mask_BTS.all() else torch.from_numpy(mask_BTS[:, None])
 
-    def write(self, layer: int, k_BTGE: Tensor, v_BTGE: Tensor, place: Place) -> None:
+    def write(self, layer: int, k_BGTE: Tensor, v_BGTE: Tensor, place: Place) -> None:
         """Keys and values of new rows."""
-        for store, new in ((self.keys[layer], k_BTGE), (self.values[layer], v_BTGE)):
-            store.flatten(0, 1).index_copy_(0, place.slots_N, new.flatten(0, 1).to(store.dtype))
+        for store, new in ((self.keys[layer], k_BGTE), (self.values[layer], v_BGTE)):
+            rows_NGE = new.transpose(1, 2).flatten(0, 1).to(store.dtype)
+            store.flatten(0, 1).index_copy_(0, place.slots_N, rows_NGE)
 
     def read(self, layer: int, place: Place) -> tuple[Tensor, Tensor]:
         """Keys and values [B, G, S, E], where they lie."""
-        both = (self.keys[layer], self.values[layer])
-        k, v = (store[:, : place.seen].transpose(1, 2) for store in both)
-        return k, v
+        k_BSGE, v_BSGE = (kept[layer, :, : place.seen] for kept in (self.keys, self.values))
+        return k_BSGE.transpose(1, 2), v_BSGE.transpose(1, 2)
 
     def keep(self, session: int = 0) -> None:
         """What a session holds now is its system prompt, and stays."""

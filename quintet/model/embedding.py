@@ -5,6 +5,7 @@ Shapes: B batch, T rows, Q = num_codebooks, D = d_model.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -31,11 +32,16 @@ class RowTensors:
     @classmethod
     def from_rows(cls, tables: list[Rows]) -> RowTensors:
         """A batch of tables, padded at the end to the longest."""
-        longest = max(len(rows) for rows in tables)
+        lengths = [len(rows) for rows in tables]
+        longest = max(lengths)
+        even = min(lengths) == longest  # as the rows of a session are, which has no time to lose
 
         def stack(columns: list[np.ndarray], dtype: torch.dtype) -> Tensor:
-            padded = [np.pad(c, [(0, longest - len(c))] + [(0, 0)] * (c.ndim - 1)) for c in columns]
-            return torch.from_numpy(np.stack(padded)).to(dtype)
+            if not even:
+                columns = [
+                    np.pad(c, [(0, longest - len(c))] + [(0, 0)] * (c.ndim - 1)) for c in columns
+                ]
+            return torch.from_numpy(np.stack(columns)).to(dtype)
 
         return cls(
             stack([r.tokens for r in tables], torch.long),
@@ -48,6 +54,14 @@ class RowTensors:
     def to(self, device: torch.device | str) -> RowTensors:
         return RowTensors(*(getattr(self, f.name).to(device) for f in fields(self)))
 
+    def take(self, samples: slice) -> RowTensors:
+        return RowTensors(*(getattr(self, f.name)[samples] for f in fields(self)))
+
+
+@functools.cache
+def _periods(width: int, device: torch.device) -> Tensor:
+    return torch.logspace(1, 16, width // 2, base=2.0, dtype=torch.float64, device=device)
+
 
 def waves(values: Tensor, width: int) -> Tensor:
     """Sines and cosines [..., width] of integers [...], periods from 2 to `LONGEST_PERIOD`.
@@ -55,9 +69,8 @@ def waves(values: Tensor, width: int) -> Tensor:
     A function, not a table, so it never runs out. Width 32 gives exactly the powers of two,
     which makes the place inside a picture's grid readable from the running position.
     """
-    periods = torch.logspace(1, 16, width // 2, base=2.0, dtype=torch.float64, device=values.device)
     # In float64: an hour's positions times two pi lose the fast periods in float32.
-    angle = 2 * torch.pi * (values[..., None] / periods).frac()
+    angle = 2 * torch.pi * (values[..., None] / _periods(width, values.device)).frac()
     return torch.cat([angle.sin(), angle.cos()], dim=-1).float()
 
 

@@ -16,15 +16,30 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from quintet.config import AudioConfig, ModelConfig
 
 
 class TextImageHead(nn.Linear):
-    """[N, D] -> logits [N, V + 1]; the last entry is `No Output`."""
+    """[N, D] -> logits [N, V + 1]: text entries, image codes, `No Output`.
 
-    def __init__(self, config: ModelConfig, text_image_vocab_size: int) -> None:
+    Args:
+        num_words: how many of the entries are text.
+    """
+
+    def __init__(self, config: ModelConfig, text_image_vocab_size: int, num_words: int) -> None:
         super().__init__(config.d_model, text_image_vocab_size + 1, bias=False)
+        self.num_words = num_words
+
+    def words(self, hidden_ND: Tensor) -> Tensor:
+        """Logits [N, words + 1] where no picture is being drawn; the last is `No Output`."""
+        words_NW = F.linear(hidden_ND, self.weight[: self.num_words])
+        return torch.cat([words_NW, F.linear(hidden_ND, self.weight[-1:])], dim=-1)
+
+    def image_codes(self, hidden_ND: Tensor) -> Tensor:
+        """Logits [N, codes] inside a picture."""
+        return F.linear(hidden_ND, self.weight[self.num_words : -1])
 
 
 class AudioHead(nn.Module):
@@ -117,16 +132,21 @@ class AudioHead(nn.Module):
 
 
 def head_loss(
-    logits: Tensor, targets: Tensor, z_loss: float, weights: Tensor | None = None
+    logits: Tensor,
+    targets: Tensor,
+    z_loss: float,
+    weights: Tensor | None = None,
+    total: Tensor | float | None = None,
 ) -> Tensor:
     """Mean cross-entropy of [N, entries] against [N], with z-loss (Chowdhery et al. 2022).
 
-    `weights` [N] makes it a weighted mean.
+    `weights` [N] makes it a weighted mean. `total` is what the sum is divided by instead of the
+    number of rows, or their weights.
     """
     logits = logits.float()
     log_z = logits.logsumexp(-1)
     chosen = logits.gather(-1, targets[:, None])[:, 0]
     losses = log_z - chosen + z_loss * log_z.square()
     if weights is None:
-        return losses.mean()
-    return (losses * weights).sum() / weights.sum()
+        weights = torch.ones_like(losses)
+    return (losses * weights).sum() / (weights.sum() if total is None else total)

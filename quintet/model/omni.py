@@ -30,6 +30,7 @@ class Batch:
     text_target: Tensor  # int64 [N]
     audio_at: Tensor  # int64 [M]
     audio_target: Tensor  # int64 [M, Q]
+    whole: Batch | None = None  # what this is a share of, if it is one
 
     @classmethod
     def from_samples(cls, samples: list[Sample]) -> Batch:
@@ -57,6 +58,34 @@ class Batch:
             torch.from_numpy(audio[audio_at].astype(np.int64)),
         )
 
+    def share(self, rank: int, count: int) -> Batch:
+        """Every `count`-th sample from `rank` on. Its losses are parts of those of the whole batch:
+        the sums over its rows, divided by what the whole batch asks."""
+        longest = self.rows.step.shape[1]
+
+        def taken(at: Tensor) -> tuple[Tensor, Tensor]:
+            """Which of the questions at `at` are in the share, and where they stand there."""
+            sample, row = at // longest, at % longest
+            mine = sample % count == rank
+            return mine, (sample // count * longest + row)[mine]
+
+        text, text_at = taken(self.text_at)
+        audio, audio_at = taken(self.audio_at)
+        return Batch(
+            self.rows.take(slice(rank, None, count)),
+            text_at, self.text_target[text], audio_at, self.audio_target[audio],
+            self,
+        )  # fmt: skip
+
+    def to(self, device: torch.device) -> Batch:
+        """On `device`; the whole, of which only targets are counted, stays where it is."""
+        return Batch(
+            self.rows.to(device),
+            self.text_at.to(device), self.text_target.to(device),
+            self.audio_at.to(device), self.audio_target.to(device),
+            self.whole,
+        )  # fmt: skip
+
 
 class Omni(nn.Module):
     """One transformer for every modality, stream and stage."""
@@ -68,7 +97,7 @@ class Omni(nn.Module):
         self.vocabulary = Vocabulary(vocab_size, config.audio.codebook_size)
         self.embedding = Embedding(config.model, config.audio, vocab_size)
         self.transformer = Transformer(config.model)
-        self.text_image_head = TextImageHead(config.model, vocab_size)
+        self.text_image_head = TextImageHead(config.model, vocab_size, config.text.vocab_size)
         self.audio_head = AudioHead(config.model, config.audio)
 
     def forward(
@@ -89,22 +118,27 @@ class Omni(nn.Module):
         return self.transformer(self.embedding(rows), mask, cache, place)
 
     def losses(self, batch: Batch, text_weight: float = 1.0) -> dict[str, Tensor]:
-        """Cross-entropy in nats an asked row: "text_image", "audio" (summed over a frame's choices),
-        and "loss", their sum. Heads run only where they are asked.
+        """Cross-entropy in nats an asked row: "text_image", "audio" (summed over the choices of a
+        frame), and "loss", their sum. Heads run only where they are asked.
 
         Words count `text_weight` times in the mean: a word is one row and a picture hundreds.
         """
         hidden_ND = self(batch.rows).flatten(0, 1)
         zero, z_loss = hidden_ND.new_zeros(()), self.config.model.z_loss
         losses = {"text_image": zero, "audio": zero}
-        if len(batch.text_at):
-            logits = self.text_image_head(hidden_ND[batch.text_at])
-            is_word = batch.text_target < self.config.text.vocab_size
-            weights = torch.where(is_word, text_weight, 1.0)
-            losses["text_image"] = head_loss(logits, batch.text_target, z_loss, weights)
-        if len(batch.audio_at):
+        # A share that asks nothing of a head still runs it, on no rows, beside those that do.
+        whole = batch.whole or batch
+        if len(whole.text_at):
+            logits, targets = self.text_image_head(hidden_ND[batch.text_at]), batch.text_target
+            weights, all_weights = (
+                torch.where(t < self.config.text.vocab_size, text_weight, 1.0)
+                for t in (targets, whole.text_target)
+            )
+            losses["text_image"] = head_loss(logits, targets, z_loss, weights, all_weights.sum())
+        if len(whole.audio_at):
             logits_NSR = self.audio_head(hidden_ND[batch.audio_at], batch.audio_target)
             chosen_NS = self.audio_head.choices(batch.audio_target)
-            per_choice = head_loss(logits_NSR.flatten(0, 1), chosen_NS.flatten(), z_loss)
-            losses["audio"] = per_choice * chosen_NS.shape[1]
+            losses["audio"] = head_loss(
+                logits_NSR.flatten(0, 1), chosen_NS.flatten(), z_loss, total=len(whole.audio_at)
+            )
         return losses | {"loss": losses["text_image"] + losses["audio"]}

@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from quintet.config import UserError
 from quintet.model.heads import AudioHead, head_loss
 
-
 FORMS = ("parallel", "chained", "digits")
 
 
@@ -78,7 +77,7 @@ def test_digits_are_a_distribution_over_codes() -> None:
 
 def test_digits_need_a_square_number_of_codes() -> None:
     config = make_config()
-    with pytest.raises(UserError, match="cannot be written in 2 digits.*square"):
+    with pytest.raises(UserError, match=r"cannot be written in 2 digits.*square"):
         make_model(replace(
             config,
             model=replace(config.model, audio_head="digits"),
