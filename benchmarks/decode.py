@@ -14,6 +14,7 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -47,8 +48,7 @@ def run(model: str = "nano") -> list[Row]:
         }
         for name, head in forms.items():
             mine, theirs = _seconds(
-                lambda head=head, batch=batch: _ours(omni, head, batch),
-                lambda batch=batch: _llama(llama, batch),
+                partial(_ours, omni, head, batch), partial(_llama, llama, batch)
             )
             speeds = (batch * TOKENS / mine, batch * TOKENS / theirs)
             rows.append(row(f"{name}, batch {batch}", "tokens / s", *speeds))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from quintet.data.world.things import THINGS
 from quintet.media.images import fit_image
-from quintet.tokenizers.folders import load_weights
+from quintet.tokenizers.weight_files import load_weights
 
 SIZE = 48
 WEIGHTS = Path(__file__).parent / "judges" / "pictures.safetensors"

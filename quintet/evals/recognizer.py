@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from quintet.config import SAMPLE_RATE
-from quintet.tokenizers.folders import load_weights
+from quintet.tokenizers.weight_files import load_weights
 from quintet.train.spectral import LogMel
 
 LETTERS = " abcdefghijklmnopqrstuvwxyz'"  # entry 0 of the output is the blank

@@ -120,6 +120,7 @@ class TipDecoder:
         A picture, once begun, is finished: inside it only image codes are allowed, outside it
         none are. Entries beyond the tokenizer's, which it may leave free, mean nothing.
         """
+        assert self._hidden_1D is not None
         sampling, head = self.sampling, self.model.text_image_head
         if self.picture_left:
             codes = head.image_codes(self._hidden_1D)

@@ -25,18 +25,29 @@ from quintet.tokenizers.folders import (
     WEIGHTS_FILE,
     find,
     first_line,
-    load_weights,
     read_config,
-    save_weights,
     upload,
     write_config,
 )
+from quintet.tokenizers.weight_files import MAX_SHARD_SIZE, load_weights, save_weights
 
 # What a folder of one tokenizer is, what reads it, and what it is for, by its "kind".
 PARTS = {
     codec_folder.KIND: ("an audio tokenizer", "load_codec", "sounds"),
     image_folder.KIND: ("an image tokenizer", "load_image_tokenizer", "pictures"),
 }
+
+
+# Of a model that nobody has described: what a hub shows, and how to load it.
+CARD = """---
+library_name: quintet
+pipeline_tag: any-to-any
+---
+# {name}
+
+A Quintet model: it hears, sees, reads, writes, speaks and draws at once, on a clock of four steps
+a second. `quintet.load("this folder")`, or `quintet serve "this folder"`.
+"""
 
 
 class Quintet:
@@ -82,16 +93,17 @@ class Quintet:
         about = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
         return cls(model, tokenizers, about)
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write the folder that `from_pretrained` reads; weights as float16."""
+    def save_pretrained(self, folder: str | Path, max_shard_size: str = MAX_SHARD_SIZE) -> None:
+        """Write the folder that `from_pretrained` reads; weights as float16, those of the
+        transformer in files of at most `max_shard_size`, such as "5GB"."""
         folder = Path(folder)
         write_config(self.config.to_dict(), folder)
-        save_weights(self.model, folder / WEIGHTS_FILE)
+        save_weights(self.model, folder / WEIGHTS_FILE, max_shard_size)
         save_weights(self.tokenizers.audio, folder / AUDIO_FILE)
         save_weights(self.tokenizers.image, folder / IMAGE_FILE)
         self.tokenizers.text.save(folder / TEXT_FILE)
-        if self.card:
-            (folder / CARD_FILE).write_text(self.card, encoding="utf-8")
+        card = self.card or CARD.format(name=self.config.name)
+        (folder / CARD_FILE).write_text(card, encoding="utf-8")
 
     def push_to_hub(self, repository: str) -> None:
         """Upload the folder to a Hugging Face repository, which is made if it does not exist."""

@@ -23,7 +23,8 @@ from quintet.data.world.speech_bank import SpeechBank
 from quintet.stages.codec_losses import SoundLosses, show_sound
 from quintet.stages.context import Context
 from quintet.tokenizers.audio import AudioTokenizer
-from quintet.tokenizers.folders import AUDIO_FILE, load_weights
+from quintet.tokenizers.folders import AUDIO_FILE
+from quintet.tokenizers.weight_files import load_weights
 from quintet.train import Task, TrainConfig
 from quintet.train.adversarial import alone
 from quintet.train.average import average_of

@@ -25,10 +25,11 @@ from quintet.data.world.pictures import canonical_picture
 from quintet.data.world.things import THINGS
 from quintet.stages.context import Context
 from quintet.stages.image_losses import STRUCTURE, PictureLosses, show_pictures
-from quintet.tokenizers.folders import IMAGE_FILE, load_weights, write_config
+from quintet.tokenizers.folders import IMAGE_FILE, write_config
 from quintet.tokenizers.image import ImageTokenizer, to_images
 from quintet.tokenizers.image_folder import KIND
 from quintet.tokenizers.quantize import perplexity
+from quintet.tokenizers.weight_files import load_weights
 from quintet.train import Task, TrainConfig
 from quintet.train.adversarial import alone
 from quintet.train.average import average_of

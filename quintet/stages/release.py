@@ -9,7 +9,12 @@ from quintet.stages.context import MODEL_FILE, Context
 from quintet.tokenizers.folders import AUDIO_FILE, IMAGE_FILE, TEXT_FILE
 
 SETTINGS = {"model": str, "audio": str, "recipe": str}
-CARD = """# Quintet {name}
+CARD = """---
+library_name: quintet
+pipeline_tag: any-to-any
+license: apache-2.0
+---
+# Quintet {name}
 
 A small omni model: it hears, sees, reads, writes, speaks and draws at once, on a clock of four
 steps a second. It knows {things} everyday things of a synthetic world and nothing else: its

@@ -10,9 +10,9 @@ import torch
 
 from quintet.config import OmniConfig, UserError
 from quintet.tokenizers.audio import AudioTokenizer
-from quintet.tokenizers.folders import load_weights
 from quintet.tokenizers.image import ImageTokenizer, to_images
 from quintet.tokenizers.text import TextTokenizer
+from quintet.tokenizers.weight_files import load_weights
 
 
 @dataclass(frozen=True)

@@ -22,16 +22,13 @@ from quintet.tokenizers.folders import (
     CARD_FILE,
     CONFIG_FILE,
     WEIGHTS_FILE,
-    check_weights,
     find,
     first_line,
-    load_weights,
     read_config,
-    read_weights,
-    save_weights,
     upload,
     write_config,
 )
+from quintet.tokenizers.weight_files import check_weights, load_weights, read_weights, save_weights
 
 KIND = "audio_tokenizer"
 

@@ -18,16 +18,14 @@ from quintet.tokenizers.folders import (
     CARD_FILE,
     CONFIG_FILE,
     IMAGE_FILE,
-    check_weights,
     find,
     first_line,
-    load_weights,
     read_config,
-    save_weights,
     upload,
     write_config,
 )
 from quintet.tokenizers.image import ImageTokenizer
+from quintet.tokenizers.weight_files import check_weights, load_weights, save_weights
 
 KIND = "image_tokenizer"
 
