@@ -13,27 +13,41 @@ import torch
 from torch import Tensor, nn
 
 from quintet.config import OmniConfig
-from quintet.model.attention import Mask
+from quintet.model.attention import Mask, mask_of
 from quintet.model.cache import KVCache
 from quintet.model.embedding import Embedding, RowTensors
 from quintet.model.heads import AudioHead, TextImageHead, head_loss
 from quintet.model.transformer import Transformer
-from quintet.timeline.targets import NOT_ASKED, Sample, Vocabulary
+from quintet.timeline.masks import FOREVER, Sight, line_sight
+from quintet.timeline.targets import NOT_ASKED, Sample, Vocabulary, join
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples padded to one length, and where each head is asked (flat index into B * T)."""
+    """Samples in lines padded to one length, and where each head is asked (flat index into
+    B * T)."""
 
     rows: RowTensors
     text_at: Tensor  # int64 [N]
     text_target: Tensor  # int64 [N]
     audio_at: Tensor  # int64 [M]
     audio_target: Tensor  # int64 [M, Q]
+    sight: Sight | None = None  # who sees whom; plainly causal without
     whole: Batch | None = None  # what this is a share of, if it is one
 
     @classmethod
-    def from_samples(cls, samples: list[Sample]) -> Batch:
+    def from_samples(cls, samples: list[Sample], window_steps: int = FOREVER) -> Batch:
+        """A line for each sample."""
+        return cls.from_lines([[sample] for sample in samples], window_steps)
+
+    @classmethod
+    def from_lines(cls, lines: list[list[Sample]], window_steps: int = FOREVER) -> Batch:
+        """Lines of samples (`timeline.packing`) that do not see one another.
+
+        Args:
+            window_steps: no row sees what lies that many steps back.
+        """
+        samples = [line[0] if len(line) == 1 else join(line) for line in lines]
         longest = max(len(s) for s in samples)
         pads = [longest - len(s) for s in samples]
         text = np.concatenate(
@@ -50,31 +64,36 @@ class Batch:
         )
         text_at = np.flatnonzero(text != NOT_ASKED)
         audio_at = np.flatnonzero(audio[:, 0] != NOT_ASKED)
+        tables = [s.rows for s in samples]
+        packed = any(len(line) > 1 for line in lines)
+        slides = any(np.ptp(rows.step) >= window_steps for rows in tables)
+        needed = line_sight([[s.rows for s in line] for line in lines], window_steps)
         return cls(
-            RowTensors.from_rows([s.rows for s in samples]),
+            RowTensors.from_rows(tables),
             torch.from_numpy(text_at),
             torch.from_numpy(text[text_at].astype(np.int64)),
             torch.from_numpy(audio_at),
             torch.from_numpy(audio[audio_at].astype(np.int64)),
+            needed if packed or slides else None,
         )
 
     def share(self, rank: int, count: int) -> Batch:
-        """Every `count`-th sample from `rank` on. Its losses are parts of those of the whole batch:
+        """Every `count`-th line from `rank` on. Its losses are parts of those of the whole batch:
         the sums over its rows, divided by what the whole batch asks."""
         longest = self.rows.step.shape[1]
 
         def taken(at: Tensor) -> tuple[Tensor, Tensor]:
             """Which of the questions at `at` are in the share, and where they stand there."""
-            sample, row = at // longest, at % longest
-            mine = sample % count == rank
-            return mine, (sample // count * longest + row)[mine]
+            line, row = at // longest, at % longest
+            mine = line % count == rank
+            return mine, (line // count * longest + row)[mine]
 
         text, text_at = taken(self.text_at)
         audio, audio_at = taken(self.audio_at)
         return Batch(
             self.rows.take(slice(rank, None, count)),
             text_at, self.text_target[text], audio_at, self.audio_target[audio],
-            self,
+            self.sight and self.sight.take(slice(rank, None, count)), self,
         )  # fmt: skip
 
     def to(self, device: torch.device) -> Batch:
@@ -83,7 +102,7 @@ class Batch:
             self.rows.to(device),
             self.text_at.to(device), self.text_target.to(device),
             self.audio_at.to(device), self.audio_target.to(device),
-            self.whole,
+            self.sight, self.whole,
         )  # fmt: skip
 
 
@@ -123,7 +142,9 @@ class Omni(nn.Module):
 
         Words count `text_weight` times in the mean: a word is one row and a picture hundreds.
         """
-        hidden_ND = self(batch.rows).flatten(0, 1)
+        rows, sight = batch.rows, batch.sight
+        mask = None if sight is None else mask_of(sight, rows.step.device)
+        hidden_ND = self(rows, mask).flatten(0, 1)
         zero, z_loss = hidden_ND.new_zeros(()), self.config.model.z_loss
         losses = {"text_image": zero, "audio": zero}
         # A share that asks nothing of a head still runs it, on no rows, beside those that do.

@@ -47,6 +47,11 @@ class Sight:
         seen: np.ndarray = self.may_see(*np.ogrid[:batch, :rows, :rows])
         return seen
 
+    def take(self, lines: slice) -> Sight:
+        """Of some of the lines."""
+        columns = {name: column[lines] for name, column in self.columns().items()}
+        return Sight(**columns, window_steps=self.window_steps)
+
     def columns(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "window_steps"}
 

@@ -12,6 +12,7 @@ from quintet.model.cache import KVCache
 from quintet.model.embedding import RowTensors
 from quintet.model.omni import Batch, Omni
 from quintet.timeline.masks import FOREVER, live_mask
+from quintet.timeline.packing import pack
 from quintet.timeline.rows import Rows
 from quintet.timeline.streams import STREAMS, Modality, Stream
 from quintet.timeline.targets import live_sample
@@ -132,6 +133,31 @@ def test_the_loss_of_a_batch_is_the_mean_over_its_asked_rows(config: OmniConfig)
     together = Batch.from_samples(samples)
     expected = sum(alone) / len(together.text_at)
     torch.testing.assert_close(model.losses(together)["text_image"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_packed_lines_give_the_same_losses(config: OmniConfig) -> None:
+    """However samples are packed, and through a window, and in shares."""
+    from conftest import make_model
+
+    model, budget = make_model(config), config.live.text_image_rows_per_step
+    samples = [
+        live_sample(make_timeline(config, n, n).rows(), budget, config.audio.frames_in,
+                    model.vocabulary)
+        for n in (3, 9, 6, 4)
+    ]  # fmt: skip
+    room = max(map(len, samples)) + min(map(len, samples))
+    for window in (FOREVER, 3):
+        padded = model.losses(Batch.from_samples(samples, window))
+        lines = pack(samples, room)
+        assert len(lines) < len(samples) and max(sum(map(len, line)) for line in lines) <= room
+        packed = Batch.from_lines(lines, window)
+        for name, loss in model.losses(packed).items():
+            torch.testing.assert_close(loss, padded[name], rtol=1e-4, atol=1e-5)
+        parts = [model.losses(packed.share(rank, 2)) for rank in range(2)]
+        for name, loss in padded.items():
+            torch.testing.assert_close(parts[0][name] + parts[1][name], loss, rtol=1e-4, atol=1e-5)
+    plain = model.losses(Batch.from_samples(samples))["loss"]
+    assert not torch.allclose(plain, padded["loss"], atol=1e-3)  # the window matters
 
 
 @torch.no_grad()
