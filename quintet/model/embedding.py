@@ -90,11 +90,15 @@ class Embedding(nn.Module):
         nn.init.normal_(self.text_image.weight, std=0.5)
         nn.init.normal_(self.audio.weight, std=0.5 * audio.num_codebooks**-0.5)
 
-    def forward(self, rows: RowTensors) -> Tensor:
+    def tokens(self, rows: RowTensors) -> Tensor:
+        """The token's part alone, [B, T, d_token]."""
         audio_BT1 = rows.is_audio[..., None]
         text_ids_BT = rows.tokens[..., 0].masked_fill(rows.is_audio, 0)
         codes_BTQ = rows.tokens.masked_fill(~audio_BT1, 0) + self.offsets
-        token = torch.where(audio_BT1, self.audio(codes_BTQ).sum(-2), self.text_image(text_ids_BT))
+        return torch.where(audio_BT1, self.audio(codes_BTQ).sum(-2), self.text_image(text_ids_BT))
+
+    def forward(self, rows: RowTensors) -> Tensor:
+        token = self.tokens(rows)
         position = waves(rows.position, self.config.d_position)
         time = waves(rows.step, self.config.d_time)
         return torch.cat([token, position, time, rows.flag[..., None]], dim=-1)
