@@ -33,6 +33,7 @@ from quintet.data.world.speech_bank import SpeechBank
 from quintet.data.world.tongues import any_line
 from quintet.stages.audio_tokenizer import AudioTokenizerTask, CodecSettings, CodecTraining
 from quintet.train import Task, TrainConfig
+from quintet.train.checkpoint import weights
 
 CHANNELS, LATENT_DIM, STRIDES = 8, 64, (2, 4, 5, 8)
 FILL_VECTORS = 1.25  # encoder outputs a code, from which moving averages start
@@ -147,8 +148,8 @@ class LatentTask(Task):
         (folder / "curve.json").write_text(json.dumps(curve, indent=2) + "\n")
 
 
-def _load(module: nn.Module, checkpoint: Path) -> None:
-    state = torch.load(checkpoint, weights_only=True)["module"]
+def _load(module: nn.Module, run: Path) -> None:
+    state = weights(run)
     wanted = {key: value for key, value in state.items() if ".quantizer." not in key}
     missing, unknown = module.load_state_dict(wanted, strict=False)
     assert not unknown and all(".quantizer." in name for name in missing)
@@ -195,7 +196,7 @@ def main(
     warm = task(2, warm_steps)
     train.run(warm, settings(warm_steps, warm_steps), out / "warm", "warm")
     chosen = task(codebook_size, 0)
-    chosen.way, chosen.start = way, out / "warm" / "checkpoint.pt"
+    chosen.way, chosen.start = way, out / "warm"
     if codec:
         train.run(chosen, settings(steps, 100), out / f"codec-{way}", way)
         return

@@ -6,7 +6,7 @@ it run until `No Output`. `No Output` costs no row and never enters the cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,56 +34,72 @@ class Answer:
     no_output: tuple[float, float] = (1.0, 1.0)
 
 
+# Gives the rows that are to be added, and goes on when they are; ends with what it made.
+Rounds = Generator[Rows, None, Answer]
+
+
 class TipDecoder:
     """A growing sequence of rows with its cache, positions and sampling state.
 
+    What it does row after row it does as `Rounds`: whoever drives them adds the rows, alone
+    (`run`) or together with those of other sequences (`live.engine`).
+
     Args:
         text: says which text entries exist, and after which of them a picture's codes follow.
+        cache: for one sequence.
     """
 
     def __init__(
-        self, model: Omni, text: TextTokenizer, sampling: Sampling, seed: int, max_rows: int
+        self, model: Omni, text: TextTokenizer, sampling: Sampling, seed: int, cache: KVCache
     ) -> None:
-        self.model, self.text, self.sampling = model, text, sampling
+        self.model, self.text, self.sampling, self.cache = model, text, sampling, cache
         self.generator = torch.Generator().manual_seed(seed)
-        self.cache = KVCache(model.config.model, max_rows)
         self.picture_left = 0  # codes that the picture being drawn still needs
         self._positions: dict[tuple[Modality, bool], int] = {}
-        self._hidden_1D: Tensor | None = None  # at the tip: the last row
+        self.hidden_1D: Tensor | None = None  # at the tip: the last row
 
-    def count(self, modality: Modality, is_output: bool) -> int:
-        """Rows of `modality` and source so far: the position of the next one."""
-        return self._positions.get((modality, is_output), 0)
-
-    def append(self, stream: Stream, modality: Modality, tokens: np.ndarray, step: int) -> None:
-        """Add rows of `tokens` [N, Q] (text and image entries of the unified vocabulary)."""
-        if not len(tokens):
-            return
+    def rows(self, stream: Stream, modality: Modality, tokens: np.ndarray, step: int) -> Rows:
+        """The next rows of `tokens` [N, Q] (text and image entries of the unified vocabulary)."""
         key = (modality, STREAMS[stream].is_output)
         first = self._positions.get(key, 0)
         self._positions[key] = first + len(tokens)
         position = np.arange(first, first + len(tokens))
-        self._extend(make_rows(stream, modality, tokens, position, np.asarray(step)))
+        return make_rows(stream, modality, tokens, position, np.asarray(step))
+
+    def append(self, stream: Stream, modality: Modality, tokens: np.ndarray, step: int) -> None:
+        """Add such rows."""
+        if len(tokens):
+            self.extend(self.rows(stream, modality, tokens, step))
 
     @torch.no_grad()
-    def _extend(self, rows: Rows) -> None:
-        hidden_BTD = self.model(RowTensors.from_rows([rows]), cache=self.cache)
-        self._hidden_1D = hidden_BTD[:, -1]
+    def extend(self, rows: Rows) -> None:
+        """Add rows to the cache; the last of them is the tip."""
+        table = RowTensors.from_rows([rows]).to(self.cache.device)
+        hidden_BTD = self.model(table, cache=self.cache)
+        self.hidden_1D = hidden_BTD[:, -1]
+
+    def run(self, rounds: Rounds) -> Answer:
+        """Drive `rounds` alone."""
+        while True:
+            try:
+                rows = next(rounds)
+            except StopIteration as end:
+                answer: Answer = end.value
+                return answer
+            self.extend(rows)
 
     def _entry(self, modality: Modality, token: int) -> np.ndarray:
         config = self.model.config
         offset = config.text.vocab_size if modality == Modality.IMAGE else 0
         return single_column(np.array([token + offset]), config.audio.num_codebooks)
 
-    @torch.no_grad()
     def answer(
         self, step: int, budget: int, frames: int, frame_step: Callable[[int], int] | None = None
-    ) -> Answer:
+    ) -> Rounds:
         """Ask both heads at the tip; at most `budget` text+image rows and `frames` frames.
 
         The time of all rows is `step`; in turn mode `frame_step` gives that of each frame.
         """
-        assert self._hidden_1D is not None, "a tip needs a row"
         made, silent_text = Answer([], []), 1.0
         while len(made.text_image) < budget:
             chosen, silence = self._ask_text_image()
@@ -92,18 +108,22 @@ class TipDecoder:
             if chosen is None:
                 break
             made.text_image.append(chosen)
-            self.append(Stream.TEXT_OUT, chosen[0], self._entry(*chosen), step)
+            yield self.rows(Stream.TEXT_OUT, chosen[0], self._entry(*chosen), step)
         silent_audio = self._silence_of_audio()
         while len(made.frames) < frames:
-            codes_1Q, speaks_1 = self.model.audio_head.sample(self._hidden_1D, self._choose_audio)
+            codes_1Q, speaks_1 = self.model.audio_head.sample(self._tip(), self._choose_audio)
             if not speaks_1:
                 break
-            frame = codes_1Q[0].numpy().astype(np.int32)
+            frame = codes_1Q[0].cpu().numpy().astype(np.int32)
             time = frame_step(len(made.frames)) if frame_step else step
             made.frames.append(frame)
-            self.append(Stream.AUDIO_OUT, Modality.AUDIO, frame[None], time)
+            yield self.rows(Stream.AUDIO_OUT, Modality.AUDIO, frame[None], time)
         made.no_output = (silent_text, silent_audio)
         return made
+
+    def _tip(self) -> Tensor:
+        assert self.hidden_1D is not None, "a tip needs a row"
+        return self.hidden_1D
 
     def _choose_audio(self, logits: Tensor) -> Tensor:
         sampling = self.sampling
@@ -111,8 +131,8 @@ class TipDecoder:
 
     def _silence_of_audio(self) -> float:
         """Probability that the audio head stays silent at the tip."""
-        assert self._hidden_1D is not None
-        return float(self.model.audio_head.silence(self._hidden_1D))
+        assert self._tip() is not None
+        return float(self.model.audio_head.silence(self._tip()))
 
     def _ask_text_image(self) -> tuple[tuple[Modality, int] | None, float]:
         """A text entry or image code (None: silent), and the probability of silence.
@@ -120,14 +140,13 @@ class TipDecoder:
         A picture, once begun, is finished: inside it only image codes are allowed, outside it
         none are. Entries beyond the tokenizer's, which it may leave free, mean nothing.
         """
-        assert self._hidden_1D is not None
         sampling, head = self.sampling, self.model.text_image_head
         if self.picture_left:
-            codes = head.image_codes(self._hidden_1D)
+            codes = head.image_codes(self._tip())
             code = choose(codes, sampling.image_temperature, sampling.top_p, self.generator)
             self.picture_left -= 1
             return (Modality.IMAGE, int(code)), 0.0
-        logits = head.words(self._hidden_1D)
+        logits = head.words(self._tip())
         logits[:, self.text.vocab_size : -1] = -torch.inf
         silence = float(logits.softmax(-1)[0, -1])
         token = int(choose(logits, sampling.text_temperature, sampling.top_p, self.generator))

@@ -105,6 +105,11 @@ class Quintet:
         card = self.card or CARD.format(name=self.config.name)
         (folder / CARD_FILE).write_text(card, encoding="utf-8")
 
+    def to(self, device: str) -> Quintet:
+        """Move the transformer to a device such as "cuda"; the tokenizers stay on the CPU."""
+        self.model.to(device)
+        return self
+
     def push_to_hub(self, repository: str) -> None:
         """Upload the folder to a Hugging Face repository, which is made if it does not exist."""
         with tempfile.TemporaryDirectory() as folder:

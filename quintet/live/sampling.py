@@ -24,8 +24,10 @@ def choose(
     """An entry [N] for each row of logits."""
     if temperature <= 0:
         return logits_NV.argmax(-1)
+    device = logits_NV.device
+    logits_NV = logits_NV.cpu()  # where the generator is: the same choices on every device
     probabilities, order = (logits_NV / temperature).softmax(-1).sort(-1, descending=True)
     before = probabilities.cumsum(-1) - probabilities
     probabilities = probabilities.masked_fill(before > top_p, 0.0)
     picked = torch.multinomial(probabilities, 1, generator=generator)
-    return order.gather(-1, picked)[:, 0]
+    return order.gather(-1, picked)[:, 0].to(device)

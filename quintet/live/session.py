@@ -13,16 +13,19 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from quintet.config import MAX_TEXT_TOKENS, STEP_SAMPLES, UserError
-from quintet.live.decoder import Answer, TipDecoder
+from quintet.live.decoder import Answer, Rounds, TipDecoder
 from quintet.live.inputs import as_picture, as_sound
 from quintet.live.sampling import Sampling
 from quintet.media.images import fit_image
+from quintet.model.cache import KVCache
 from quintet.model.omni import Omni
-from quintet.timeline.rows import single_column
+from quintet.timeline.rows import concatenate, single_column
 from quintet.timeline.streams import Modality, Stream
 from quintet.tokenizers.bundle import Tokenizers
+from quintet.tokenizers.streaming import State
 
 
 @dataclass(frozen=True)
@@ -59,21 +62,40 @@ class _Words:
         return text
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What a session is given in one step, checked: sound float32 [6000], entries of words and
+    of a picture (of the unified vocabulary)."""
+
+    sound_S: Tensor
+    text: np.ndarray
+    image: np.ndarray
+
+
 class Session:
-    """One conversation. Not safe to step from two threads at once."""
+    """One conversation. Not safe to step from two threads at once.
+
+    Args:
+        cache: for one session; its own by default.
+    """
 
     def __init__(
-        self, model: Omni, tokenizers: Tokenizers, sampling: Sampling | None = None, seed: int = 0
+        self,
+        model: Omni,
+        tokenizers: Tokenizers,
+        sampling: Sampling | None = None,
+        seed: int = 0,
+        cache: KVCache | None = None,
     ) -> None:
         self.config, self.tokenizers = model.config, tokenizers
-        live = self.config.live
-        self.decoder = TipDecoder(
-            model, tokenizers.text, sampling or Sampling(), seed, live.max_rows
-        )
+        if cache is None:
+            cache = KVCache(self.config.model, self.config.live.max_rows, device=model.device)
+        self.decoder = TipDecoder(model, tokenizers.text, sampling or Sampling(), seed, cache)
         self.now = 0  # the step whose input comes next
-        self._heard = None  # state of the audio encoder
-        self._voice = None  # state of the audio decoder, None between utterances
+        self.heard: State | None = None  # of the audio encoder
+        self.voice: State | None = None  # of the audio decoder, None between utterances
         self._spare = np.zeros(0, np.float32)  # decoded samples that the last step had no room for
+        self._speaks = False  # an utterance is under way
         self._words = _Words(tokenizers)
         self._picture: list[int] = []  # codes of the picture being drawn
 
@@ -96,26 +118,20 @@ class Session:
             UserError: a shape that is not as above, or a text too long for one message.
         """
         started = time.perf_counter()
-        heard, ids, codes = self._read_inputs(audio, image, text)
-        live, decoder, step = self.config.live, self.decoder, self.now
-        frames = self.config.audio.frames_in(step + 1)
-        budget = live.text_image_rows_per_step
-        decoder.cache.slide(step - live.window_steps + 1)
-        decoder.cache.make_room(len(ids) + len(codes) + len(heard) + budget + frames)
-        num_codebooks = self.config.audio.num_codebooks
-        decoder.append(Stream.TEXT_IN, Modality.TEXT, single_column(ids, num_codebooks), step)
-        decoder.append(Stream.IMAGE_IN, Modality.IMAGE, single_column(codes, num_codebooks), step)
-        decoder.append(Stream.AUDIO_IN, Modality.AUDIO, heard, step)
-        self.now = step + 1
-        decoder.cache.slide(self.now - live.window_steps + 1)
-        answer = decoder.answer(self.now, budget, frames)
-        counts = {"text_in": len(ids), "image_in": len(codes), "audio_in": len(heard)}
-        return self._output(answer, counts, started)
+        inputs = self.read(audio, image, text)
+        codes_BTQ, self.heard = self.tokenizers.audio.encode(inputs.sound_S[None], self.heard)
+        answer = self.decoder.run(self.rounds(inputs, codes_BTQ[0]))
+        sound_S = self._decode(answer.frames)
+        return self.output(inputs, answer, sound_S, time.perf_counter() - started)
 
-    def _read_inputs(
+    def read(
         self, audio: np.ndarray, image: np.ndarray | Image.Image | None, text: str | None
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Audio codes [T, Q], text entries [N] and image entries [G * G] of the inputs."""
+    ) -> Inputs:
+        """Check what comes in, and encode all but the sound; nothing is taken in yet.
+
+        Raises:
+            UserError: as `step`.
+        """
         audio = as_sound(audio)
         if len(audio) != STEP_SAMPLES:
             raise UserError(
@@ -136,11 +152,34 @@ class Session:
             seen = Image.fromarray(as_picture(image))
             picture = fit_image(seen, self.config.image.size)
             codes = tokenizers.encode_image(picture) + self.config.text.vocab_size
-        sound = torch.from_numpy(np.ascontiguousarray(audio))[None].clamp(-1, 1)
-        heard, self._heard = tokenizers.audio.encode(sound, self._heard)
-        return heard[0].numpy(), np.array(ids, np.int32), codes
+        sound_S = torch.from_numpy(np.ascontiguousarray(audio)).clamp(-1, 1)
+        return Inputs(sound_S, np.array(ids, np.int32), codes)
 
-    def _output(self, answer: Answer, counts: dict[str, int], started: float) -> StepOutput:
+    def rounds(self, inputs: Inputs, codes_TQ: Tensor) -> Rounds:
+        """Take one step's inputs into the cache, their sound as codes, and answer them."""
+        live, decoder, step = self.config.live, self.decoder, self.now
+        num_codebooks = self.config.audio.num_codebooks
+        frames, budget = self.config.audio.frames_in(step + 1), live.text_image_rows_per_step
+        text, image = (single_column(ids, num_codebooks) for ids in (inputs.text, inputs.image))
+        heard = codes_TQ.cpu().numpy()
+        decoder.cache.slide(step - live.window_steps + 1)
+        decoder.cache.make_room(len(text) + len(image) + len(heard) + budget + frames)
+        yield concatenate(
+            [
+                decoder.rows(Stream.TEXT_IN, Modality.TEXT, text, step),
+                decoder.rows(Stream.IMAGE_IN, Modality.IMAGE, image, step),
+                decoder.rows(Stream.AUDIO_IN, Modality.AUDIO, heard, step),
+            ]
+        )
+        self.now = step + 1
+        decoder.cache.slide(self.now - live.window_steps + 1)
+        answer = yield from decoder.answer(self.now, budget, frames)
+        return answer
+
+    def output(
+        self, inputs: Inputs, answer: Answer, sound_S: Tensor | None, seconds: float
+    ) -> StepOutput:
+        """What the step gave, from the answer and the sound of its frames (None: no frames)."""
         words, ended, done = "", False, False
         image: np.ndarray | None = None
         for modality, token in answer.text_image:
@@ -155,15 +194,18 @@ class Session:
         if self._picture and not done and answer.text_image[-1][0] == Modality.IMAGE:
             image = self._preview()
         images = sum(m == Modality.IMAGE for m, _ in answer.text_image)
-        counts |= {
+        counts = {
+            "text_in": len(inputs.text),
+            "image_in": len(inputs.image),
+            "audio_in": self.config.audio.frames_in(self.now - 1),
             "text_out": len(answer.text_image) - images,
             "image_out": images,
             "audio_out": len(answer.frames),
         }
-        audio = self._sound(answer.frames)
+        audio = self._play(sound_S)
         return StepOutput(
             self.now, audio, bool(answer.frames), words, ended, image, done, counts,
-            answer.no_output, time.perf_counter() - started,
+            answer.no_output, seconds,
         )  # fmt: skip
 
     def _preview(self) -> np.ndarray:
@@ -171,20 +213,29 @@ class Session:
         picture_CHW = self.tokenizers.image.preview(self._picture)
         return (picture_CHW.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
 
-    def _sound(self, frames: list[np.ndarray]) -> np.ndarray:
-        """float32 [6000]; the decoder starts afresh with each utterance.
+    def _decode(self, frames: list[np.ndarray]) -> Tensor | None:
+        """The sound [S] of a step's frames; None of silence."""
+        if not frames:
+            self.voice = None
+            return None
+        codes_BTQ = torch.from_numpy(np.stack(frames)).long()[None]
+        sound_BS, self.voice = self.tokenizers.audio.decode(codes_BTQ, self.voice)
+        return sound_BS[0]
+
+    def _play(self, sound_S: Tensor | None) -> np.ndarray:
+        """float32 [6000] of a step: its frames' sound, or silence (None).
 
         Where a step holds no whole number of frames, an utterance begins one frame late, so that
         every step finds its 6,000 samples; what is left at its end plays in the next step.
         """
-        if not frames:
-            sound, self._voice, self._spare = self._spare, None, np.zeros(0, np.float32)
+        if sound_S is None:
+            sound, self._spare = self._spare, np.zeros(0, np.float32)
+            self._speaks = False
             return np.pad(sound, (0, STEP_SAMPLES - len(sound)))
-        if self._voice is None and STEP_SAMPLES % self.config.audio.hop:
+        if not self._speaks and STEP_SAMPLES % self.config.audio.hop:
             self._spare = np.zeros(self.config.audio.hop, np.float32)
-        codes_BTQ = torch.from_numpy(np.stack(frames)).long()[None]
-        sound_BS, self._voice = self.tokenizers.audio.decode(codes_BTQ, self._voice)
-        sound = np.concatenate([self._spare, sound_BS[0].numpy()])
+        self._speaks = True
+        sound = np.concatenate([self._spare, sound_S.cpu().numpy()])
         sound = np.pad(sound, (0, max(0, STEP_SAMPLES - len(sound))))  # ended inside the step
         self._spare = sound[STEP_SAMPLES:]
         return sound[:STEP_SAMPLES]

@@ -15,6 +15,7 @@ from quintet.live.decoder import Answer, TipDecoder
 from quintet.live.inputs import as_picture, as_sound
 from quintet.live.sampling import Sampling
 from quintet.media.images import fit_image
+from quintet.model.cache import KVCache
 from quintet.model.omni import Omni
 from quintet.timeline.rows import single_column
 from quintet.timeline.streams import Modality, Stream
@@ -42,7 +43,8 @@ class _Conversation:
 
     def __init__(self, model: Omni, tokenizers: Tokenizers, sampling: Sampling, seed: int) -> None:
         self.config, self.tokenizers = model.config, tokenizers
-        self.decoder = TipDecoder(model, tokenizers.text, sampling, seed, MAX_ROWS)
+        cache = KVCache(model.config.model, MAX_ROWS, device=model.device)
+        self.decoder = TipDecoder(model, tokenizers.text, sampling, seed, cache)
 
     def _entries(self, stream: Stream, modality: Modality, ids: Sequence[int]) -> None:
         self._make_room(len(ids))
@@ -82,9 +84,8 @@ class _Conversation:
 
     def answer(self) -> TurnReply:
         """Ask both heads until each says `No Output`."""
-        answer = self.decoder.answer(
-            0, MAX_ANSWER_ROWS, MAX_ANSWER_FRAMES, self.config.audio.step_of
-        )
+        decoder, step_of = self.decoder, self.config.audio.step_of
+        answer = decoder.run(decoder.answer(0, MAX_ANSWER_ROWS, MAX_ANSWER_FRAMES, step_of))
         return TurnReply(*self._words_and_pictures(answer), self._sound(answer))
 
     def _words_and_pictures(self, answer: Answer) -> tuple[str, list[np.ndarray]]:

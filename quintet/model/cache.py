@@ -54,7 +54,26 @@ class KVCache:
         self.steps = np.zeros((batch, max_rows), np.int64)
         self.lasting = np.zeros((batch, max_rows), bool)
         self.count = np.zeros(batch, np.int64)  # rows that a session ever had
-        self.seen = 0  # S
+
+    @property
+    def device(self) -> torch.device:
+        return self.keys.device
+
+    @property
+    def seen(self) -> int:
+        """S: the first so many slots hold every row of every session."""
+        used = np.flatnonzero((self.order != FREE).any(0))
+        return int(used[-1]) + 1 if len(used) else 0
+
+    def only(self, session: int) -> KVCache:
+        """One session's part, as a cache of its own in the same storage."""
+        part: KVCache = object.__new__(KVCache)
+        part.max_rows, part.batch = self.max_rows, 1
+        mine = slice(session, session + 1)
+        part.keys, part.values = self.keys[:, mine], self.values[:, mine]
+        part.order, part.steps = self.order[mine], self.steps[mine]
+        part.lasting, part.count = self.lasting[mine], self.count[mine]
+        return part
 
     @property
     def length(self) -> int:
@@ -70,10 +89,11 @@ class KVCache:
     def place(self, steps_BT: np.ndarray, is_row_BT: np.ndarray | None = None) -> Place:
         """Take slots for new rows of these steps; where `is_row_BT` is False there is none."""
         assert len(steps_BT) == self.batch, f"{len(steps_BT)} sessions for {self.batch}"
-        alone = not self.seen and is_row_BT is None
+        before = self.seen
+        alone = not before and is_row_BT is None
         new_BT = np.ones(steps_BT.shape, bool) if is_row_BT is None else is_row_BT
         counts_B = new_BT.sum(1)
-        reach = min(self.seen + steps_BT.shape[1], self.max_rows)
+        reach = min(before + steps_BT.shape[1], self.max_rows)
         free_BS = self.order[:, :reach] == FREE
         # Of each session in turn, the lowest first: as the new rows stand in `new_BT`.
         session_N, slot_N = np.nonzero(free_BS & (free_BS.cumsum(1) <= counts_B[:, None]))
@@ -85,18 +105,18 @@ class KVCache:
         self.steps[session_N, slot_N] = steps_BT[new_BT]
         self.lasting[session_N, slot_N] = False
         self.count += counts_B
-        self.seen = int(np.flatnonzero((self.order[:, :reach] != FREE).any(0))[-1]) + 1
+        seen = self.seen
         storage_BT = slots_BT + (self.max_rows + 1) * np.arange(self.batch)[:, None]
-        device = self.keys.device
-        mask = None if alone else self._mask(orders_BT)
+        device = self.device
+        mask = None if alone else self._mask(orders_BT, seen)
         return Place(
-            torch.from_numpy(storage_BT.reshape(-1)).to(device), self.seen,
+            torch.from_numpy(storage_BT.reshape(-1)).to(device), seen,
             None if mask is None else mask.to(device), alone and steps_BT.shape[1] > 1,
         )  # fmt: skip
 
-    def _mask(self, orders_BT: np.ndarray) -> Tensor | None:
+    def _mask(self, orders_BT: np.ndarray, seen: int) -> Tensor | None:
         """Each new row sees its session's rows up to itself."""
-        order_BS = self.order[:, None, : self.seen]
+        order_BS = self.order[:, None, :seen]
         mask_BTS = (order_BS != FREE) & (order_BS <= orders_BT[..., None])
         return None if mask_BTS.all() else torch.from_numpy(mask_BTS[:, None])
 

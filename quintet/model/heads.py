@@ -116,7 +116,7 @@ class AudioHead(nn.Module):
         `choose` maps logits [N, entries] to entries [N].
         """
         entries: list[Tensor] = []
-        summed, speaks_N = None, torch.ones(len(hidden_ND), dtype=torch.bool)
+        summed, speaks_N = None, hidden_ND.new_ones(len(hidden_ND), dtype=torch.bool)
         for choice, sub_head in enumerate(self.sub_heads):
             logits = sub_head(self._state(hidden_ND, summed, choice))
             if choice > 0:  # the frame has begun: later choices may not take it back

@@ -119,6 +119,10 @@ class Omni(nn.Module):
         self.text_image_head = TextImageHead(config.model, vocab_size, config.text.vocab_size)
         self.audio_head = AudioHead(config.model, config.audio)
 
+    @property
+    def device(self) -> torch.device:
+        return self.text_image_head.weight.device
+
     def forward(
         self,
         rows: RowTensors,

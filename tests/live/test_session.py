@@ -65,15 +65,15 @@ class _Recorder:
         self.first_step: list[int] = []
         self.image_id = session.tokenizers.text.image_id
         self.num_tokens = session.config.image.num_tokens
-        extend = session.decoder._extend
+        extend = session.decoder.extend
 
         def record(rows: Rows) -> None:
             extend(rows)
             self.rows.append(rows)
-            self.hidden.append(session.decoder._hidden_1D)
+            self.hidden.append(session.decoder.hidden_1D)
             self.first_step.append(int(session.decoder.cache.held()[0]))
 
-        session.decoder._extend = record  # type: ignore[method-assign]
+        session.decoder.extend = record  # type: ignore[method-assign]
 
     def table(self) -> Rows:
         return concatenate(self.rows)
@@ -212,8 +212,8 @@ def test_the_tip_loop_asks_what_training_asked(
         if int(target[0]) == vocabulary.audio_no_output:
             logits_QK, target = logits_QK[:1], target[:1]
         assert torch.equal(logits_QK.argmax(-1), target)
-    assert (sample.text_target == vocabulary.text_no_output).sum() > 3
-    assert (sample.audio_target[:, 0] == vocabulary.audio_no_output).sum() > 3
+    assert (sample.text_target == vocabulary.text_no_output).sum() > 1
+    assert (sample.audio_target[:, 0] == vocabulary.audio_no_output).sum() > 1
     assert recorder.check_pictures() and (rows.stream == Stream.AUDIO_OUT).any()
 
 
@@ -321,13 +321,13 @@ def test_speech_without_whole_frames_a_step_equals_the_whole() -> None:
     assert set(counts) == {18, 19}
     codes = rng.integers(16, size=(sum(counts), 3)).astype(np.int32)
     parts = np.split(codes, np.cumsum(counts)[:-1])
-    steps = [session._sound(list(part)) for part in parts] + [session._sound([])]
+    steps = [session._play(session._decode(list(part))) for part in [*parts, []]]
     assert all(sound.shape == (STEP_SAMPLES,) for sound in steps)
     whole = tokenizers.audio.decode(torch.from_numpy(codes).long()[None])[0][0].numpy()
     played, hop = np.concatenate(steps), config.audio.hop
     np.testing.assert_allclose(played[hop : hop + len(whole)], whole, atol=1e-5)
     assert not played[:hop].any() and not played[hop + len(whole) :].any()
-    assert not session._sound([]).any()
+    assert not session._play(session._decode([])).any()
 
 
 def test_an_unfinished_character_does_not_leak_into_the_next_message(

@@ -1,0 +1,84 @@
+"""Live sessions that one device holds: the time of a step of the engine, by how many sit there.
+
+People of the synthetic world talk, show and type at once (held-out scenes, one after another; or
+noise, where no scenes can be made). A number is held if 99 % of its steps take less than the
+clock's 250 ms. On a machine with a GPU it runs there.
+
+    quintet bench sessions
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+
+import numpy as np
+import torch
+
+from benchmarks import Row, row
+from quintet.config import STEP_SAMPLES, UserError
+from quintet.data.world.scenes import make_scene
+from quintet.live import Quintet, load
+from quintet.live.engine import Engine, Given
+
+LIMIT = 250.0  # milliseconds
+COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+STEPS, WARM_UP, DISTINCT = 60, 24, 12  # steps; scenes that are told apart
+THREADS = 2
+
+
+def run(model: str = "nano") -> list[Row]:
+    """Milliseconds a step beside the limit, for each number until one is not held."""
+    torch.set_num_threads(THREADS)
+    system = load(model)
+    if torch.cuda.is_available():
+        system.to("cuda")
+    scripts = [_script(90_000_000 + index) for index in range(DISTINCT)]
+    rows: list[Row] = []
+    held = 0
+    for count in COUNTS:
+        times = _times(system, scripts, count)
+        p50, p99 = np.percentile(times, [50, 99])
+        rows.append(row(f"{count} sessions, p50 of a step", "ms", float(p50), LIMIT))
+        rows.append(row(f"{count} sessions, p99 of a step", "ms", float(p99), LIMIT))
+        if p99 > LIMIT:
+            break
+        held = count
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024
+    rows.append(row("sessions held", "sessions", float(held)))
+    return [*rows, row("peak memory of the process", "MiB", peak)]
+
+
+def _script(seed: int) -> list[Given]:
+    """What one person does, step by step, for as long as it is looked at."""
+    steps: list[Given] = []
+    while len(steps) < STEPS + WARM_UP:
+        try:
+            scene = make_scene(seed, "test")
+        except UserError:
+            rng = np.random.default_rng(seed)
+            noise = 0.1 * rng.standard_normal((STEPS + WARM_UP, STEP_SAMPLES)).astype(np.float32)
+            return [(one, None, "draw an apple." if i % 20 == 5 else None)
+                    for i, one in enumerate(noise)]  # fmt: skip
+        shown = {one.step: one.picture for one in scene.shown}
+        typed = {one.step: one.text for one in scene.typed}
+        sound = scene.microphone.reshape(-1, STEP_SAMPLES)
+        steps += [(s, shown.get(i), typed.get(i)) for i, s in enumerate(sound)]
+        seed += DISTINCT
+    return steps
+
+
+def _times(system: Quintet, scripts: list[list[Given]], count: int) -> np.ndarray:
+    """Milliseconds of each step, of `count` people who began at different times."""
+    engine = Engine(system.model, system.tokenizers, count)
+    seats = [engine.join(seed=index) for index in range(count)]
+    times = []
+    for step in range(STEPS + WARM_UP):
+        given: dict[int, Given] = {}
+        for seat in seats:
+            script = scripts[seat % len(scripts)]
+            given[seat] = script[(step + 7 * seat) % len(script)]
+        started = time.perf_counter()
+        engine.step(given)
+        times.append(1_000 * (time.perf_counter() - started))
+    return np.array(times[WARM_UP:])

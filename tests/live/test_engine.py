@@ -1,0 +1,90 @@
+"""Many sessions stepped together: each says what it would say alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from test_session import HOT, _inputs, _lively
+
+from quintet.config import STEP_SAMPLES, UserError
+from quintet.live import engine as engine_module
+from quintet.live.engine import Engine
+from quintet.live.session import Session, StepOutput
+from quintet.model.omni import Omni
+from quintet.tokenizers.bundle import Tokenizers
+
+
+def _alike(one: StepOutput | UserError, other: StepOutput) -> None:
+    """Rows of a batch are rounded otherwise than alone, in the last places."""
+    assert isinstance(one, StepOutput)
+    assert (one.step, one.text, one.counts) == (other.step, other.text, other.counts)
+    np.testing.assert_allclose(one.audio, other.audio, atol=1e-4)
+    assert (one.image is None) == (other.image is None)
+    if one.image is not None and other.image is not None:
+        assert np.abs(one.image.astype(int) - other.image).max() <= 1
+
+
+@pytest.mark.parametrize("together", [0, 3, 10**6], ids=["one by one", "as it comes", "together"])
+def test_each_session_equals_itself_alone(
+    model: Omni, tokenizers: Tokenizers, monkeypatch, together: int
+) -> None:
+    """They join late, sit steps out and leave; three seats for five sessions."""
+    monkeypatch.setattr(engine_module, "SEATS_A_ROW", together)
+    _lively(model, tokenizers)
+    engine, rng = Engine(model, tokenizers, seats=3), np.random.default_rng(0)
+    waiting = list(range(5))
+    inputs = {index: _inputs(20 + index, 6 + 2 * index) for index in waiting}
+    alone = {index: Session(model, tokenizers, HOT, seed=index) for index in waiting}
+    seats: dict[int, int] = {}  # seat -> whose
+    spoke = drew = 0
+    while waiting or seats:
+        if waiting and len(seats) < 3 and rng.random() < 0.6:
+            index = waiting.pop(0)
+            seats[engine.join(HOT, seed=index)] = index
+        given = {seat: inputs[index].pop(0) for seat, index in seats.items() if rng.random() < 0.8}
+        made = engine.step(given)
+        assert made.keys() == given.keys()
+        for seat, one in given.items():
+            expected = alone[seats[seat]].step(*one)
+            _alike(made[seat], expected)
+            spoke, drew = spoke + expected.speaking, drew + (expected.image is not None)
+            if not inputs[seats[seat]]:
+                engine.leave(seat)
+                del seats[seat]
+    assert spoke > 3 and drew > 3
+
+
+def test_a_full_engine_says_so(model: Omni, tokenizers: Tokenizers) -> None:
+    engine = Engine(model, tokenizers, seats=2)
+    assert [engine.join(), engine.join()] == [0, 1]
+    with pytest.raises(UserError, match="2 seats are taken"):
+        engine.join()
+    engine.leave(0)
+    assert engine.join() == 0 and not engine.step({})
+
+
+def test_a_wrong_input_disturbs_nobody(model: Omni, tokenizers: Tokenizers) -> None:
+    engine, alone = Engine(model, tokenizers, seats=3), Session(model, tokenizers, HOT, seed=1)
+    seats = [engine.join(HOT, seed) for seed in range(3)]
+    for one in _inputs(3, 4):
+        short = (np.zeros(5, np.float32), None, None)
+        made = engine.step({seats[0]: short, seats[1]: one, seats[2]: one})
+        assert isinstance(made[seats[0]], UserError)
+        _alike(made[seats[1]], alone.step(*one))
+    assert engine.sessions[seats[0]].now == 0
+    assert not len(engine.sessions[seats[0]].decoder.cache.held())
+
+
+def test_a_seat_remembers_nothing_of_who_sat_there(model: Omni, tokenizers: Tokenizers) -> None:
+    engine = Engine(model, tokenizers, seats=2)
+    engine.join(HOT, seed=8)
+    for one in _inputs(5, 5):
+        engine.step({0: one})
+    engine.leave(0)
+    fresh, seat = Session(model, tokenizers, HOT, seed=9), engine.join(HOT, seed=9)
+    assert seat == 0
+    silence = (np.zeros(STEP_SAMPLES, np.float32), None, None)
+    for _ in range(4):
+        _alike(engine.step({0: silence})[0], fresh.step(*silence))
+    assert torch.equal(torch.tensor(engine.cache.held(0)), torch.tensor(fresh.decoder.cache.held()))
