@@ -60,7 +60,7 @@ def _tokens(entries_B: Tensor, num_codebooks: int) -> Tensor:
     return torch.nn.functional.pad(entries_B[:, None, None], (0, num_codebooks - 1))
 
 
-@torch.no_grad()
+@torch.inference_mode()  # as sessions run
 def _ours(omni: Omni, head: Callable[[Tensor], Tensor], batch: int) -> None:
     num_codebooks = omni.config.audio.num_codebooks
     cache = KVCache(omni.config.model, PROMPT + TOKENS, batch)

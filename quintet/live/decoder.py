@@ -71,7 +71,7 @@ class TipDecoder:
         if len(tokens):
             self.extend(self.rows(stream, modality, tokens, step))
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def extend(self, rows: Rows) -> None:
         """Add rows to the cache; the last of them is the tip."""
         table = RowTensors.from_rows([rows]).to(self.cache.device)

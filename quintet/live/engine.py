@@ -68,7 +68,7 @@ class Engine:
         del self.sessions[seat]
         self.cache.leave(seat)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def step(self, given: Mapping[int, Given]) -> dict[int, StepOutput | UserError]:
         """One step of the clock for the sessions at the seats in `given`; the others stand still.
 

@@ -1,6 +1,6 @@
 """Grouped-query attention with QK-norm.
 
-Shapes: B batch, T new rows, S rows seen, N rows of a line, H query heads, G key-value heads,
+Shapes: B batch, T rows, S rows seen, N rows of a line, H query heads, G key-value heads,
 E head width, D = d_model.
 """
 
@@ -15,7 +15,6 @@ from torch.nn import functional as F
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from quintet.config import ModelConfig
-from quintet.model.cache import KVCache, Place
 from quintet.timeline.masks import Sight
 
 Mask = Tensor | BlockMask  # bool [B, 1, T, S] (or what broadcasts to it), or blocks of it
@@ -78,23 +77,9 @@ class Attention(nn.Module):
         self.key_norm = HeadScale(self.head_width)
         nn.init.zeros_(self.output.weight)
 
-    def forward(
-        self,
-        x_BTD: Tensor,
-        mask: Mask | None = None,
-        cache: KVCache | None = None,
-        place: Place | None = None,
-        layer: int = 0,
-    ) -> Tensor:
-        """`mask` says who sees whom, None is plainly causal; with a `cache`, `place` does."""
-        q, k, v = self._project(x_BTD)
-        causal = mask is None
-        if cache is not None and place is not None:
-            cache.write(layer, k, v, place)
-            if not place.is_causal:
-                k, v = cache.read(layer, place)
-                mask, causal = place.mask, False
-        y = _attend(q, k, v, mask, causal)
+    def forward(self, x_BTD: Tensor, mask: Mask | None = None) -> Tensor:
+        """`mask` says who sees whom; None is plainly causal."""
+        y = _attend(*self._project(x_BTD), mask)
         return self.output(y.transpose(1, 2).flatten(2))
 
     def _project(self, x_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -106,8 +91,9 @@ class Attention(nn.Module):
         return q.transpose(1, 2), k.transpose(1, 2), grouped[..., -1, :].transpose(1, 2)
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None, causal: bool) -> Tensor:
+def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None) -> Tensor:
     """[B, H, T, E] in the dtype of `q`."""
+    causal = mask is None
     if isinstance(mask, BlockMask):
         made: Tensor = _flex(q.device.type)(q, k, v, block_mask=mask, enable_gqa=True)
         return made

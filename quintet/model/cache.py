@@ -120,10 +120,10 @@ class KVCache:
         mask_BTS = (order_BS != FREE) & (order_BS <= orders_BT[..., None])
         return None if mask_BTS.all() else torch.from_numpy(mask_BTS[:, None])
 
-    def write(self, layer: int, k_BGTE: Tensor, v_BGTE: Tensor, place: Place) -> None:
+    def write(self, layer: int, k_BTGE: Tensor, v_BTGE: Tensor, place: Place) -> None:
         """Keys and values of new rows."""
-        for store, new in ((self.keys[layer], k_BGTE), (self.values[layer], v_BGTE)):
-            rows_NGE = new.transpose(1, 2).flatten(0, 1).to(store.dtype)
+        for store, new in ((self.keys[layer], k_BTGE), (self.values[layer], v_BTGE)):
+            rows_NGE = new.flatten(0, 1).to(store.dtype)
             store.flatten(0, 1).index_copy_(0, place.slots_N, rows_NGE)
 
     def read(self, layer: int, place: Place) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from quintet.config import OmniConfig
 from quintet.model.attention import Mask, mask_of
 from quintet.model.cache import KVCache
+from quintet.model.decode import Trunk
 from quintet.model.embedding import Embedding, RowTensors
 from quintet.model.heads import AudioHead, TextImageHead, head_loss
 from quintet.model.transformer import Transformer
@@ -118,6 +119,7 @@ class Omni(nn.Module):
         self.transformer = Transformer(config.model)
         self.text_image_head = TextImageHead(config.model, vocab_size, config.text.vocab_size)
         self.audio_head = AudioHead(config.model, config.audio)
+        self.trunk: Trunk | None = None  # the transformer's weights, once a session has begun
 
     @property
     def device(self) -> torch.device:
@@ -133,12 +135,15 @@ class Omni(nn.Module):
         """Hidden vectors [B, T, D] of rows in live order (or in any order, with its mask).
 
         With a `cache` the rows continue the cached ones of their session and are added to it;
-        where `is_row_BT` is False a session has none, and the vector means nothing.
+        where `is_row_BT` is False a session has none, and the vector means nothing. Nothing is
+        learned through a cache.
         """
-        place = None
-        if cache is not None:
-            place = cache.place(rows.step.cpu().numpy(), is_row_BT)
-        return self.transformer(self.embedding(rows), mask, cache, place)
+        if cache is None:
+            return self.transformer(self.embedding(rows), mask)
+        assert mask is None, "a cache knows who sees whom"
+        self.trunk = self.trunk or Trunk.of(self.transformer)
+        place = cache.place(rows.step.cpu().numpy(), is_row_BT)
+        return self.trunk.extend(self.embedding(rows), cache, place)
 
     def losses(self, batch: Batch, text_weight: float = 1.0) -> dict[str, Tensor]:
         """Cross-entropy in nats an asked row: "text_image", "audio" (summed over the choices of a

@@ -1,6 +1,6 @@
 """The trunk: pre-norm blocks of attention and SwiGLU.
 
-Shapes: B batch, T new rows, D = d_model.
+Shapes: B batch, T rows, D = d_model.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from quintet.config import ModelConfig
 from quintet.model.attention import Attention, Mask
-from quintet.model.cache import KVCache, Place
 
 
 class FeedForward(nn.Module):
@@ -35,16 +34,8 @@ class Block(nn.Module):
         self.feed_forward_norm = nn.RMSNorm(config.d_model)
         self.feed_forward = FeedForward(config)
 
-    def forward(
-        self,
-        x_BTD: Tensor,
-        mask: Mask | None = None,
-        cache: KVCache | None = None,
-        place: Place | None = None,
-        layer: int = 0,
-    ) -> Tensor:
-        normed_BTD = self.attention_norm(x_BTD)
-        x_BTD = x_BTD + self.attention(normed_BTD, mask, cache, place, layer)
+    def forward(self, x_BTD: Tensor, mask: Mask | None = None) -> Tensor:
+        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), mask)
         return x_BTD + self.feed_forward(self.feed_forward_norm(x_BTD))
 
 
@@ -56,14 +47,7 @@ class Transformer(nn.Module):
         self.layers = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.norm = nn.RMSNorm(config.d_model)
 
-    def forward(
-        self,
-        x_BTD: Tensor,
-        mask: Mask | None = None,
-        cache: KVCache | None = None,
-        place: Place | None = None,
-    ) -> Tensor:
-        """With a `cache`, the rows are written at `place` and see what it says."""
-        for index, layer in enumerate(self.layers):
-            x_BTD = layer(x_BTD, mask, cache, place, index)
+    def forward(self, x_BTD: Tensor, mask: Mask | None = None) -> Tensor:
+        for layer in self.layers:
+            x_BTD = layer(x_BTD, mask)
         return self.norm(x_BTD)

@@ -181,6 +181,7 @@ def test_no_output_never_enters_the_cache(
     assert not any(out.speaking or out.text or out.image is not None for out in silent)
 
 
+@torch.no_grad()
 def test_the_tip_loop_asks_what_training_asked(
     config: OmniConfig, model: Omni, tokenizers: Tokenizers
 ) -> None:

@@ -77,6 +77,18 @@ def test_sessions_side_by_side_equal_each_alone(config: OmniConfig, model: Omni)
 
 
 @torch.no_grad()
+def test_a_cache_follows_the_weights(config: OmniConfig, model: Omni) -> None:
+    """Sessions read them where training and loading write them."""
+    rows = RowTensors.from_rows([make_timeline(config, 3, 0).rows()])
+    before = model(rows, cache=KVCache(config.model, 128))
+    for parameter in model.parameters():
+        parameter.mul_(1.1)
+    after = model(rows, cache=KVCache(config.model, 128))
+    torch.testing.assert_close(after, model(rows), **CLOSE)
+    assert not torch.allclose(before, after, atol=1e-2)
+
+
+@torch.no_grad()
 def test_nothing_moves_and_nothing_grows(config: OmniConfig, model: Omni) -> None:
     rows, cache = make_timeline(config, 60, 0).rows(), KVCache(config.model, 200)
     storage, most = cache.keys.data_ptr(), 0
