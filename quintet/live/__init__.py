@@ -1,8 +1,9 @@
 """Models that run: live sessions, turn mode, and the folders they come from."""
 
+from quintet.live.engine import Engine
 from quintet.live.pretrained import Quintet, load
 from quintet.live.sampling import Sampling
 from quintet.live.session import Session, StepOutput
 from quintet.live.talk import Reply
 
-__all__ = ["Quintet", "Reply", "Sampling", "Session", "StepOutput", "load"]
+__all__ = ["Engine", "Quintet", "Reply", "Sampling", "Session", "StepOutput", "load"]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from quintet.config import MISFITS, OmniConfig, UserError, from_dict
+from quintet.live.engine import Engine
 from quintet.live.sampling import Sampling
 from quintet.live.session import Session
 from quintet.live.talk import Media, Reply, talk
@@ -119,6 +120,10 @@ class Quintet:
     def session(self, sampling: Sampling | None = None, seed: int = 0) -> Session:
         """A live session: `step` it with 250 ms of sound at a time."""
         return Session(self.model, self.tokenizers, sampling, seed)
+
+    def engine(self, seats: int) -> Engine:
+        """Room for so many live sessions, stepped together."""
+        return Engine(self.model, self.tokenizers, seats)
 
     def talk(
         self,

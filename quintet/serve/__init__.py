@@ -10,7 +10,7 @@ from uvicorn.config import WS_PROTOCOLS
 
 from quintet.config import UserError
 from quintet.serve.app import create_app
-from quintet.serve.live_socket import LiveModel
+from quintet.serve.conductor import LiveModel
 from quintet.serve.protocol import MAX_MESSAGE
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
@@ -19,7 +19,7 @@ __all__ = ["create_app", "serve"]
 
 
 def serve(
-    model: LiveModel, host: str = "127.0.0.1", port: int = 8321, max_sessions: int = 4
+    model: LiveModel, host: str = "127.0.0.1", port: int = 8321, max_sessions: int = 8
 ) -> None:
     """Serve `model` and its page until interrupted.
 

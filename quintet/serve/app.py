@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import numpy as np
 from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from quintet.config import STEP_SAMPLES
-from quintet.serve.live_socket import STEP_SECONDS, LiveConnection, LiveModel, close
+from quintet.serve.conductor import Conductor, LiveModel
+from quintet.serve.live_socket import STEP_SECONDS, LiveConnection, close
 from quintet.serve.metrics import Metrics
 
 PAGE = Path(__file__).parent / "page"
@@ -38,32 +36,28 @@ log = logging.getLogger(__name__)
 
 
 class Server:
-    """The model, its thread, and the places for sessions."""
+    """The engine with its thread, and the places for sessions."""
 
     def __init__(self, model: LiveModel, max_sessions: int) -> None:
-        self.model = model
-        self.worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        self.conductor = Conductor(model, max_sessions)
         self.metrics = Metrics(max_sessions)
         self.warm = False
 
     async def warm_up(self) -> None:
-        """Compute one step, which is slower than all others, before a person waits for it."""
-        loop = asyncio.get_running_loop()
+        """Let the model compute a first step before a person waits for it."""
         try:
-            await loop.run_in_executor(self.worker, self._first_step)
+            await self.conductor.warm_up()
             self.warm = True
         except Exception:  # the server stays up, not ready, and says why
             log.exception("The model failed its first step.")
-
-    def _first_step(self) -> None:
-        self.model.session(seed=0).step(np.zeros(STEP_SAMPLES, np.float32))
 
     def refusal(self) -> tuple[str, str] | None:
         """Why no further session can begin: a short word and a sentence, or None."""
         metrics = self.metrics
         if metrics.sessions >= metrics.max_sessions:
             return "full", "All places for conversations are taken; try again later."
-        needed = metrics.step_seconds(0.5) * (metrics.sessions + 1)
+        # A step of the engine is one of all sessions together.
+        needed = metrics.step_seconds(0.5) * (metrics.sessions + 1) / max(1, metrics.sessions)
         if metrics.sessions and needed > STEP_SECONDS:
             return "busy", "The machine is too slow for one more conversation; try again later."
         return None
@@ -82,7 +76,7 @@ class Server:
             return
         self.metrics.sessions += 1
         try:
-            await LiveConnection(socket, self.model, self.worker, self.metrics).run()
+            await LiveConnection(socket, self.conductor, self.metrics).run()
         finally:
             self.metrics.sessions -= 1
 
@@ -100,7 +94,7 @@ def same_origin(origin: str | None, host: str | None) -> bool:
 
 
 def create_app(
-    model: LiveModel, max_sessions: int = 4, hosts: Sequence[str] | None = None
+    model: LiveModel, max_sessions: int = 8, hosts: Sequence[str] | None = None
 ) -> FastAPI:
     """The application for `model`.
 
@@ -116,7 +110,7 @@ def create_app(
         warming = asyncio.create_task(server.warm_up())
         yield
         warming.cancel()
-        server.worker.shutdown(wait=False, cancel_futures=True)
+        server.conductor.worker.shutdown(wait=False, cancel_futures=True)
 
     # The built-in API pages load scripts from elsewhere, which this server's policy forbids.
     app = FastAPI(title="Quintet", lifespan=lifespan, openapi_url=None)

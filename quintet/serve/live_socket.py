@@ -1,8 +1,8 @@
-"""One live connection: a reader, a ticker and a writer around one `Session`.
+"""One live connection: a reader, a ticker and a writer around one session of the engine.
 
     reader  takes frames as they come: sound into a buffer, the newest picture, waiting texts
-    ticker  every 250 ms, on absolute deadlines, gives what came to `Session.step` in the
-            model's thread, and queues the answer
+    ticker  every 250 ms, on absolute deadlines that all connections share, gives what came to
+            the engine (`quintet.serve.conductor`), and queues the answer
     writer  empties the queue into the socket
 
 Nothing here waits for something that has no bound: the buffers drop or refuse, and a queue that
@@ -17,19 +17,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
 from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Executor
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import numpy as np
 from fastapi import WebSocket, WebSocketDisconnect
 
-from quintet.config import STEPS_PER_SECOND, OmniConfig, UserError
-from quintet.live.session import MAX_TEXT_TOKENS, StepOutput
+from quintet.config import STEPS_PER_SECOND, UserError
+from quintet.live.session import MAX_TEXT_TOKENS
 from quintet.serve import protocol
+from quintet.serve.conductor import Conductor
 from quintet.serve.metrics import Metrics
 from quintet.serve.sound_buffer import QUIET, SoundBuffer, level
 
@@ -41,26 +39,7 @@ BAD_SECONDS = 10.0
 IDLE_SECONDS = 600.0  # of nothing but silence, after which the place is needed for others
 CLOSE_SECONDS = 1.0  # that the farewell to a client that does not read may take
 
-T = TypeVar("T")
-
 log = logging.getLogger(__name__)
-
-
-class StepSession(Protocol):
-    """What a connection needs of `quintet.live.Session`."""
-
-    def step(
-        self, audio: np.ndarray, image: np.ndarray | None = None, text: str | None = None
-    ) -> StepOutput: ...
-
-
-class LiveModel(Protocol):
-    """What the server needs of `quintet.live.Quintet`."""
-
-    @property
-    def config(self) -> OmniConfig: ...
-
-    def session(self, *, seed: int) -> StepSession: ...
 
 
 class ClosingError(Exception):
@@ -74,10 +53,8 @@ class ClosingError(Exception):
 class LiveConnection:
     """Serves one accepted WebSocket until either side ends it."""
 
-    def __init__(
-        self, socket: WebSocket, model: LiveModel, worker: Executor, metrics: Metrics
-    ) -> None:
-        self.socket, self.model, self.worker, self.metrics = socket, model, worker, metrics
+    def __init__(self, socket: WebSocket, conductor: Conductor, metrics: Metrics) -> None:
+        self.socket, self.conductor, self.metrics = socket, conductor, metrics
         self.sound = SoundBuffer()
         self.image: np.ndarray | None = None  # the newest that no step has seen
         self.texts: deque[str] = deque()
@@ -90,7 +67,7 @@ class LiveConnection:
 
     async def run(self) -> None:
         """Returns when the connection is over."""
-        self._send(protocol.hello(self.model.config))
+        self._send(protocol.hello(self.conductor.model.config))
         jobs = (self._read(), self._tick(), self._write())
         tasks = [asyncio.create_task(job) for job in jobs]
         try:
@@ -158,45 +135,46 @@ class LiveConnection:
     # ---- ticker
 
     async def _tick(self) -> None:
-        session = await self._in_worker(self._new_session)
-        clock = asyncio.get_running_loop().time
-        deadline = clock()
-        while True:
-            deadline += STEP_SECONDS
-            late = clock() - deadline
-            if late > 0:  # a late model gets fewer steps, never a queue of them
-                missed = int(late / STEP_SECONDS) + 1
-                self.metrics.skipped_steps += missed
-                self.skipped += missed
-                deadline += missed * STEP_SECONDS
-            await asyncio.sleep(deadline - clock())
-            if time.monotonic() - self._active > IDLE_SECONDS:
-                raise ClosingError(
-                    protocol.IDLE, "Nothing was said for long; continue if you like."
-                )
-            if self.reset_wanted:
-                session = await self._restart()
-            await self._step(session)
+        seat = await self.conductor.join()
+        try:
+            clock = asyncio.get_running_loop().time
+            # The same moments for all connections, so that their steps are computed together.
+            deadline = clock() // STEP_SECONDS * STEP_SECONDS
+            while True:
+                deadline += STEP_SECONDS
+                late = clock() - deadline
+                if late > 0:  # a late model gets fewer steps, never a queue of them
+                    missed = int(late / STEP_SECONDS) + 1
+                    self.metrics.skipped_steps += missed
+                    self.skipped += missed
+                    deadline += missed * STEP_SECONDS
+                await asyncio.sleep(deadline - clock())
+                if time.monotonic() - self._active > IDLE_SECONDS:
+                    raise ClosingError(
+                        protocol.IDLE, "Nothing was said for long; continue if you like."
+                    )
+                if self.reset_wanted:
+                    seat = await self._restart(seat)
+                await self._step(seat)
+        finally:
+            self.conductor.leave(seat)
 
-    async def _restart(self) -> StepSession:
+    async def _restart(self, seat: int) -> int:
         """A new conversation; its event stands between the old answers and the new."""
         self.reset_wanted = False
-        session = await self._in_worker(self._new_session)
+        seat = await self.conductor.renew(seat)
         self._send({"type": "reset"})
-        return session
+        return seat
 
-    def _new_session(self) -> StepSession:
-        return self.model.session(seed=secrets.randbelow(2**31))
-
-    async def _step(self, session: StepSession) -> None:
+    async def _step(self, seat: int) -> None:
         audio = self.sound.take()
         image, self.image = self.image, None
         text = self.texts.popleft() if self.texts else None
         try:
-            output = await self._in_worker(session.step, audio, image, text)
+            output = await self.conductor.step(seat, audio, image, text)
         except UserError as error:  # the text is to blame, not the sound and the picture
             self._refuse(_too_long(text) or str(error))
-            output = await self._in_worker(session.step, audio, image)
+            output = await self.conductor.step(seat, audio, image, None)
         self.metrics.record_step(output.seconds)
         if output.image is not None:
             self._send(await asyncio.to_thread(protocol.image_event, output))
@@ -204,10 +182,6 @@ class LiveConnection:
         self._send(protocol.step_event(output, level(audio), skipped))
         if output.speaking:
             self._send(protocol.encode_sound(output.audio))
-
-    async def _in_worker(self, job: Callable[..., T], *values: object) -> T:
-        """Run `job` in the model's thread: the event loop never computes a step."""
-        return await asyncio.get_running_loop().run_in_executor(self.worker, job, *values)
 
     # ---- writer
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from quintet.config import STEP_SAMPLES, OmniConfig, UserError
+from quintet.live.engine import Given
 from quintet.live.session import StepOutput
 
 
@@ -46,6 +48,31 @@ class FakeSession:
         )  # fmt: skip
 
 
+class FakeEngine:
+    """Steps one session after another."""
+
+    def __init__(self, model: FakeModel) -> None:
+        self.model = model
+        self.sessions: dict[int, FakeSession] = {}
+
+    def join(self, **_: Any) -> int:
+        seat = min(set(range(len(self.sessions) + 1)) - self.sessions.keys())
+        self.sessions[seat] = self.model.session()
+        return seat
+
+    def leave(self, seat: int) -> None:
+        del self.sessions[seat]
+
+    def step(self, given: Mapping[int, Given]) -> dict[int, StepOutput | UserError]:
+        made: dict[int, StepOutput | UserError] = {}
+        for seat, one in given.items():
+            try:
+                made[seat] = self.sessions[seat].step(*one)
+            except UserError as error:
+                made[seat] = error
+        return made
+
+
 class FakeModel:
     """Remembers what its sessions heard, and in which threads.
 
@@ -64,6 +91,9 @@ class FakeModel:
     def session(self, **_: Any) -> FakeSession:
         self.num_sessions += 1
         return FakeSession(self)
+
+    def engine(self, seats: int) -> FakeEngine:
+        return FakeEngine(self)
 
     def texts(self) -> list[str]:
         """Every text that a session was given."""

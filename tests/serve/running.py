@@ -7,7 +7,7 @@ import threading
 import uvicorn
 
 from quintet.serve import create_app, listen, uvicorn_config
-from quintet.serve.live_socket import LiveModel
+from quintet.serve.conductor import LiveModel
 
 
 class RunningServer:

@@ -20,6 +20,7 @@ from fastapi import WebSocketDisconnect
 
 from quintet.config import STEP_SAMPLES
 from quintet.serve import live_socket
+from quintet.serve.conductor import Conductor
 from quintet.serve.live_socket import LiveConnection
 from quintet.serve.metrics import Metrics
 from quintet.serve.protocol import IDLE
@@ -109,7 +110,7 @@ def serve(loop: _Loop, *served: tuple[_Model, _Socket]) -> Metrics:
     metrics = Metrics(len(served))
 
     async def all_of_them() -> None:
-        connections = [LiveConnection(s, m, _AtOnce(), metrics) for m, s in served]
+        connections = [LiveConnection(s, Conductor(m, 1, _AtOnce()), metrics) for m, s in served]
         await asyncio.gather(*(connection.run() for connection in connections))
 
     try:

@@ -1,0 +1,132 @@
+"""The one engine of a server and the thread in which it computes.
+
+Connections ask for their steps whenever their clock says so; the clocks are aligned, and all that
+is asked for by the time the thread is free is computed as one step of the engine. Nothing here
+waits for a socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from quintet.config import STEP_SAMPLES, OmniConfig, UserError
+from quintet.live.engine import Given
+from quintet.live.session import StepOutput
+
+T = TypeVar("T")
+
+
+class LiveEngine(Protocol):
+    """What the server needs of `quintet.live.Engine`."""
+
+    def join(self, *, seed: int) -> int: ...
+
+    def leave(self, seat: int) -> None: ...
+
+    def step(self, given: Mapping[int, Given]) -> dict[int, StepOutput | UserError]: ...
+
+
+class LiveModel(Protocol):
+    """What the server needs of `quintet.live.Quintet`."""
+
+    @property
+    def config(self) -> OmniConfig: ...
+
+    def engine(self, seats: int) -> LiveEngine: ...
+
+
+class Conductor:
+    """Takes seats, steps and leavings from the event loop to the model's thread, in order.
+
+    Args:
+        worker: runs one job at a time; a thread of its own by default.
+    """
+
+    def __init__(self, model: LiveModel, seats: int, worker: Executor | None = None) -> None:
+        self.model, self.seats = model, seats
+        self.worker = worker or ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._engine: LiveEngine | None = None  # made in the model's thread, at the first use
+        self._asked: dict[int, tuple[Given, asyncio.Future[StepOutput]]] = {}
+        self._round: asyncio.Task[None] | None = None  # that computes what is asked for
+
+    async def warm_up(self) -> None:
+        """Compute one step, which is slower than all others, before a person waits for it."""
+        await self._in_worker(self._first_step)
+
+    async def join(self) -> int:
+        """The seat of a new session."""
+        return await self._in_worker(self._join)
+
+    async def renew(self, seat: int) -> int:
+        """The seat of a new session, in the place of that at `seat`."""
+        return await self._in_worker(self._renew, seat)
+
+    def leave(self, seat: int) -> None:
+        """End a session, once the step that is being computed has ended."""
+        self._asked.pop(seat, None)
+        self.worker.submit(self._need_engine().leave, seat)
+
+    async def step(
+        self, seat: int, audio: np.ndarray, image: np.ndarray | None, text: str | None
+    ) -> StepOutput:
+        """A step of one session, together with those of others.
+
+        Raises:
+            UserError: the input is wrong; the session took nothing in.
+        """
+        done: asyncio.Future[StepOutput] = asyncio.get_running_loop().create_future()
+        self._asked[seat] = ((audio, image, text), done)
+        if self._round is None or self._round.done():
+            self._round = asyncio.create_task(self._compute())
+        return await done
+
+    async def _compute(self) -> None:
+        """What is asked for, and what is asked for meanwhile."""
+        while self._asked:
+            asked, self._asked = self._asked, {}
+            given = {seat: one for seat, (one, _) in asked.items()}
+            try:
+                made: Mapping[int, StepOutput | Exception] = await self._in_worker(
+                    self._need_engine().step, given
+                )
+            except Exception as error:  # of the model itself: nobody of this step can go on
+                made = dict.fromkeys(asked, error)
+            for seat, (_, done) in asked.items():
+                output = made[seat]
+                if done.done():  # its connection has gone
+                    continue
+                if isinstance(output, Exception):
+                    done.set_exception(output)
+                else:
+                    done.set_result(output)
+
+    async def _in_worker(self, job: Callable[..., T], *values: object) -> T:
+        """Run `job` in the model's thread: the event loop never computes a step."""
+        return await asyncio.get_running_loop().run_in_executor(self.worker, job, *values)
+
+    # ---- in the model's thread
+
+    def _need_engine(self) -> LiveEngine:
+        if self._engine is None:
+            self._engine = self.model.engine(self.seats)
+        return self._engine
+
+    def _join(self) -> int:
+        return self._need_engine().join(seed=secrets.randbelow(2**31))
+
+    def _renew(self, seat: int) -> int:
+        self._need_engine().leave(seat)
+        return self._join()
+
+    def _first_step(self) -> None:
+        seat = self._join()
+        try:
+            self._need_engine().step({seat: (np.zeros(STEP_SAMPLES, np.float32), None, None)})
+        finally:
+            self._need_engine().leave(seat)

@@ -1,0 +1,96 @@
+"""Steps asked for at the same time are one step of the engine, and one's fault is not another's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from fake import FakeEngine, FakeModel
+
+from quintet.config import STEP_SAMPLES, UserError
+from quintet.live.engine import Given
+from quintet.live.session import StepOutput
+from quintet.serve.conductor import Conductor
+
+SILENCE = np.zeros(STEP_SAMPLES, np.float32)
+
+
+class _Engine(FakeEngine):
+    def step(self, given: Mapping[int, Given]) -> dict[int, StepOutput | UserError]:
+        assert isinstance(self.model, _Model)
+        self.model.together.append(sorted(given))
+        return super().step(given)
+
+
+class _Model(FakeModel):
+    """Notes which seats were stepped together."""
+
+    def __init__(self) -> None:
+        super().__init__(delay=0.02)
+        self.together: list[list[int]] = []
+
+    def engine(self, seats: int) -> FakeEngine:
+        return _Engine(self)
+
+
+def _run(job: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(job)
+
+
+def test_what_is_asked_together_is_computed_together() -> None:
+    model = _Model()
+
+    async def job() -> None:
+        conductor = Conductor(model, 4)
+        seats = [await conductor.join() for _ in range(4)]
+        for _ in range(3):
+            outputs = await asyncio.gather(
+                *(conductor.step(seat, SILENCE, None, f"I am {seat}") for seat in seats)
+            )
+            assert [out.text for out in outputs] == [f"you wrote I am {seat}" for seat in seats]
+        first = asyncio.create_task(conductor.step(seats[0], SILENCE, None, None))
+        await asyncio.sleep(0.01)  # its step is being computed
+        await asyncio.gather(*(conductor.step(seat, SILENCE, None, None) for seat in seats[1:]))
+        assert first.done()
+
+    _run(job())
+    assert model.together == [[0, 1, 2, 3]] * 3 + [[0], [1, 2, 3]]
+    assert len(model.threads) == 1
+
+
+def test_a_refused_input_and_a_broken_model() -> None:
+    async def job() -> None:
+        conductor = Conductor(FakeModel(), 2)
+        one, other = await conductor.join(), await conductor.join()
+        refused, answered = await asyncio.gather(
+            conductor.step(one, SILENCE, None, "refuse"),
+            conductor.step(other, SILENCE, None, "hello"),
+            return_exceptions=True,
+        )
+        assert isinstance(refused, UserError) and answered.text == "you wrote hello"  # type: ignore[union-attr]
+        with pytest.raises(RuntimeError, match="the fake is broken"):
+            await conductor.step(one, SILENCE, None, "crash")
+        again = await conductor.step(other, SILENCE, None, "still here")
+        assert again.text == "you wrote still here"
+
+    _run(job())
+
+
+def test_a_seat_is_free_when_its_session_has_left() -> None:
+    async def job() -> None:
+        conductor = Conductor(_Model(), 2)
+        one, other = await conductor.join(), await conductor.join()
+        gone = asyncio.create_task(conductor.step(one, SILENCE, None, None))
+        await asyncio.sleep(0.01)
+        gone.cancel()
+        conductor.leave(one)  # while its step is being computed
+        out = await conductor.step(other, SILENCE, None, "hello")
+        assert out.text == "you wrote hello"
+        assert await conductor.join() == one
+        assert await conductor.renew(other) == other
+        assert (await conductor.step(other, SILENCE, None, None)).step == 1
+
+    _run(job())
