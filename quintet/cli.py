@@ -92,7 +92,7 @@ def _load(model: str) -> Any:
 @click.argument("model", default="nano")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8321, show_default=True)
-@click.option("--sessions", default=4, show_default=True, type=click.IntRange(1, 64),
+@click.option("--sessions", default=8, show_default=True, type=click.IntRange(1, 64),
               help="Conversations at once; more are turned away.")  # fmt: skip
 def serve(model: str, host: str, port: int, sessions: int) -> None:
     """Serve MODEL and its page, where a person can talk to it."""
@@ -225,14 +225,21 @@ def world(out: Path, scenes: int, seed: int, split: str) -> None:
 @click.option("--out", "runs", default=Path("runs"), show_default=True, type=FOLDER,
               help="Each recipe has a folder here, and each stage one below it.")  # fmt: skip
 def train(recipe: str, stage: str | None, runs: Path) -> None:
-    """Train a RECIPE's stages in order. A run that was stopped goes on where it was."""
+    """Train a RECIPE's stages in order. A run that was stopped goes on where it was.
+
+    On several devices, start it with torchrun: torchrun --nproc-per-node 8 -m quintet train
+    RECIPE --stage NAME. See docs/many-devices.md.
+    """
     from quintet.stages.recipe import Recipe, is_finished, run_stage
+    from quintet.train.processes import leads, leave
 
     for context in Recipe.load(recipe, runs).only(stage):
         finished = is_finished(context)
         scores = run_stage(context)
         shown = ", ".join(f"{key} {value:.4g}" for key, value in scores.items())
-        click.echo(f"{context.name}{' was finished before' if finished else ''}: {shown}")
+        if leads():
+            click.echo(f"{context.name}{' was finished before' if finished else ''}: {shown}")
+    leave()
 
 
 @commands.command(name="eval")
@@ -257,7 +264,17 @@ def evaluate(model: str, out: Path, scenes: int, seed: int, json_file: Path | No
 @click.argument(
     "what",
     type=click.Choice(
-        ["live", "codec", "codec-quality", "decode", "image", "image-quality", "search", "train"]
+        [
+            "live",
+            "sessions",
+            "codec",
+            "codec-quality",
+            "decode",
+            "image",
+            "image-quality",
+            "search",
+            "train",
+        ]
     ),
 )
 @click.option("--model", default="nano", show_default=True, help="Name, folder or hub id.")
@@ -265,13 +282,59 @@ def evaluate(model: str, out: Path, scenes: int, seed: int, json_file: Path | No
               help="For codec-quality: also judge on the recordings in this folder.")  # fmt: skip
 @JSON
 def bench(what: str, model: str, speech: Path | None, json_file: Path | None) -> None:
-    """Figures beside a peer or a limit, in one run: the speed of a live step, of the codec, of
-    the image tokenizer, of the search of codes or of training; or how good the codec sounds and
+    """Figures beside a peer or a limit, in one run: the speed of a live step, of many
+    sessions at once, of the codec, of the image tokenizer, of the search of codes, of decoding or
+    of training; or how good the codec sounds and
     the image tokenizer looks.
     """
     from quintet.commands.bench import run_benchmark
 
     _write_json({"rows": run_benchmark(what, model, speech)}, json_file)
+
+
+@commands.command()
+@click.argument("preset")
+@click.option("--gpus", required=True, type=click.IntRange(min=1), metavar="N")
+@click.option("--device", default="h100", show_default=True, help="a100, h100, h200 or b200.")
+@click.option("--tensor", default=1, show_default=True, type=click.IntRange(min=1),
+              help="How many of them share each layer.")  # fmt: skip
+@click.option("--rows", type=click.IntRange(min=1),
+              help="Of a sample; by default 8,192, or max_rows of the preset.")  # fmt: skip
+@click.option("--batch", "samples", default=1, show_default=True, type=click.IntRange(min=1),
+              help="Samples at once on each device, or on each --tensor devices.")  # fmt: skip
+@click.option("--text-asked", "text_share", default=0.5, show_default=True, type=float,
+              help="Share of the rows at which the text+image head is asked.")  # fmt: skip
+@click.option("--audio-asked", "audio_share", default=0.5, show_default=True, type=float,
+              help="And the audio head.")  # fmt: skip
+@click.option("--checkpointing/--no-checkpointing", default=True, show_default=True,
+              help="Layers are computed again backward, or keep their activations.")  # fmt: skip
+@click.option("--efficiency", type=float,
+              help="Share of the device's peak at which matrices are multiplied.")  # fmt: skip
+@click.option("--price", "dollars_per_hour", type=float, help="Dollars an hour of a device.")
+@click.option("--training-rows", type=float, help="By default 20 a parameter.")
+@click.option("--check", is_flag=True, help="Measure memory and exchange by a dry run, here.")
+@JSON
+def plan(
+    preset: str, gpus: int, device: str, tensor: int, rows: int | None, samples: int,
+    text_share: float, audio_share: float, checkpointing: bool, efficiency: float | None,
+    dollars_per_hour: float | None, training_rows: float | None, check: bool,
+    json_file: Path | None,
+) -> None:  # fmt: skip
+    """What training PRESET on N devices takes: memory, exchange, time, cost.
+
+    All is modelled; --check makes a dry run of the real step on this machine, without any GPU and
+    in less than a gigabyte, and puts what it measures beside the model.
+    """
+    from quintet.commands.plan import make_plan, refuse_misfit, run_plan
+
+    layout = {"devices": gpus, "tensor": tensor, "samples": samples, "text_share": text_share,
+              "audio_share": audio_share, "checkpointing": checkpointing}  # fmt: skip
+    assumed = {"efficiency": efficiency, "dollars_per_hour": dollars_per_hour,
+               "training_rows": training_rows}  # fmt: skip
+    given = {name: value for name, value in assumed.items() if value is not None}
+    made = make_plan(preset, device, rows, layout, given)
+    _write_json(run_plan(made, check), json_file)
+    refuse_misfit(made)
 
 
 if __name__ == "__main__":

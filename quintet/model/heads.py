@@ -13,6 +13,7 @@ S choices of a frame (Q, or 2 Q as digits), R entries of a choice (K, or its squ
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -131,6 +132,32 @@ class AudioHead(nn.Module):
         return self.codes_of(torch.stack(entries, dim=1)), speaks_N
 
 
+class _RowLosses(torch.autograd.Function):
+    """Cross-entropy plus `z_loss` times the square of the log of the normalizer, of each row.
+
+    Written out because logits are the largest tensors there are: autograd would keep them in
+    float32 and hold five such tables backward; this keeps them as they came, and holds one.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits_NV: Tensor, targets_N: Tensor, z_loss: float) -> Tensor:
+        values_NV = logits_NV.float()
+        log_z_N = values_NV.logsumexp(-1)
+        chosen_N = values_NV.gather(-1, targets_N[:, None])[:, 0]
+        ctx.save_for_backward(logits_NV, targets_N, log_z_N)
+        ctx.z_loss = z_loss
+        return log_z_N - chosen_N + z_loss * log_z_N.square()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        logits_NV, targets_N, log_z_N = ctx.saved_tensors
+        (gradient_N,) = gradients
+        gradient_NV = (logits_NV - log_z_N[:, None]).exp_()  # in float32, as log_z is
+        gradient_NV *= (gradient_N * (1 + 2 * ctx.z_loss * log_z_N))[:, None]
+        gradient_NV.scatter_add_(1, targets_N[:, None], -gradient_N[:, None])
+        return gradient_NV.to(logits_NV.dtype), None, None
+
+
 def head_loss(
     logits: Tensor,
     targets: Tensor,
@@ -143,10 +170,7 @@ def head_loss(
     `weights` [N] makes it a weighted mean. `total` is what the sum is divided by instead of the
     number of rows, or their weights.
     """
-    logits = logits.float()
-    log_z = logits.logsumexp(-1)
-    chosen = logits.gather(-1, targets[:, None])[:, 0]
-    losses = log_z - chosen + z_loss * log_z.square()
+    losses: Tensor = _RowLosses.apply(logits, targets, z_loss)
     if weights is None:
         weights = torch.ones_like(losses)
     return (losses * weights).sum() / (weights.sum() if total is None else total)

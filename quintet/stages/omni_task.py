@@ -5,9 +5,6 @@ A stage file states its data, what trains, and where it starts from; this file d
 
 from __future__ import annotations
 
-import os
-import shutil
-import sysconfig
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -21,8 +18,11 @@ from quintet.model.omni import Batch, Omni
 from quintet.stages.context import MODEL_FILE, Context
 from quintet.timeline.targets import Sample
 from quintet.tokenizers.bundle import Tokenizers
-from quintet.tokenizers.folders import AUDIO_FILE, IMAGE_FILE, TEXT_FILE, load_weights
+from quintet.tokenizers.folders import AUDIO_FILE, IMAGE_FILE, TEXT_FILE
+from quintet.tokenizers.weight_files import load_weights
 from quintet.train import Task, TrainConfig
+from quintet.train.parallel import parallelize
+from quintet.train.processes import Place
 
 # Of most of these stages.
 OMNI_SETTINGS = {
@@ -65,6 +65,7 @@ class OmniTask(Task):
         picture_rows = preset.image.num_tokens
         self.loader = Loader(samples, config.batch_size, config.seed, picture_rows)
         self.held_out = Loader(held_out, config.batch_size, config.seed, picture_rows)
+        self.place = Place()  # until the model is spread
 
     def module(self) -> nn.Module:
         model = Omni(self.preset)
@@ -72,9 +73,12 @@ class OmniTask(Task):
             load_weights(model, self.start_from)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(self.trains(name))
-        if self.config.compile and has_compiler():
-            model.transformer.compile(dynamic=True)
         return model
+
+    def spread(self, module: nn.Module, place: Place) -> Place:
+        assert isinstance(module, Omni)
+        self.place = parallelize(module, self.config, place)
+        return self.place
 
     def parameters(self, module: nn.Module) -> list[dict[str, object]]:
         """Matrices decay towards zero; norms and embeddings do not."""
@@ -86,7 +90,14 @@ class OmniTask(Task):
         ]
 
     def batch(self, step: int) -> Batch:
-        return Batch.from_samples(self.loader.batch(step))
+        return self._share(self.loader.batch(step))
+
+    def _share(self, samples: list[Sample]) -> Batch:
+        """Every process makes the same batch and takes its own samples of it."""
+        batch, place = Batch.from_samples(samples), self.place
+        if place.data_size > 1:
+            batch = batch.share(place.data_rank, place.data_size)
+        return batch.to(place.device)
 
     def losses(self, module: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
         assert isinstance(module, Omni)
@@ -99,18 +110,10 @@ class OmniTask(Task):
         totals: dict[str, float] = {}
         count = min(EVALUATION_BATCHES, self.held_out.batches_per_epoch)
         for index in range(count):
-            losses = module.losses(Batch.from_samples(self.held_out.batch(index)))
+            losses = module.losses(self._share(self.held_out.batch(index)))
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0.0) + float(value) / count
-        return totals
+        return self.place.add_up(totals)
 
     def export(self, module: nn.Module, folder: Path) -> None:
         save_file(module.state_dict(), folder / MODEL_FILE)
-
-
-def has_compiler() -> bool:
-    """`torch.compile` on the CPU needs a C++ compiler and the headers of Python, which
-    Debian packs apart; without them a stage trains uncompiled."""
-    names = (os.environ.get("CXX", "g++"), "clang++")
-    headers = Path(sysconfig.get_path("include"), "Python.h")
-    return headers.is_file() and any(shutil.which(name) is not None for name in names)

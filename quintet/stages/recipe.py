@@ -24,6 +24,7 @@ from quintet.config import OmniConfig, UserError, check_type, load_preset, read_
 from quintet.stages.context import Context
 from quintet.stages.documents import KINDS
 from quintet.train import TrainConfig
+from quintet.train.processes import leads, world_size
 
 RECIPES = Path(__file__).parent.parent.parent / "recipes"  # beside the package, in a checkout
 STAGES = (
@@ -31,6 +32,9 @@ STAGES = (
     "unfrozen", "instruct", "transcribe", "describe", "realtime", "audio_decoder", "judges",
     "release",
 )  # fmt: skip
+ON_MANY_DEVICES = {  # those of the transformer; see docs/many-devices.md
+    "pretrain", "audio", "unfrozen", "instruct", "transcribe", "describe", "realtime",
+}  # fmt: skip
 SCORES = "scores.json"  # in a stage's folder, once it is finished
 
 
@@ -167,14 +171,25 @@ def is_finished(context: Context) -> bool:
 
 
 def run_stage(context: Context) -> dict[str, float]:
-    """Run one stage to its end, from where it stood; a finished one only gives its scores."""
+    """Run one stage to its end, from where it stood; a finished one only gives its scores.
+
+    Raises:
+        UserError: torchrun has started several processes, and the stage is one for one.
+    """
     path = context.folder / SCORES
     if is_finished(context):
         finished: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
         return finished
+    if world_size() > 1 and context.settings["stage"] not in ON_MANY_DEVICES:
+        raise UserError(
+            f"Stage {context.name!r} runs in one process; start it without torchrun "
+            f"(quintet train RECIPE --stage {context.name})."
+        )
     run: Callable[[Context], dict[str, float]]
     run = importlib.import_module(f"quintet.stages.{context.settings['stage']}").run
     scores = run(context)
+    if not leads():
+        return scores
     context.folder.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")

@@ -1,8 +1,10 @@
-"""The only training loop: steps, schedule, clipping, log, checkpoints, exact resumption."""
+"""The only training loop: steps, schedule, clipping, log, checkpoints, exact resumption; the same
+for one process and for many."""
 
 from __future__ import annotations
 
 import json
+import math
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -13,12 +15,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
 from quintet.config import UserError
+from quintet.train.processes import Place, join
 from quintet.train.task import Task, TrainConfig
 
-CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
 SAMPLES = "samples"  # what a person may see or hear, by step
-MAY_CHANGE = {"checkpoint_every", "evaluate_every", "threads"}  # settings, when a run goes on
+MOST_BAD_STEPS = 5  # in a row, whose loss or gradient is no number; a few are passed over
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -29,69 +31,15 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     return config.learning_rate * min(1.0, (config.steps - step) / decay_steps)
 
 
-def save_checkpoint(
-    folder: Path,
-    module: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    step: int,
-    settings: dict[str, Any],
-) -> None:
-    """Write atomically, so that a kill at any moment leaves a whole checkpoint."""
-    state = {
-        "step": step,
-        "config": settings,
-        "module": module.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "random": torch.get_rng_state(),
-    }
-    partial = folder / (CHECKPOINT + ".partial")
-    torch.save(state, partial)
-    partial.replace(folder / CHECKPOINT)
-
-
-def _check_settings(path: Path, made_with: dict[str, Any], settings: dict[str, Any]) -> None:
-    """A run that went on with other settings would be neither the old one nor the new one."""
-    for name, now in settings.items():
-        # A setting that is younger than the checkpoint has no record there.
-        if name not in MAY_CHANGE and made_with.get(name, now) != now:
-            raise UserError(
-                f"{path} was made with {name} = {made_with[name]} and the recipe now says {now}; "
-                f"restore that setting, or delete {path.parent} to start the stage again."
-            )
-
-
-def load_checkpoint(
-    folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, settings: dict[str, Any]
-) -> int:
-    """Restore what `save_checkpoint` wrote; the step to go on with (0 if there is none).
-
-    Raises:
-        UserError: the checkpoint is damaged, or was made with other settings or another shape.
-    """
-    path = folder / CHECKPOINT
-    if not path.exists():
-        return 0
-    try:
-        state = torch.load(path, weights_only=True)
-        _check_settings(path, state.get("config", {}), settings)
-        module.load_state_dict(state["module"])
-        optimizer.load_state_dict(state["optimizer"])
-    except UserError:
-        raise
-    except Exception as error:  # torch raises many kinds for a damaged or foreign file
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{path} does not fit this stage ({reason}); "
-            "delete that folder to start the stage again, or restore the preset it was made with."
-        ) from None
-    torch.set_rng_state(state["random"])
-    return int(state["step"])
-
-
 class _Log:
-    """One JSON object a line; lines past a resumed step are cut, as they will be written again."""
+    """One JSON object a line; lines past a resumed step are cut, as they will be written again.
+    Only the leader writes."""
 
-    def __init__(self, path: Path, step: int) -> None:
+    def __init__(self, path: Path, step: int, place: Place) -> None:
+        self.file = None
+        if not place.leads:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
         lines = path.read_text().splitlines() if path.exists() else []
         if lines and not _is_whole(lines[-1]):
             lines.pop()
@@ -102,7 +50,8 @@ class _Log:
         self.file = path.open("a", buffering=1)
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        self.file.write(json.dumps({"step": step, **values}) + "\n")
+        if self.file is not None:
+            self.file.write(json.dumps({"step": step, **values}) + "\n")
 
 
 def _is_whole(line: str) -> bool:
@@ -114,13 +63,14 @@ def _is_whole(line: str) -> bool:
     return True
 
 
-def _progress() -> Progress:
+def _progress(place: Place) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.completed}/{task.total}"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
+        disable=not place.leads,
     )
 
 
@@ -128,70 +78,105 @@ def run(task: Task, config: TrainConfig, folder: Path, name: str) -> dict[str, f
     """Train `task` in `folder` to its last step and export it; the last scores.
 
     A finished or interrupted run in `folder` is continued, with the same losses to the last
-    digit as if it had never stopped.
+    digit as if it had never stopped. Processes that were started together train one module.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    # Half a second, for which commands that import no more than a loss need not wait.
+    from quintet.train.checkpoint import Checkpoints
+
+    place = join()
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     module = task.module()
+    place = task.spread(module, place)
     optimizer = torch.optim.AdamW(
         task.parameters(module),
         lr=config.learning_rate,
         betas=config.betas,
         weight_decay=config.weight_decay,
     )
-    settings = asdict(config) | task.record()
-    first = load_checkpoint(folder, module, optimizer, settings)
-    log = _Log(folder / LOG, first)
+    checkpoints = Checkpoints(folder, place, asdict(config) | task.record())
+    first = checkpoints.load(module, optimizer)
+    log = _Log(folder / LOG, first, place)
     module.train()
-    with _progress() as progress:
+    bad_steps = 0
+    with checkpoints, _progress(place) as progress:
         bar = progress.add_task(name, total=config.steps, completed=first, note="")
         for step in range(first, config.steps):
-            values = _train_step(task, module, optimizer, config, step)
+            values = _train_step(task, module, optimizer, config, step, place)
             log.write(step, values)
             progress.update(bar, advance=1, note=f"loss {values['loss']:.4f}")
+            bad_steps = 0 if _is_good(values) else bad_steps + 1
+            if bad_steps == MOST_BAD_STEPS:
+                raise _lost(folder, name, step)
             done = step + 1
             if done % config.evaluate_every == 0 and done < config.steps:
                 log.write(step, _evaluate(task, module, folder / SAMPLES / f"{done:06}"))
-            if done % config.checkpoint_every == 0 or done == config.steps:
-                save_checkpoint(folder, module, optimizer, done, settings)
+            if (done % config.checkpoint_every == 0 and not bad_steps) or done == config.steps:
+                checkpoints.save(module, optimizer, done)
     scores = _evaluate(task, module, folder / SAMPLES / f"{config.steps:06}")
-    _export(task, module, folder)
+    _export(task, module, folder, place)
     return scores
 
 
-def _export(task: Task, module: nn.Module, folder: Path) -> None:
-    """By way of a folder of its own, so that a kill leaves no half file under a final name."""
-    partial = folder / "export.partial"
-    partial.mkdir(exist_ok=True)
-    task.export(module, partial)
-    for path in partial.iterdir():
-        path.chmod(0o644)  # safetensors writes for the owner alone, but these are to be shared
-        path.replace(folder / path.name)
-    partial.rmdir()
+def _is_good(values: dict[str, float]) -> bool:
+    return math.isfinite(values["loss"]) and math.isfinite(values["gradient_norm"])
+
+
+def _lost(folder: Path, name: str, step: int) -> UserError:
+    return UserError(
+        f"From step {step + 1 - MOST_BAD_STEPS} to {step} of {name} no loss was a number, so the "
+        "run has stopped; run it again to go on from its last checkpoint, which is from before, "
+        f"or delete {folder} and start the stage again with a lower learning_rate."
+    )
+
+
+def _export(task: Task, module: nn.Module, folder: Path, place: Place) -> None:
+    """By way of a folder of its own, so that a kill leaves no half file under a final name. The
+    last checkpoint has whole what is divided among processes."""
+    from quintet.train.checkpoint import weights
+
+    if place.leads:
+        if place.world_size > 1:
+            module = task.module()
+            module.load_state_dict(weights(folder))
+        partial = folder / "export.partial"
+        partial.mkdir(exist_ok=True)
+        task.export(module, partial)
+        for path in partial.iterdir():
+            path.chmod(0o644)  # safetensors writes for the owner alone, but these are to be shared
+            path.replace(folder / path.name)
+        partial.rmdir()
+    place.all_agree(True)  # the next stage reads them
 
 
 def _train_step(
-    task: Task, module: nn.Module, optimizer: torch.optim.Optimizer, config: TrainConfig, step: int
+    task: Task,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    config: TrainConfig,
+    step: int,
+    place: Place,
 ) -> dict[str, float]:
     started = time.perf_counter()
     rate = learning_rate(step, config)
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("scale", 1.0)
     task.before_step(module, step)
-    with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
+    reduced = config.precision == "bfloat16"
+    with torch.autocast(place.device.type, torch.bfloat16, enabled=reduced):
         losses = task.losses(module, task.batch(step), step)
     optimizer.zero_grad(set_to_none=True)
-    losses["loss"].backward()
-    norm = _clip(optimizer, config.clip)
+    # Gradients are averaged over the shares of the batch, whose losses are meant to be added.
+    (losses["loss"] * place.data_size).backward()
+    norm = _clip(optimizer, config.clip, place)
     if torch.isfinite(norm):  # one bad batch must not poison the weights
         optimizer.step()
-    values = {key: float(value.detach()) for key, value in losses.items()}
+    values = place.add_up({key: float(value.detach()) for key, value in losses.items()})
     seconds = time.perf_counter() - started
     return values | {"gradient_norm": float(norm), "learning_rate": rate, "seconds": seconds}
 
 
-def _clip(optimizer: torch.optim.Optimizer, limit: float) -> torch.Tensor:
+def _clip(optimizer: torch.optim.Optimizer, limit: float, place: Place) -> torch.Tensor:
     """Clip the gradient's norm, of each part by itself; the norm of the first.
 
     Groups of parameters that name no "part" are one; an adversary is another, whose large
@@ -200,7 +185,7 @@ def _clip(optimizer: torch.optim.Optimizer, limit: float) -> torch.Tensor:
     parts: dict[str, list[nn.Parameter]] = {}
     for group in optimizer.param_groups:
         parts.setdefault(group.get("part", ""), []).extend(group["params"])
-    norms = [nn.utils.clip_grad_norm_(parameters, limit) for parameters in parts.values()]
+    norms = [place.clip(parameters, limit) for parameters in parts.values()]
     return norms[0] if all(torch.isfinite(norm) for norm in norms) else torch.tensor(torch.nan)
 
 

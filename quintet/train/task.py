@@ -10,6 +10,9 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from quintet.config import UserError
+from quintet.train.processes import Place
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -29,6 +32,10 @@ class TrainConfig:
     precision: Literal["float32", "bfloat16"] = "float32"  # of activations; weights stay float32
     compile: bool = False  # of the transformer, where there is a C++ compiler
     threads: int = 1
+    # Of the transformer, started by torchrun: processes that share each layer; the others share
+    # the batch. See docs/many-devices.md.
+    tensor_parallel: int = 1
+    checkpoint_activations: bool = False  # of the transformer: less memory, a third more work
 
 
 class Task(ABC):
@@ -41,6 +48,18 @@ class Task(ABC):
     @abstractmethod
     def module(self) -> nn.Module:
         """What trains, with its starting weights. Frozen parts have requires_grad False."""
+
+    def spread(self, module: nn.Module, place: Place) -> Place:
+        """Divide `module` among the processes that `torchrun` has started, and move it to their
+        devices; this process's place in the mesh. Then `batch` gives this process's share of the
+        batch, `losses` its part of each loss (the parts add up), and `evaluate` the scores of all.
+
+        Raises:
+            UserError: it cannot be divided.
+        """
+        if place.world_size > 1:
+            raise UserError("This stage trains in one process; start it without torchrun.")
+        return Place()
 
     @abstractmethod
     def batch(self, step: int) -> Any:

@@ -98,6 +98,24 @@ def test_loss_is_cross_entropy_with_z_loss() -> None:
     torch.testing.assert_close(head_loss(logits, targets, 0.0, weights), expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_gradient_of_the_loss_is_autograds(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    logits, targets = (3 * torch.randn(9, 5)).to(dtype), torch.randint(5, (9,))
+    weights = torch.rand(9)
+
+    def plainly(logits: torch.Tensor) -> torch.Tensor:
+        values = logits.float()
+        each = F.cross_entropy(values, targets, reduction="none")
+        return ((each + 0.1 * values.logsumexp(-1).square()) * weights).sum() / weights.sum()
+
+    mine, theirs = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    head_loss(mine, targets, 0.1, weights).backward()
+    plainly(theirs).backward()
+    assert mine.grad is not None and theirs.grad is not None and mine.grad.dtype == dtype
+    torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-4, atol=1e-5)
+
+
 def test_a_fresh_model_guesses() -> None:
     """Before training, the loss is that of a coin with as many sides as there are entries."""
     config = make_config()

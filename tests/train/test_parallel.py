@@ -1,0 +1,224 @@
+"""One device equals many: losses within 1e-5 of each other, relative, in float32."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import many
+import pytest
+import torch
+from conftest import make_config, make_model
+from safetensors.torch import load_file
+from short_runs import log_of, uneven_samples
+from torch import distributed
+
+from quintet import train
+from quintet.cli import main
+from quintet.config import UserError
+from quintet.data.shards import save_samples
+from quintet.model.omni import Batch
+from quintet.stages.documents import shard_path
+from quintet.stages.omni_task import OmniTask
+from quintet.stages.recipe import Recipe, run_stage
+from quintet.timeline.targets import Sample
+from quintet.train import Task, TrainConfig
+from quintet.train.parallel import parallelize
+from quintet.train.processes import Place
+
+# Five samples, so that shares are uneven; an evaluation in the middle, and a checkpoint right
+# after it, when the heads are still whole on every process.
+SETTINGS = TrainConfig(
+    steps=4, batch_size=5, learning_rate=1e-2, warmup_steps=1, checkpoint_every=2,
+    evaluate_every=2, decay_fraction=0.5,
+)  # fmt: skip
+SHORT = replace(SETTINGS, steps=2)
+
+
+class _Kept(OmniTask):
+    """Keeps what it trains, to be looked at."""
+
+    trained: torch.nn.Module
+
+    def evaluate(self, module):
+        self.trained = module
+        return super().evaluate(module)
+
+
+def _run(folder: Path, config: TrainConfig, start: Path | None = None) -> _Kept:
+    samples = uneven_samples(16)
+    task = _Kept(
+        make_config(), config, samples[:10], samples[10:], start,
+        trains=lambda name: start is None or "audio" in name,
+    )  # fmt: skip
+    train.run(task, config, folder, folder.name)
+    return task
+
+
+def _shares(folder: Path) -> None:
+    _run(folder / "shares", SETTINGS)
+
+
+def _grid(folder: Path) -> None:
+    """Two rows of two; then what a row has in common, and copies of the run as it stood before
+    its third step."""
+    task = _run(folder / "grid", replace(SETTINGS, tensor_parallel=2))
+    common = {
+        name: weights.to_local().tolist()
+        for name, weights in task.trained.state_dict().items()
+        if weights.placements[1].is_replicate()
+    }
+    assert any("query_norm" in name for name in common)
+    ranks: list[dict[str, list[float]]] = [{}] * 4
+    distributed.all_gather_object(ranks, common)
+    assert ranks[0] == ranks[1] and ranks[2] == ranks[3]
+    if distributed.get_rank() == 0:
+        for name in ("two", "one"):
+            shutil.copytree(folder / "grid", folder / name)
+            shutil.rmtree(folder / name / "checkpoints" / "00000004")
+
+
+def _two(folder: Path) -> None:
+    _run(folder / "two", SETTINGS)
+
+
+def _one(folder: Path) -> None:
+    _run(folder / "one", SETTINGS)
+
+
+def _audio(folder: Path) -> None:
+    """All but audio frozen."""
+    config = replace(SHORT, tensor_parallel=2)
+    _run(folder / "audio", config, folder / "alone" / "model.safetensors")
+
+
+def _reduced(folder: Path) -> None:
+    _run(folder / "reduced", replace(SHORT, precision="bfloat16", checkpoint_activations=True))
+
+
+def _command(folder: Path) -> None:
+    main(["train", "tiny", "--stage", "pretrain", "--out", str(folder / "runs")])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of one process, and the same of many."""
+    folder = tmp_path_factory.mktemp("many")
+    _run(folder / "alone", SETTINGS)
+    _run(folder / "audio alone", SHORT, folder / "alone" / "model.safetensors")
+    _run(folder / "reduced alone", replace(SHORT, precision="bfloat16"))
+    for index in range(2):
+        documents = folder / "runs" / "tiny" / "documents"
+        save_samples(shard_path(documents, "pretrain", index), _tiny_samples())
+    phases: list[many.Phase] = [
+        (4, _shares), (4, _grid), (2, _two), (1, _one), (2, _audio), (2, _reduced), (2, _command),
+    ]  # fmt: skip
+    many.start(phases, folder)
+    return folder
+
+
+def _tiny_samples() -> list[Sample]:
+    """Of the preset tiny, whose codes are more than those of the small test system."""
+    return [
+        replace(
+            s, audio_target=s.audio_target[:, :2], rows=replace(s.rows, tokens=s.rows.tokens[:, :2])
+        )
+        for s in uneven_samples(12)
+    ]
+
+
+def _assert_equal(folder: Path, one: str, many: str, tolerance: float = 1e-5) -> None:
+    alone, together = log_of(folder / one), log_of(folder / many)
+    assert len(alone) == len(together)
+    for first, second in zip(alone, together, strict=True):
+        assert second == pytest.approx(first, rel=tolerance)
+
+
+@pytest.mark.parametrize("layout", ["shares", "grid"])
+def test_one_device_equals_many(folder: Path, layout: str) -> None:
+    _assert_equal(folder, "alone", layout)
+    alone, together = (load_file(folder / n / "model.safetensors") for n in ("alone", layout))
+    for name, weights in alone.items():
+        # Adam makes an update of nearly the learning rate out of a gradient that is rounding.
+        torch.testing.assert_close(together[name], weights, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("count", ["two", "one"])
+def test_what_four_began_fewer_finish(folder: Path, count: str) -> None:
+    _assert_equal(folder, "alone", count)
+
+
+def test_frozen_weights_stay_so_on_many(folder: Path) -> None:
+    _assert_equal(folder, "audio alone", "audio")
+    before, after = (load_file(folder / n / "model.safetensors") for n in ("alone", "audio"))
+    for name, weights in before.items():
+        assert torch.equal(after[name], weights) == ("audio" not in name), name
+
+
+def test_reduced_precision_is_near(folder: Path) -> None:
+    """Many compute with weights in bfloat16, one has autocast; both keep them in float32."""
+    _assert_equal(folder, "reduced alone", "reduced", 2e-2)
+
+
+def test_the_command_trains_on_many(folder: Path) -> None:
+    stage = folder / "runs" / "tiny" / "pretrain"
+    assert len([line for line in log_of(stage) if "loss" in line]) == 6
+    assert (stage / "scores.json").is_file() and load_file(stage / "model.safetensors")
+
+
+def test_shares_ask_unevenly_and_add_up() -> None:
+    """The parts of the losses and of the gradients, words counting thrice."""
+    model, batch = make_model(make_config()), Batch.from_samples(uneven_samples(5))
+    shares = [batch.share(rank, 4) for rank in range(4)]
+    assert {len(share.rows.step) for share in shares} == {1, 2}
+    assert any(len(share.audio_at) == 0 for share in shares)
+    whole = model.losses(batch, 3.0)
+    whole["loss"].backward()
+    gradients = {name: p.grad.clone() for name, p in model.named_parameters()}
+    model.zero_grad()
+    parts = [model.losses(share, 3.0) for share in shares]
+    torch.stack([part["loss"] for part in parts]).sum().backward()
+    for name, value in whole.items():
+        assert sum(float(part[name].detach()) for part in parts) == pytest.approx(
+            float(value.detach()), rel=1e-6
+        )
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-4, atol=1e-6)
+
+
+def test_activation_checkpointing_changes_nothing(folder: Path, tmp_path: Path) -> None:
+    _run(tmp_path / "recomputed", replace(SETTINGS, checkpoint_activations=True))
+    assert log_of(tmp_path / "recomputed") == log_of(folder / "alone")
+
+
+@pytest.mark.parametrize(
+    ("change", "world_size", "told"),
+    [
+        ({"tensor_parallel": 2}, 3, "2 and there are 3 processes"),
+        ({"tensor_parallel": 0}, 1, "tensor_parallel is 0"),
+        ({"tensor_parallel": 4}, 4, "does not divide num_kv_heads, which is 2"),
+        ({"tensor_parallel": 2, "compile": True}, 2, "compile does not go together"),
+        ({"batch_size": 3}, 4, "batch_size is 3 and 4 processes share it"),
+    ],
+)
+def test_a_layout_that_cannot_be_is_told(change: dict, world_size: int, told: str) -> None:
+    config = replace(SETTINGS, **change)
+    with pytest.raises(UserError, match=told):
+        parallelize(make_model(make_config()), config, Place(0, world_size))
+
+
+class _Single(Task):
+    module = batch = losses = export = None
+
+
+def test_what_trains_in_one_process_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match="without torchrun"):
+        _Single().spread(torch.nn.Linear(1, 1), Place(0, 2))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for context in Recipe.load("tiny", tmp_path).only("audio_tokenizer"):
+        with pytest.raises(UserError, match="'audio_tokenizer' runs in one process"):
+            run_stage(context)
+    assert not (tmp_path / "tiny").exists()
