@@ -16,6 +16,8 @@ from quintet.config import OmniConfig
 from quintet.data.loader import Loader
 from quintet.model.omni import Batch, Omni
 from quintet.stages.context import MODEL_FILE, Context
+from quintet.timeline.masks import FOREVER
+from quintet.timeline.packing import pack
 from quintet.timeline.targets import Sample
 from quintet.tokenizers.bundle import Tokenizers
 from quintet.tokenizers.folders import AUDIO_FILE, IMAGE_FILE, TEXT_FILE
@@ -48,6 +50,7 @@ class OmniTask(Task):
         start_from: weights of an earlier stage; None starts from nothing.
         trains: says by name which parameters train; the others stay as they are, to the bit.
         text_weight: how much more a word counts in the loss than another row.
+        window_steps: how far a row sees back.
     """
 
     def __init__(
@@ -59,9 +62,10 @@ class OmniTask(Task):
         start_from: Path | None,
         trains: Callable[[str], bool] = lambda name: True,
         text_weight: float = 1.0,
+        window_steps: int = FOREVER,
     ) -> None:
         self.preset, self.config, self.start_from, self.trains = preset, config, start_from, trains
-        self.text_weight = text_weight
+        self.text_weight, self.window_steps = text_weight, window_steps
         picture_rows = preset.image.num_tokens
         self.loader = Loader(samples, config.batch_size, config.seed, picture_rows)
         self.held_out = Loader(held_out, config.batch_size, config.seed, picture_rows)
@@ -93,8 +97,11 @@ class OmniTask(Task):
         return self._share(self.loader.batch(step))
 
     def _share(self, samples: list[Sample]) -> Batch:
-        """Every process makes the same batch and takes its own samples of it."""
-        batch, place = Batch.from_samples(samples), self.place
+        """Every process makes the same batch and takes its own lines of it."""
+        place, lines = self.place, pack(samples, self.config.packed_rows)
+        if len(lines) < place.data_size:  # each needs one
+            lines = [[sample] for sample in samples]
+        batch = Batch.from_lines(lines, self.window_steps)
         if place.data_size > 1:
             batch = batch.share(place.data_rank, place.data_size)
         return batch.to(place.device)

@@ -11,20 +11,25 @@ from quintet import train
 from quintet.stages.context import Context
 from quintet.stages.documents import mixed_in, samples_of
 from quintet.stages.omni_task import OmniTask
+from quintet.timeline.masks import FOREVER
 from quintet.train import TrainConfig
 
 SETTINGS = {
     "train": TrainConfig, "start_from": str, "shards": dict[str, int], "text_weight": float,
+    "windowed": bool,
 }  # fmt: skip
 START = "describe"  # unless the setting `start_from` names another stage
 
 
 def run(context: Context) -> dict[str, float]:
+    # Scenes that are longer than the window are learned through it, as a session sees them.
+    windowed = context.settings.get("windowed", False)
     task = OmniTask(
         context.preset, context.train,
         samples_of(context, "realtime") + mixed_in(context, "realtime"),
         samples_of(context, "realtime_test"),
         start_from=context.start(START),
         text_weight=context.settings.get("text_weight", 4.0),
+        window_steps=context.preset.live.window_steps if windowed else FOREVER,
     )  # fmt: skip
     return train.run(task, context.train, context.folder, context.name)

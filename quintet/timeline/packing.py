@@ -12,7 +12,7 @@ from quintet.timeline.targets import Sample
 
 def pack(samples: Sequence[Sample], rows: int) -> list[list[Sample]]:
     """Lines of at most `rows` rows: the longest samples first, each into the first line that has
-    room (a sample that is longer has a line of its own)."""
+    room (a sample that is longer has a line of its own, and with 0 rows all have)."""
     lines: list[list[Sample]] = []
     lengths: list[int] = []
     for sample in sorted(samples, key=len, reverse=True):

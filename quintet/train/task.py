@@ -32,6 +32,8 @@ class TrainConfig:
     precision: Literal["float32", "bfloat16"] = "float32"  # of activations; weights stay float32
     compile: bool = False  # of the transformer, where there is a C++ compiler
     threads: int = 1
+    # Of the transformer: samples share lines of so many rows, as a GPU likes; 0: a line for each.
+    packed_rows: int = 0
     # Of the transformer, started by torchrun: processes that share each layer; the others share
     # the batch. See docs/many-devices.md.
     tensor_parallel: int = 1
