@@ -110,7 +110,7 @@ def _growing(system: Quintet) -> list[Row]:
     the peak of the process's memory until then."""
     session, rng = system.session(), np.random.default_rng(0)
     picture = rng.integers(0, 255, (96, 96, 3), np.uint8)
-    looked = {minute * 60 * STEPS_PER_SECOND: minute for minute in MINUTES}
+    looked = {round(minute * 60 * STEPS_PER_SECOND): minute for minute in MINUTES}
     times: list[float] = []
     rows: list[Row] = []
     first = first_peak = 0.0

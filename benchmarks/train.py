@@ -24,7 +24,7 @@ from benchmarks import Row, row
 from quintet.config import OmniConfig, load_preset
 from quintet.model.omni import Batch, Omni
 from quintet.timeline.streams import Stream
-from quintet.timeline.targets import Sample, live_sample
+from quintet.timeline.targets import Sample, Vocabulary, live_sample
 from quintet.timeline.timeline import Timeline
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -53,14 +53,13 @@ def run(model: str = "nano") -> list[Row]:
 
 def _batch(config: OmniConfig) -> Batch:
     """Scenes of random rows, as long and as mixed as those of the synthetic world."""
-    rng, samples = np.random.default_rng(0), []
-    vocabulary = Omni(config).vocabulary
-    for _ in range(BATCH):
-        samples.append(_sample(config, rng, vocabulary))
-    return Batch.from_samples(samples)
+    rng = np.random.default_rng(0)
+    return Batch.from_samples([random_scene(config, rng) for _ in range(BATCH)])
 
 
-def _sample(config: OmniConfig, rng: np.random.Generator, vocabulary: object) -> Sample:
+def random_scene(config: OmniConfig, rng: np.random.Generator) -> Sample:
+    """`STEPS` steps of somebody who talks, shows and is answered, in rows that mean nothing."""
+    vocabulary = Vocabulary(config.text_image_vocab_size, config.audio.codebook_size)
     audio, text = config.audio, config.text.vocab_size
     timeline = Timeline(audio.num_codebooks, text)
 
@@ -77,7 +76,7 @@ def _sample(config: OmniConfig, rng: np.random.Generator, vocabulary: object) ->
             timeline.add_image(Stream.IMAGE_IN, codes, step)
         timeline.add_audio(Stream.AUDIO_IN, frames(step), step)
     budget = config.live.text_image_rows_per_step
-    return live_sample(timeline.rows(), budget, audio.frames_in, vocabulary)  # type: ignore[arg-type]
+    return live_sample(timeline.rows(), budget, audio.frames_in, vocabulary)
 
 
 def peer(config: OmniConfig) -> LlamaForCausalLM:

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import Row, codec, live, train
+from benchmarks import Row, codec, decode, live, sessions, train, utilization
 from quintet.config import load_preset
 
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a benchmark's threads nor its random state reach another test."""
-    for module in (live, train):
+    for module in (decode, live, sessions, train):
         monkeypatch.setattr(module, "THREADS", torch.get_num_threads())
     monkeypatch.setattr(codec, "THREADS", (torch.get_num_threads(),))
 
@@ -77,7 +77,7 @@ def test_train(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_peer_of_training_is_asked_where_ours_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "BATCH", 2)
     config = load_preset("tiny")
-    batch, llama = train._batch(config), train._llama(config)
+    batch, llama = train._batch(config), train.peer(config)
     asked: list[int] = []
     llama.lm_head.register_forward_hook(lambda _, __, logits: asked.append(len(logits)))
     train._llama_loss(llama, batch).backward()
@@ -88,3 +88,29 @@ def test_live(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "STEPS", 8)
     monkeypatch.setattr(live, "WARM_UP", 2)
     _check(live.run(str(model_folder)), positive=False)
+
+
+def test_decode(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, small in (("PROMPT", 4), ("TOKENS", 3), ("ROUNDS", 1), ("BATCHES", (1, 2))):
+        monkeypatch.setattr(decode, name, small)
+    monkeypatch.setattr(decode, "MINUTES", (0.05, 0.1))
+    monkeypatch.setattr(decode, "LAST", 6)
+    rows = decode.run(str(model_folder))
+    _check(rows)
+    assert [row["unit"] for row in rows] == ["tokens / s"] * 4 + ["ms", "MiB"] * 2
+    assert rows[4]["ratio"] == 1  # the first is what the others are beside
+
+
+def test_sessions(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, small in (("COUNTS", (1, 3)), ("STEPS", 4), ("WARM_UP", 1), ("DISTINCT", 2)):
+        monkeypatch.setattr(sessions, name, small)
+    rows = sessions.run(str(model_folder))
+    _check(rows, positive=False)
+    assert rows[-2]["name"] == "sessions held" and rows[-2]["value"] in (0, 1, 3)
+
+
+def test_utilization(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "STEPS", 12)
+    rows = utilization.measure(load_preset("tiny"), 2, 256)
+    _check(rows)
+    assert [row["unit"] for row in rows] == ["rows / s"]  # a CPU's peak is in no table
