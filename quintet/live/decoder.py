@@ -131,7 +131,6 @@ class TipDecoder:
 
     def _silence_of_audio(self) -> float:
         """Probability that the audio head stays silent at the tip."""
-        assert self._tip() is not None
         return float(self.model.audio_head.silence(self._tip()))
 
     def _ask_text_image(self) -> tuple[tuple[Modality, int] | None, float]:

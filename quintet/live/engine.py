@@ -58,21 +58,30 @@ class Engine:
                 f"All {self.cache.batch} seats are taken; wait until a session ends, or start "
                 "the engine with more."
             )
-        self.cache.leave(free[0])
-        cache = self.cache.only(free[0])
-        self.sessions[free[0]] = Session(self.model, self.tokenizers, sampling, seed, cache)
+        self._sit(free[0], sampling, seed)
         return free[0]
+
+    def renew(self, seat: int, sampling: Sampling | None = None, seed: int = 0) -> None:
+        """End the session at `seat` and begin another there."""
+        self.leave(seat)
+        self._sit(seat, sampling, seed)
 
     def leave(self, seat: int) -> None:
         """End the session at `seat`."""
         del self.sessions[seat]
         self.cache.leave(seat)
 
+    def _sit(self, seat: int, sampling: Sampling | None, seed: int) -> None:
+        cache = self.cache.only(seat)
+        self.sessions[seat] = Session(self.model, self.tokenizers, sampling, seed, cache)
+
     @torch.inference_mode()
     def step(self, given: Mapping[int, Given]) -> dict[int, StepOutput | UserError]:
         """One step of the clock for the sessions at the seats in `given`; the others stand still.
 
         A session whose input is wrong gets the error, takes nothing in and stands still too.
+        Where the model itself raises, the sessions in `given` have stopped in the middle of a
+        step and can only leave; it is nothing to the others.
         """
         started = time.perf_counter()
         made: dict[int, StepOutput | UserError] = {}

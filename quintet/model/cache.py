@@ -154,6 +154,12 @@ class KVCache:
         assert excess <= len(steps), "one step must fit into the cache"
         self.slide(int(steps[excess - 1]) + 1, session)
 
+    @torch.inference_mode()
     def leave(self, session: int) -> None:
-        """Forget a session; its place in the batch is free for another."""
+        """Forget a session; its place in the batch is free for another.
+
+        Numbers too: a NaN would reach who comes next even from a slot that nobody sees.
+        """
         self.order[session], self.count[session] = FREE, 0
+        self.keys[:, session] = 0
+        self.values[:, session] = 0

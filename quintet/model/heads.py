@@ -112,7 +112,8 @@ class AudioHead(nn.Module):
     def sample(
         self, hidden_ND: Tensor, choose: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """One frame of codes for each row, [N, Q], and which rows speak at all, bool [N].
+        """One frame of codes for each row, [N, Q], and which rows speak at all, bool [N]; the
+        codes of a row that does not mean nothing, and if none speaks there are no frames.
 
         `choose` maps logits [N, entries] to entries [N].
         """

@@ -110,7 +110,7 @@ def create_app(
         warming = asyncio.create_task(server.warm_up())
         yield
         warming.cancel()
-        server.conductor.worker.shutdown(wait=False, cancel_futures=True)
+        server.conductor.close()
 
     # The built-in API pages load scripts from elsewhere, which this server's policy forbids.
     app = FastAPI(title="Quintet", lifespan=lifespan, openapi_url=None)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -26,6 +27,8 @@ class LiveEngine(Protocol):
     """What the server needs of `quintet.live.Engine`."""
 
     def join(self, *, seed: int) -> int: ...
+
+    def renew(self, seat: int, *, seed: int) -> None: ...
 
     def leave(self, seat: int) -> None: ...
 
@@ -60,17 +63,27 @@ class Conductor:
         await self._in_worker(self._first_step)
 
     async def join(self) -> int:
-        """The seat of a new session."""
-        return await self._in_worker(self._join)
+        """The seat of a new session, which is given back if the wait for it is cancelled."""
+        joining = self.worker.submit(self._join)
+        try:
+            return await asyncio.wrap_future(joining)
+        except asyncio.CancelledError:
+            joining.add_done_callback(self._give_back)
+            raise
 
-    async def renew(self, seat: int) -> int:
-        """The seat of a new session, in the place of that at `seat`."""
-        return await self._in_worker(self._renew, seat)
+    async def renew(self, seat: int) -> None:
+        """A new session at `seat`, in the place of the one there."""
+        await self._in_worker(self._renew, seat)
 
     def leave(self, seat: int) -> None:
         """End a session, once the step that is being computed has ended."""
         self._asked.pop(seat, None)
-        self.worker.submit(self._need_engine().leave, seat)
+        with suppress(RuntimeError):  # closed, with all its sessions
+            self.worker.submit(self._need_engine().leave, seat)
+
+    def close(self) -> None:
+        """Compute nothing more than the step that is being computed."""
+        self.worker.shutdown(wait=False, cancel_futures=True)
 
     async def step(
         self, seat: int, audio: np.ndarray, image: np.ndarray | None, text: str | None
@@ -118,11 +131,14 @@ class Conductor:
         return self._engine
 
     def _join(self) -> int:
-        return self._need_engine().join(seed=secrets.randbelow(2**31))
+        return self._need_engine().join(seed=_seed())
 
-    def _renew(self, seat: int) -> int:
-        self._need_engine().leave(seat)
-        return self._join()
+    def _give_back(self, joined: Future[int]) -> None:
+        if not joined.cancelled() and not joined.exception():
+            self.leave(joined.result())
+
+    def _renew(self, seat: int) -> None:
+        self._need_engine().renew(seat, seed=_seed())
 
     def _first_step(self) -> None:
         seat = self._join()
@@ -130,3 +146,7 @@ class Conductor:
             self._need_engine().step({seat: (np.zeros(STEP_SAMPLES, np.float32), None, None)})
         finally:
             self._need_engine().leave(seat)
+
+
+def _seed() -> int:
+    return secrets.randbelow(2**31)

@@ -154,17 +154,16 @@ class LiveConnection:
                         protocol.IDLE, "Nothing was said for long; continue if you like."
                     )
                 if self.reset_wanted:
-                    seat = await self._restart(seat)
+                    await self._restart(seat)
                 await self._step(seat)
         finally:
             self.conductor.leave(seat)
 
-    async def _restart(self, seat: int) -> int:
+    async def _restart(self, seat: int) -> None:
         """A new conversation; its event stands between the old answers and the new."""
         self.reset_wanted = False
-        seat = await self.conductor.renew(seat)
+        await self.conductor.renew(seat)
         self._send({"type": "reset"})
-        return seat
 
     async def _step(self, seat: int) -> None:
         audio = self.sound.take()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -33,7 +35,8 @@ def weight_files(path: Path) -> list[Path]:
         return [path]
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        shards = [path.parent / name for name in names if Path(name).name == name]
+        beside = (n for n in names if Path(n).name == n and n.endswith(".safetensors"))
+        shards = [path.parent / name for name in beside]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         names, shards = [], []
     if not names or len(shards) != len(names):
@@ -97,12 +100,14 @@ def save_weights(module: nn.Module, path: Path, max_shard_size: str = MAX_SHARD_
         max_shard_size=max_shard_size,
     )  # fmt: skip
     for file, names in plan.filename_to_tensors.items():
-        _write(path.parent / file, {name: weights[name] for name in names})
+        held = {name: weights[name] for name in names}
+        _appear(path.parent / file, partial(save_file, held, metadata={"format": "pt"}))
     index = _index_of(path)
     stale = {*path.parent.glob(f"{path.stem}-*-of-*.safetensors"), path, index}
     if plan.is_sharded:
         known = {"metadata": plan.metadata, "weight_map": plan.tensor_to_filename}
-        index.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
+        text = json.dumps(known, indent=2) + "\n"
+        _appear(index, lambda new: new.write_text(text, encoding="utf-8"))
         stale.discard(index)
     for old in stale - {path.parent / file for file in plan.filename_to_tensors}:
         old.unlink(missing_ok=True)
@@ -140,14 +145,15 @@ def _damaged(path: Path, error: Exception) -> UserError:
     return UserError(f"{path} is damaged ({error}); copy or train it again.")
 
 
-def _write(path: Path, weights: dict[str, Tensor]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
+def _appear(path: Path, write: Callable[[Path], object]) -> None:
+    """What `write` writes, whole or not at all."""
+    unfinished = path.with_name(f".{path.name}.partial")
     try:
-        save_file(weights, partial, metadata={"format": "pt"})
-        partial.chmod(0o644)  # written for the owner alone, but meant to be shared
-        os.replace(partial, path)
+        write(unfinished)
+        unfinished.chmod(0o644)  # written for the owner alone, but meant to be shared
+        os.replace(unfinished, path)
     finally:
-        partial.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
 
 
 def _is_shared(name: str) -> bool:

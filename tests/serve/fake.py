@@ -60,6 +60,9 @@ class FakeEngine:
         self.sessions[seat] = self.model.session()
         return seat
 
+    def renew(self, seat: int, **_: Any) -> None:
+        self.sessions[seat] = self.model.session()
+
     def leave(self, seat: int) -> None:
         del self.sessions[seat]
 
