@@ -34,7 +34,11 @@ def block_mask(sight: Sight, device: torch.device | str) -> BlockMask:
     def may_see(b: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Any:
         return held.may_see(b, query, key)
 
-    return create_block_mask(may_see, batch, None, rows, rows, device=str(device))
+    # Uncompiled, it makes the dense mask first: 3 GB for a line of 16,384 rows.
+    compiled = torch.device(device).type == "cuda"
+    return create_block_mask(
+        may_see, batch, None, rows, rows, device=str(device), _compile=compiled
+    )
 
 
 def mask_of(sight: Sight, device: torch.device) -> Mask:

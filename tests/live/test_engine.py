@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from quintet.config import STEP_SAMPLES, UserError
 from quintet.live import engine as engine_module
 from quintet.live.engine import Engine
 from quintet.live.session import Session, StepOutput
+from quintet.model.decode import Trunk
 from quintet.model.omni import Omni
 from quintet.tokenizers.bundle import Tokenizers
 
@@ -74,6 +77,54 @@ def test_a_wrong_input_disturbs_nobody(model: Omni, tokenizers: Tokenizers) -> N
         _alike(made[seats[1]], alone.step(*one))
     assert engine.sessions[seats[0]].now == 0
     assert not len(engine.sessions[seats[0]].decoder.cache.held())
+
+
+def test_a_model_that_fails_is_nothing_to_who_stood_still(
+    model: Omni, tokenizers: Tokenizers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of others' step, with numbers that are none; their seats serve again."""
+    engine, alone = Engine(model, tokenizers, seats=3), Session(model, tokenizers, HOT, seed=2)
+    for seed in range(3):
+        engine.join(HOT, seed)
+    inputs = _inputs(6, 8)
+    for one in inputs[:4]:
+        _alike(engine.step(dict.fromkeys(range(3), one))[2], alone.step(*one))
+    with monkeypatch.context() as patch:
+        extend, calls = Trunk.extend, iter(range(2))
+
+        def fails_at_last(*given: Any) -> torch.Tensor:
+            if next(calls):
+                raise RuntimeError("out of memory")
+            return extend(*given)
+
+        patch.setattr(Trunk, "extend", fails_at_last)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            engine.step(dict.fromkeys(range(2), inputs[4]))
+    for store in (engine.cache.keys, engine.cache.values):
+        store[:, :2] = torch.nan
+    for seat in range(2):
+        engine.leave(seat)
+        engine.join(HOT, seed=9)
+    fresh = Session(model, tokenizers, HOT, seed=9)
+    for one in inputs[4:]:
+        made, expected = engine.step(dict.fromkeys(range(3), one)), fresh.step(*one)
+        _alike(made[0], expected)
+        _alike(made[1], expected)
+        _alike(made[2], alone.step(*one))
+
+
+def test_to_begin_anew_keeps_the_seat(model: Omni, tokenizers: Tokenizers) -> None:
+    engine, fresh = (
+        Engine(model, tokenizers, seats=2),
+        Session(model, tokenizers, HOT, seed=9),
+    )
+    assert [engine.join(), engine.join()] == [0, 1]
+    one = _inputs(3, 1)[0]
+    engine.step({0: one, 1: one})
+    engine.leave(0)
+    engine.renew(1, HOT, seed=9)
+    assert engine.sessions.keys() == {1}
+    _alike(engine.step({1: one})[1], fresh.step(*one))
 
 
 def test_a_seat_remembers_nothing_of_who_sat_there(model: Omni, tokenizers: Tokenizers) -> None:

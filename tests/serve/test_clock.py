@@ -105,12 +105,13 @@ class _Socket:
         self.code = code
 
 
-def serve(loop: _Loop, *served: tuple[_Model, _Socket]) -> Metrics:
+def serve(loop: _Loop, model: _Model, *sockets: _Socket) -> Metrics:
     """Serve every socket until it leaves or is sent away."""
-    metrics = Metrics(len(served))
+    metrics = Metrics(len(sockets))
 
     async def all_of_them() -> None:
-        connections = [LiveConnection(s, Conductor(m, 1, _AtOnce()), metrics) for m, s in served]
+        conductor = Conductor(model, len(sockets), _AtOnce())
+        connections = [LiveConnection(socket, conductor, metrics) for socket in sockets]
         await asyncio.gather(*(connection.run() for connection in connections))
 
     try:
@@ -123,7 +124,7 @@ def serve(loop: _Loop, *served: tuple[_Model, _Socket]) -> Metrics:
 def test_steps_keep_the_clock() -> None:
     loop = _Loop()
     model, socket = _Model(loop, taken=0.125), _Socket(steps=400)
-    metrics = serve(loop, (model, socket))
+    metrics = serve(loop, model, socket)
     assert model.began == [0.25 * (step + 1) for step in range(400)]
     assert not any(socket.skipped) and metrics.skipped_steps == 0
 
@@ -131,7 +132,7 @@ def test_steps_keep_the_clock() -> None:
 def test_a_late_model_skips_steps_and_keeps_to_the_clock() -> None:
     loop = _Loop()
     model, socket = _Model(loop, taken=0.3125), _Socket(steps=4)
-    metrics = serve(loop, (model, socket))
+    metrics = serve(loop, model, socket)
     assert model.began == [0.25, 0.75, 1.25, 1.75]
     assert socket.skipped == [0, 1, 1, 1]
     assert metrics.skipped_steps == 4  # the last one's is counted, and nobody is left to be told
@@ -139,13 +140,11 @@ def test_a_late_model_skips_steps_and_keeps_to_the_clock() -> None:
 
 def test_two_conversations_both_keep_the_clock() -> None:
     loop = _Loop()
-    models = [_Model(loop, taken=0.0625) for _ in range(2)]
-    sockets = [_Socket(steps=40) for _ in models]
-    serve(loop, *zip(models, sockets, strict=True))
-    for model, socket in zip(models, sockets, strict=True):
-        late = [began - 0.25 * (step + 1) for step, began in enumerate(model.began)]
-        assert len(late) == 40 and min(late) >= 0 and max(late) <= 0.0625  # the other one's step
-        assert not any(socket.skipped)
+    model, sockets = _Model(loop, taken=0.0625), [_Socket(steps=40) for _ in range(2)]
+    serve(loop, model, *sockets)
+    # At the same moments, one after the other in a step of the engine.
+    assert model.began == [0.25 * (step + 1) + turn for step in range(40) for turn in (0, 0.0625)]
+    assert not any(any(socket.skipped) for socket in sockets)
 
 
 @pytest.mark.parametrize(("loudness", "code", "steps"), [(0, IDLE, 80), (9_000, 0, 100)])
@@ -157,6 +156,6 @@ def test_nothing_but_silence_for_long_frees_the_place(
     monkeypatch.setattr(live_socket, "time", SimpleNamespace(monotonic=loop.time))
     model = _Model(loop, taken=0.0)
     socket = _Socket(steps=100, sound=np.full(STEP_SAMPLES, loudness, "<i2"))
-    serve(loop, (model, socket))
+    serve(loop, model, socket)
     assert socket.code == code
     assert len(model.began) == steps

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
@@ -23,6 +24,35 @@ class _Engine(FakeEngine):
         assert isinstance(self.model, _Model)
         self.model.together.append(sorted(given))
         return super().step(given)
+
+
+class _Gated(FakeEngine):
+    """Sits people down only when the gate is open."""
+
+    def __init__(self, model: FakeModel) -> None:
+        super().__init__(model)
+        self.gate, self.began = threading.Event(), threading.Event()
+
+    def _wait(self) -> None:
+        self.began.set()
+        assert self.gate.wait(10)
+
+    def join(self, **named: Any) -> int:
+        self._wait()
+        return super().join(**named)
+
+    def renew(self, seat: int, **named: Any) -> None:
+        self._wait()
+        super().renew(seat, **named)
+
+
+class _GatedModel(FakeModel):
+    def __init__(self) -> None:
+        super().__init__()
+        self.made = _Gated(self)
+
+    def engine(self, seats: int) -> FakeEngine:
+        return self.made
 
 
 class _Model(FakeModel):
@@ -90,7 +120,54 @@ def test_a_seat_is_free_when_its_session_has_left() -> None:
         out = await conductor.step(other, SILENCE, None, "hello")
         assert out.text == "you wrote hello"
         assert await conductor.join() == one
-        assert await conductor.renew(other) == other
+        await conductor.renew(other)
         assert (await conductor.step(other, SILENCE, None, None)).step == 1
+
+    _run(job())
+
+
+def test_a_seat_whose_person_left_while_sitting_down_is_given_back() -> None:
+    model = _GatedModel()
+
+    async def job() -> None:
+        conductor = Conductor(model, 2)
+        gone = asyncio.create_task(conductor.join())
+        await asyncio.to_thread(model.made.began.wait, 10)  # it can no longer be called off
+        gone.cancel()
+        await asyncio.wait([gone])
+        model.made.gate.set()
+        assert await conductor.join() == 1  # in order, before the seat is given back
+        assert await conductor.join() == 0
+
+    _run(job())
+
+
+def test_who_leaves_while_beginning_anew_disturbs_nobody() -> None:
+    model = _GatedModel()
+
+    async def job() -> None:
+        conductor = Conductor(model, 2)
+        model.made.gate.set()
+        one, other = await conductor.join(), await conductor.join()
+        conductor.leave(one)  # so that a lower seat than the other's is free
+        model.made.gate.clear()
+        model.made.began.clear()
+        gone = asyncio.create_task(conductor.renew(other))
+        await asyncio.to_thread(model.made.began.wait, 10)
+        gone.cancel()
+        await asyncio.wait([gone])
+        conductor.leave(other)
+        model.made.gate.set()
+        assert {await conductor.join(), await conductor.join()} == {0, 1}
+
+    _run(job())
+
+
+def test_a_closed_conductor_lets_go() -> None:
+    async def job() -> None:
+        conductor = Conductor(FakeModel(), 1)
+        seat = await conductor.join()
+        conductor.close()
+        conductor.leave(seat)
 
     _run(job())

@@ -97,7 +97,8 @@ def test_damage_is_told_in_a_sentence(sharded: Path) -> None:
         load_weights(_module(), sharded)
     index = sharded.parent / "model.safetensors.index.json"
     for text in ("[", "[]", "{}", '{"weight_map": {}}', '{"weight_map": {"a": "../b"}}',
-                 '{"weight_map": {"a": 3}}'):  # fmt: skip
+                 '{"weight_map": {"a": ".."}}', '{"weight_map": {"a": ""}}',
+                 '{"weight_map": {"a": "config.json"}}', '{"weight_map": {"a": 3}}'):  # fmt: skip
         index.write_text(text)
         with pytest.raises(UserError, match="not an index of weights"):
             load_weights(_module(), sharded)
