@@ -26,6 +26,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from quintet.tokenizers.processor import rounded_products_are_fast
+
 VECTORS = 512  # of a block
 BOUNDS = 2**21  # of a block: 4 MB in bfloat16, 8 MB in float32
 GROUP = 32  # codes whose lowest bound is compared before each of them is
@@ -176,7 +178,7 @@ class FloatScreen:
 
 
 class RoundedScreen:
-    """Bounds of |x - c|^2/2 in bfloat16, several times as fast where the processor has AMX.
+    """Bounds of |x - c|^2/2 in bfloat16, several times as fast where the processor is good at it.
 
     Codes and vectors are centred on the codebook's mean and scaled by a power of two, so that
     what is rounded is the spread. Eight columns beside the D rounded ones make the product itself
@@ -233,12 +235,6 @@ class RoundedScreen:
         """The bound [n] that no code as near as these squared distances [n] exceeds."""
         limit_n = (0.5 + 1e-6) * self.scale**2 * square_n + 1e-15
         return limit_n.float().bfloat16().view(torch.int16)
-
-
-def rounded_products_are_fast(device: torch.device) -> bool:
-    """Whether bfloat16 products outrun float32's so far that screening with them pays."""
-    has_tiles = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    return device.type == "cpu" and bool(torch.backends.mkldnn.enabled) and has_tiles()
 
 
 def _product_error(device: torch.device) -> float:
