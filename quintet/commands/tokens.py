@@ -48,7 +48,7 @@ def encode_file(
             fewer codebooks, or a setting belongs to another kind of file; or `out` is a folder.
     """
     suffix, out = path.suffix.lower(), out or path.with_name(path.name + ".safetensors")
-    _check_out(out)
+    _check_out(out, path)
     if codebooks is not None and suffix in PICTURES + TEXTS:
         raise UserError("--codebooks chooses how much of a sound is kept; leave it out here.")
     if size is not None and suffix in SOUNDS + TEXTS:
@@ -109,7 +109,7 @@ def decode_file(path: Path, out: Path | None, model: str, first: int | None = No
     if medium not in DECODED:
         raise UserError(f"{path} does not say what its tokens are; encode the file again.")
     out = out or path.with_name(f"{stem}.decoded{DECODED[medium]}")
-    _check_out(out)
+    _check_out(out, path)
     if medium == "sound":
         decode_sound(tokens, metadata, path, out, model)
     elif medium == "picture":
@@ -144,10 +144,12 @@ def _check_text(tokens: np.ndarray, entries: int, path: Path) -> None:
         raise foreign(path)
 
 
-def _check_out(out: Path) -> None:
-    """Before the work begins, whose result would have no place."""
+def _check_out(out: Path, source: Path) -> None:
+    """Before the work begins, whose result would have no place, or take that of its source."""
     if out.is_dir():
         raise UserError(f"{out} is a folder; name a file with --out.")
+    if out.exists() and source.exists() and out.samefile(source):
+        raise UserError(f"{out} is the file to read, and would be lost; name another with --out.")
 
 
 def _write_bytes(path: Path, content: bytes) -> None:

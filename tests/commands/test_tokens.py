@@ -36,6 +36,21 @@ def test_hand_made_files_are_refused(model_folder: Path, tmp_path: Path) -> None
     assert "too long a text" in _refusal(path, model_folder)
 
 
+def test_a_result_never_takes_the_place_of_its_source(model_folder: Path, tmp_path: Path) -> None:
+    path, link = tmp_path / "a.txt", tmp_path / "link.txt"
+    path.write_text("hello")
+    link.symlink_to(path)
+    for out in (path, link):
+        with pytest.raises(UserError, match="is the file to read"):
+            encode_file(path, out, "nonsense")
+    encode_file(path, None, str(model_folder))
+    tokens = tmp_path / "a.txt.safetensors"
+    before = tokens.read_bytes()
+    with pytest.raises(UserError, match="is the file to read"):
+        decode_file(tokens, tokens, str(model_folder))
+    assert path.read_text() == "hello" and tokens.read_bytes() == before
+
+
 def test_a_folder_is_no_place_for_a_result(model_folder: Path, tmp_path: Path) -> None:
     path, folder = tmp_path / "a.txt", tmp_path / "there"
     path.write_text("hello")
