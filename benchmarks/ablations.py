@@ -48,6 +48,7 @@ from quintet.train import TrainConfig
 
 NANO = BUNDLED / "nano"
 KINDS = {"realtime": 20, "realtime_test": 1, "transcribe": 20, "describe": 20}  # shards of 250
+FEWER = {"realtime": 12, "realtime_test": 1, "transcribe": 6, "describe": 6}  # of other codecs
 BATCH, JUDGED_TOGETHER, HELD_OUT = 12, 8, 160
 # Strides of the codecs of so many frames a step, beside nano's own (3).
 STRIDES = {"3 frames": (5, 5, 8, 10), "5 frames": (4, 5, 6, 10), "18.75 frames": (2, 4, 5, 8)}
@@ -106,7 +107,7 @@ def shards(variant: Variant, out: Path, kind: str) -> list[Sample]:
         context = Context("audio_tokenizer", preset, settings, folder)
         if not (folder / "audio_tokenizer" / AUDIO_FILE).exists():
             audio_tokenizer.run(context)
-    made = {"shards": KINDS, "pictures_each": 60, "processes": 2}
+    made = {"shards": FEWER if variant.codec else KINDS, "pictures_each": 60, "processes": 2}
     context = Context("documents", preset, made, folder)
     documents.run(context)
     return documents.samples_of(Context("ablation", preset, {}, folder), kind)

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from quintet.config import ModelConfig
+from quintet.model.linear import Linear
 from quintet.timeline.masks import Sight
 
 Mask = Tensor | BlockMask  # bool [B, 1, T, S] (or what broadcasts to it), or blocks of it
@@ -74,8 +75,8 @@ class Attention(nn.Module):
         self.group = config.num_heads // config.num_kv_heads + 2
         width = config.num_kv_heads * self.group * self.head_width
         # Group after group, so that tensor parallelism can give each device whole groups.
-        self.query_key_value = nn.Linear(config.d_model, width, bias=False)
-        self.output = nn.Linear(config.d_model, config.d_model, bias=False)
+        self.query_key_value = Linear(config.d_model, width)
+        self.output = Linear(config.d_model, config.d_model)
         # Shared by all heads, so that tensor parallelism can replicate them.
         self.query_norm = HeadScale(self.head_width)
         self.key_norm = HeadScale(self.head_width)

@@ -24,7 +24,7 @@ FREE = -1
 class Place:
     """Where new rows lie, and which slots each of them sees."""
 
-    slots_N: Tensor  # int64 [B * T], in storage of C + 1 slots a session
+    slots_N: Tensor  # int64 [B * T * G], in storage of C + 1 slots a session and head
     seen: int  # S: the first so many slots hold every row
     mask: Tensor | None  # bool [B, 1, T, S]; None where every new row sees all of them
     is_causal: bool  # the new rows are all there is, in order
@@ -46,8 +46,8 @@ class KVCache:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.max_rows, self.batch = max_rows, batch
-        # One slot more for rows that are nobody's. Row after row, so that a write is one copy.
-        shape = (batch, max_rows + 1, config.num_kv_heads, config.d_model // config.num_heads)
+        # One slot more for rows that are nobody's. Heads before slots: products run over both.
+        shape = (batch, config.num_kv_heads, max_rows + 1, config.d_model // config.num_heads)
         self.keys = torch.zeros(config.num_layers, *shape, device=device, dtype=dtype)
         self.values = torch.zeros_like(self.keys)
         self.order = np.full((batch, max_rows), FREE, np.int64)  # of each session's rows: 0, 1, ...
@@ -106,11 +106,12 @@ class KVCache:
         self.lasting[session_N, slot_N] = False
         self.count += counts_B
         seen = self.seen
-        storage_BT = slots_BT + (self.max_rows + 1) * np.arange(self.batch)[:, None]
+        heads_B1G = np.arange(self.batch * self.keys.shape[2]).reshape(self.batch, 1, -1)
+        storage_BTG = slots_BT[..., None] + (self.max_rows + 1) * heads_B1G
         device = self.device
         mask = None if alone else self._mask(orders_BT, seen)
         return Place(
-            torch.from_numpy(storage_BT.reshape(-1)).to(device), seen,
+            torch.from_numpy(storage_BTG.reshape(-1)).to(device), seen,
             None if mask is None else mask.to(device), alone and steps_BT.shape[1] > 1,
         )  # fmt: skip
 
@@ -123,13 +124,12 @@ class KVCache:
     def write(self, layer: int, k_BTGE: Tensor, v_BTGE: Tensor, place: Place) -> None:
         """Keys and values of new rows."""
         for store, new in ((self.keys[layer], k_BTGE), (self.values[layer], v_BTGE)):
-            rows_NGE = new.flatten(0, 1).to(store.dtype)
-            store.flatten(0, 1).index_copy_(0, place.slots_N, rows_NGE)
+            rows_NE = new.flatten(0, 2).to(store.dtype)
+            store.flatten(0, 2).index_copy_(0, place.slots_N, rows_NE)
 
     def read(self, layer: int, place: Place) -> tuple[Tensor, Tensor]:
         """Keys and values [B, G, S, E], where they lie."""
-        k_BSGE, v_BSGE = (kept[layer, :, : place.seen] for kept in (self.keys, self.values))
-        return k_BSGE.transpose(1, 2), v_BSGE.transpose(1, 2)
+        return self.keys[layer, :, :, : place.seen], self.values[layer, :, :, : place.seen]
 
     def keep(self, session: int = 0) -> None:
         """What a session holds now is its system prompt, and stays."""

@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from quintet.config import AudioConfig, ModelConfig
+from quintet.model.linear import Linear, linear
 
 
-class TextImageHead(nn.Linear):
+class TextImageHead(Linear):
     """[N, D] -> logits [N, V + 1]: text entries, image codes, `No Output`.
 
     Args:
@@ -30,17 +30,17 @@ class TextImageHead(nn.Linear):
     """
 
     def __init__(self, config: ModelConfig, text_image_vocab_size: int, num_words: int) -> None:
-        super().__init__(config.d_model, text_image_vocab_size + 1, bias=False)
+        super().__init__(config.d_model, text_image_vocab_size + 1)
         self.num_words = num_words
 
     def words(self, hidden_ND: Tensor) -> Tensor:
         """Logits [N, words + 1] where no picture is being drawn; the last is `No Output`."""
-        words_NW = F.linear(hidden_ND, self.weight[: self.num_words])
-        return torch.cat([words_NW, F.linear(hidden_ND, self.weight[-1:])], dim=-1)
+        words_NW = linear(hidden_ND, self.weight[: self.num_words])
+        return torch.cat([words_NW, linear(hidden_ND, self.weight[-1:])], dim=-1)
 
     def image_codes(self, hidden_ND: Tensor) -> Tensor:
         """Logits [N, codes] inside a picture."""
-        return F.linear(hidden_ND, self.weight[self.num_words : -1])
+        return linear(hidden_ND, self.weight[self.num_words : -1])
 
 
 class AudioHead(nn.Module):
@@ -52,16 +52,16 @@ class AudioHead(nn.Module):
         self.radix = audio.digit_size(self.digits)
         self.num_choices, entries = audio.num_codebooks * self.digits, self.radix + 1
         self.sub_heads = nn.ModuleList(
-            nn.Linear(config.d_model, entries, bias=False) for _ in range(self.num_choices)
+            Linear(config.d_model, entries) for _ in range(self.num_choices)
         )
         chained = 0 if config.audio_head == "parallel" else self.num_choices - 1
         self.codes = nn.ModuleList(nn.Embedding(entries, config.d_model) for _ in range(chained))
         self.mixers = nn.ModuleList(
             nn.Sequential(
                 nn.RMSNorm(config.d_model),
-                nn.Linear(config.d_model, config.d_model),
+                Linear(config.d_model, config.d_model, bias=True),
                 nn.SiLU(),
-                nn.Linear(config.d_model, config.d_model),
+                Linear(config.d_model, config.d_model, bias=True),
             )
             for _ in range(chained)
         )

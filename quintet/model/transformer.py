@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from quintet.config import ModelConfig
 from quintet.model.attention import Attention, Mask
+from quintet.model.linear import Linear
 
 
 class FeedForward(nn.Module):
@@ -17,9 +18,9 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.gate = nn.Linear(config.d_model, config.d_feed_forward, bias=False)
-        self.up = nn.Linear(config.d_model, config.d_feed_forward, bias=False)
-        self.down = nn.Linear(config.d_feed_forward, config.d_model, bias=False)
+        self.gate = Linear(config.d_model, config.d_feed_forward)
+        self.up = Linear(config.d_model, config.d_feed_forward)
+        self.down = Linear(config.d_feed_forward, config.d_model)
         nn.init.zeros_(self.down.weight)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
