@@ -21,10 +21,11 @@ from quintet.timeline.packing import pack
 from quintet.timeline.targets import Sample
 from quintet.tokenizers.bundle import Tokenizers
 from quintet.tokenizers.folders import AUDIO_FILE, IMAGE_FILE, TEXT_FILE
-from quintet.tokenizers.weight_files import load_weights
+from quintet.tokenizers.weight_files import check_weights, each_weight, load_weights
 from quintet.train import Task, TrainConfig
+from quintet.train.materialize import materialize
 from quintet.train.parallel import parallelize
-from quintet.train.processes import Place
+from quintet.train.processes import Place, world_size
 
 # Of most of these stages.
 OMNI_SETTINGS = {
@@ -72,9 +73,14 @@ class OmniTask(Task):
         self.place = Place()  # until the model is spread
 
     def module(self) -> nn.Module:
-        model = Omni(self.preset)
+        # What is to be divided gets its numbers afterwards: no process could hold all of it.
+        with torch.device("meta" if world_size() > 1 else "cpu"):
+            model = Omni(self.preset)
         if self.start_from is not None:
-            load_weights(model, self.start_from)
+            if model.device.type == "meta":
+                check_weights(model, self.start_from)
+            else:
+                load_weights(model, self.start_from)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(self.trains(name))
         return model
@@ -82,6 +88,9 @@ class OmniTask(Task):
     def spread(self, module: nn.Module, place: Place) -> Place:
         assert isinstance(module, Omni)
         self.place = parallelize(module, self.config, place)
+        if module.device.type == "meta":
+            stored = None if self.start_from is None else each_weight(self.start_from)
+            materialize(module, self.place.device, stored)
         return self.place
 
     def parameters(self, module: nn.Module) -> list[dict[str, object]]:

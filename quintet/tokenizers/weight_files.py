@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -53,6 +53,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         UserError: a file is missing or damaged.
     """
     return {name: t for file in weight_files(path) for name, t in _read(file).items()}
+
+
+def each_weight(path: Path) -> Iterator[tuple[str, Tensor]]:
+    """Name and tensor, one after another, of a file or its shards: for who cannot hold all."""
+    for file in weight_files(path):
+        with safe_open(file, "pt") as opened:
+            for name in opened.keys():  # noqa: SIM118 (it is no dictionary)
+                yield name, opened.get_tensor(name)
 
 
 def load_weights(module: nn.Module, path: Path) -> None:

@@ -138,7 +138,7 @@ def _export(task: Task, module: nn.Module, folder: Path, place: Place) -> None:
     if place.leads:
         if place.world_size > 1:
             module = task.module()
-            module.load_state_dict(weights(folder))
+            module.load_state_dict(weights(folder), assign=True)  # it may have shapes only
         partial = folder / "export.partial"
         partial.mkdir(exist_ok=True)
         task.export(module, partial)

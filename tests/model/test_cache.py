@@ -6,10 +6,12 @@ import numpy as np
 import torch
 from conftest import make_timeline
 from torch import Tensor
+from torch.nn import functional as F
 
 from quintet.config import OmniConfig
 from quintet.model.attention import block_mask, dense_mask
 from quintet.model.cache import KVCache
+from quintet.model.decode import UNSEEN, _attend_to_few
 from quintet.model.embedding import RowTensors
 from quintet.model.omni import Omni
 from quintet.timeline.masks import FOREVER, line_sight, live_mask, live_sight
