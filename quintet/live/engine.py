@@ -9,6 +9,7 @@ Shapes: B seats, T rows of a round, D = d_model.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from quintet.config import UserError
+from quintet.config import STEP_SAMPLES, UserError
 from quintet.live.decoder import Answer, Rounds
 from quintet.live.sampling import Sampling
 from quintet.live.session import Inputs, Session, StepOutput
@@ -27,9 +28,9 @@ from quintet.timeline.rows import Rows, concatenate
 from quintet.tokenizers.bundle import Tokenizers
 from quintet.tokenizers.streams import decode_streams, encode_streams
 
-# Measured at nano size: more rows of one seat than this (a picture, a message) go through the
-# weights by themselves, as do the rows of few seats: a batch computes a row for every seat.
-LONGEST_TOGETHER, SEATS_A_ROW = 24, 6
+# A batch computes a row for every seat, so it pays from so large a part of them on. Measured at
+# nano size on two cores (docs/log.md, 2026-11-26): an eighth (32 seats, 3 rows), a third (24 rows).
+PART_THAT_PAYS = 4
 
 Given = tuple[np.ndarray, np.ndarray | Image.Image | None, str | None]  # sound, picture, words
 
@@ -45,6 +46,8 @@ class Engine:
         self.model, self.tokenizers = model, tokenizers
         self.cache = KVCache(model.config.model, model.config.live.max_rows, seats, model.device)
         self.sessions: dict[int, Session] = {}
+        # What hearing brings. More rows of one seat (a picture, a message) go by themselves.
+        self.longest_together = math.ceil(STEP_SAMPLES / model.config.audio.hop)
 
     def join(self, sampling: Sampling | None = None, seed: int = 0) -> int:
         """The seat of a new session.
@@ -129,8 +132,8 @@ class Engine:
 
     def _extend(self, asked: dict[int, Rows]) -> None:
         """Add a round's rows, together where that is cheaper."""
-        short = [seat for seat, rows in asked.items() if len(rows) <= LONGEST_TOGETHER]
-        together = short if len(short) * SEATS_A_ROW > self.cache.batch else []
+        short = [seat for seat, rows in asked.items() if len(rows) <= self.longest_together]
+        together = short if len(short) * PART_THAT_PAYS > self.cache.batch else []
         for seat, rows in asked.items():
             if seat not in together:
                 self.sessions[seat].decoder.extend(rows)

@@ -33,7 +33,7 @@ def test_each_session_equals_itself_alone(
     model: Omni, tokenizers: Tokenizers, monkeypatch, together: int
 ) -> None:
     """They join late, sit steps out and leave; three seats for five sessions."""
-    monkeypatch.setattr(engine_module, "SEATS_A_ROW", together)
+    monkeypatch.setattr(engine_module, "PART_THAT_PAYS", together)
     _lively(model, tokenizers)
     engine, rng = Engine(model, tokenizers, seats=3), np.random.default_rng(0)
     waiting = list(range(5))
