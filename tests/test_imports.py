@@ -10,13 +10,14 @@ import pytest
 import quintet
 
 PACKAGE = Path(quintet.__file__).parent
-BELOW_LIVE = {"config", "media", "tokenizers", "timeline", "model"}
+BELOW_LIVE = {"config", "products", "media", "tokenizers", "timeline", "model"}
 MAY_IMPORT = {
     "config": set[str](),
+    "products": set[str](),
     "media": {"config"},
-    "tokenizers": {"config"},
+    "tokenizers": {"config", "products"},
     "timeline": {"config"},
-    "model": {"config", "timeline"},
+    "model": {"config", "products", "timeline"},
     "live": BELOW_LIVE,
     "data": {"config", "media", "tokenizers", "timeline"},
     "train": {"config", "model", "timeline"},

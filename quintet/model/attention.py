@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from quintet.config import ModelConfig
-from quintet.model.linear import Linear
+from quintet.products import Linear
 from quintet.timeline.masks import Sight
 
 Mask = Tensor | BlockMask  # bool [B, 1, T, S] (or what broadcasts to it), or blocks of it

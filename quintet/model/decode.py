@@ -19,8 +19,8 @@ from torch.nn import functional as F
 
 from quintet.model.attention import Attention
 from quintet.model.cache import KVCache, Place
-from quintet.model.linear import linear
 from quintet.model.transformer import Transformer
+from quintet.products import linear
 
 # Rows of a session: up to so many, plain products take half to four fifths of the time of
 # PyTorch's attention for the CPU, which is made for many.

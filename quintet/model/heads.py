@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from quintet.config import AudioConfig, ModelConfig
-from quintet.model.linear import Linear, linear
+from quintet.products import Linear, linear
 
 
 class TextImageHead(Linear):

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from quintet.config import ModelConfig
 from quintet.model.attention import Attention, Mask
-from quintet.model.linear import Linear
+from quintet.products import Linear
 
 
 class FeedForward(nn.Module):

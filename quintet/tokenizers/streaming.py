@@ -26,6 +26,8 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
+from quintet.products import add_product, add_product_, linear
+
 State = Any  # a tensor, or a tuple of states; opaque to callers, who only hand it back
 
 LSTM_BLOCK = 512  # rows of recurrent weights multiplied at once: 1 MB at 512 channels
@@ -162,17 +164,16 @@ class CausalConv(_Convolution):
         if in_dim == 1:  # rows of one sample would be too short: rows of a kernel's length
             windows = x_BTC[..., 0].unfold(1, self.kernel_size, self.stride)
             rows = windows.reshape(-1, self.kernel_size)
-            made = torch.addmm(bias, rows, weight_KCO.view(self.kernel_size, out_dim))
+            made = add_product(bias, rows, weight_KCO.view(self.kernel_size, out_dim))
             return made.view(batch, outputs, out_dim)
         length = time // self.stride
         rows = x_BTC[:, : length * self.stride].reshape(batch * length, self.stride * in_dim)
         matrices = weight_KCO.view(taps, self.stride * in_dim, out_dim)
-        made = x_BTC.new_empty(batch * length, out_dim)
         count = batch * length - taps + 1
-        torch.addmm(bias, rows[:count], matrices[0], out=made[:count])
+        made = add_product(bias, rows[:count], matrices[0])
         for tap in range(1, taps):
-            made[:count].addmm_(rows[tap : tap + count], matrices[tap])
-        return made.view(batch, length, out_dim)[:, :outputs]
+            made = add_product_(made, rows[tap : tap + count], matrices[tap])
+        return made.as_strided((batch, outputs, out_dim), (length * out_dim, out_dim, 1))
 
 
 class CausalConvTranspose(_Convolution):
@@ -215,7 +216,7 @@ class CausalConvTranspose(_Convolution):
         padded[:-1].view(batch, time + 1, in_dim)[:, 1:] = x_BTC
         bias = self.bias.repeat(stride)
         now, later = weight_CKO.view(in_dim, 2, stride * out_dim).unbind(1)
-        made = torch.addmm(bias, padded[1:], now).addmm_(padded[:-1], later)
+        made = add_product_(add_product(bias, padded[1:], now), padded[:-1], later)
         made = made.view(batch, time + 1, stride * out_dim)
         made[:, 0] += state_BOS.mT.reshape(batch, stride * out_dim)
         overlap = (made[:, time] - bias).view(batch, stride, out_dim).mT
@@ -296,7 +297,7 @@ class ResidualLSTM(nn.Module):
         cells, hiddens = [], []
         for layer in range(self.lstm.num_layers):
             w_in, w_back, b_in, b_back = self.lstm.all_weights[layer]
-            gates_BTG = F.linear(x_BTH, w_in, b_in + b_back)
+            gates_BTG = linear(x_BTH, w_in, b_in + b_back)
             x_BTH, hidden, cell = _lstm_layer(
                 gates_BTG, w_back, hidden_BLH[:, layer], cell_BLH[:, layer].clone()
             )

@@ -56,9 +56,15 @@ def _suits(x: Tensor, weight: Tensor) -> bool:
         type(weight) in (Tensor, nn.Parameter)  # whole, here, and with numbers
         and weight.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
+        and _is_dense(weight)
         and x.numel() * weight.shape[0] >= LEAST_WORK
         and not torch.is_autocast_enabled("cpu")
     )
+
+
+def _is_dense(matrix: Tensor) -> bool:
+    """Row by row or column by column; oneDNN takes a thousand times longer for anything else."""
+    return matrix.is_contiguous() or matrix.t().is_contiguous()
 
 
 def _product(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
@@ -66,6 +72,8 @@ def _product(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tens
     if torch.compiler.is_compiling():  # which takes that operator for one of packed weights
         made = _opaque(x, weight_OI)
         return made if bias_O is None else made + bias_O
+    if not (x.is_contiguous() or (x.ndim == 2 and _is_dense(x))):
+        x = x.contiguous()
     made = torch.ops.mkldnn._linear_pointwise(x, weight_OI, bias_O, "none", [], "")
     return made
 
@@ -99,6 +107,25 @@ class _Product(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             for_weight = _product(gradient_NO.t(), x_NI.t())
         return for_x, for_weight
+
+
+def add_product(bias_O: Tensor, rows_NI: Tensor, matrix_IO: Tensor) -> Tensor:
+    """Rows times a matrix that lies the other way, and a bias: [N, O]. Without gradients."""
+    weight_OI = matrix_IO.t()
+    if PAYS and _suits(rows_NI, weight_OI):
+        return _product(rows_NI, weight_OI, bias_O)
+    return torch.addmm(bias_O, rows_NI, matrix_IO)
+
+
+def add_product_(made_NO: Tensor, rows_NI: Tensor, matrix_IO: Tensor) -> Tensor:
+    """`made_NO` and rows times a matrix; what was there may be overwritten. Without gradients."""
+    weight_OI = matrix_IO.t()
+    if PAYS and _suits(rows_NI, weight_OI):
+        assert rows_NI.is_contiguous() and made_NO.is_contiguous(), "rows lie one after another"
+        binary = torch.ops.mkldnn._linear_pointwise.binary
+        added: Tensor = binary(rows_NI, made_NO, weight_OI, None, "add")
+        return added
+    return made_NO.addmm_(rows_NI, matrix_IO)
 
 
 class Linear(nn.Linear):

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from quintet.model import linear as products
-from quintet.model.linear import Linear, linear
+from quintet import products
+from quintet.products import Linear, add_product, add_product_, linear
 
 WORK = 1_000  # every product below counts as large
 
@@ -69,6 +69,25 @@ def test_little_work_no_rows_and_half_precision_go_the_plain_way(by_onednn: list
         assert layer(torch.randn(40, 24)).dtype == torch.bfloat16
     assert layer.bfloat16()(torch.randn(40, 24).bfloat16()).dtype == torch.bfloat16
     assert not by_onednn
+
+
+def test_what_onednn_is_slow_at_goes_the_plain_way(by_onednn: list[int]) -> None:
+    """A matrix with holes between its rows; and rows with holes are copied first."""
+    holes, x = torch.randn(36, 48)[:, ::2], torch.randn(40, 48)[:, ::2]
+    expected = x @ holes.t()
+    torch.testing.assert_close(linear(x, holes), expected)
+    assert not by_onednn
+    torch.testing.assert_close(linear(x, holes.contiguous()), expected, rtol=1e-5, atol=1e-5)
+    assert len(by_onednn) == 1
+
+
+def test_products_on_top_of_others(by_onednn: list[int]) -> None:
+    bias, rows, matrix = torch.randn(36), torch.randn(40, 24), torch.randn(24, 36)
+    made = add_product(bias, rows, matrix)
+    torch.testing.assert_close(made, bias + rows @ matrix, rtol=1e-5, atol=1e-5)
+    twice = add_product_(made, rows, matrix)
+    torch.testing.assert_close(twice, bias + 2 * (rows @ matrix), rtol=1e-5, atol=1e-5)
+    assert len(by_onednn) == 1
 
 
 def test_compiled_it_is_the_same(by_onednn: list[int]) -> None:
