@@ -1,17 +1,19 @@
 """Every size of the system, as frozen dataclasses that a preset file fills.
 
 A preset is a TOML file with one table for each dataclass; an unknown key is an error, so a
-misspelt setting never passes silently. Nothing here imports another part of Quintet.
+misspelt setting never passes silently. Nothing here imports another part of Quintet, but
+`quintet.settings`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal
+
+from quintet.settings import UserError, from_dict, read_toml
 
 SAMPLE_RATE = 24_000  # samples of sound per second, everywhere inside the system
 STEPS_PER_SECOND = 4  # the clock of the live session
@@ -21,21 +23,6 @@ MAX_TEXT_TOKENS = 512  # of one typed message; the key-value cache must have roo
 GROUP_CHANNELS = 8  # of the image tokenizer, normalized together with normalization "group"
 
 PRESETS = Path(__file__).parent / "presets"
-
-T = TypeVar("T")
-
-
-class UserError(ValueError):
-    """Bad input from a person: one clear sentence that ends with the remedy."""
-
-
-# What a person is told to write where a value of such a type belongs: one of them, and several.
-IN_WORDS: dict[Any, tuple[str, str]] = {
-    int: ("a whole number", "whole numbers"),
-    float: ("a number", "numbers"),
-    str: ("text in quotes", "texts in quotes"),
-    bool: ("true or false", "values true or false"),
-}
 
 # What values of a wrong type or size raise, in a configuration or in what is built from it.
 MISFITS = (TypeError, ValueError, AttributeError, KeyError, RuntimeError, ZeroDivisionError)
@@ -284,92 +271,6 @@ class OmniConfig:
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
-
-
-def from_dict(kind: type[T], values: dict[str, Any], where: str) -> T:
-    """Fill dataclass `kind` from nested dictionaries; lists become tuples.
-
-    Raises:
-        UserError: a key that `kind` does not have, or a value of another type than it has there;
-            `where` names the file in the message.
-    """
-    if not isinstance(values, dict):
-        raise UserError(
-            f"{where} holds {str(values)[:40]!r} where the settings of {kind.__name__} belong; "
-            "put a table there."
-        )
-    hints = get_type_hints(kind)
-    known = [f.name for f in dataclasses.fields(kind)]  # type: ignore[arg-type]
-    filled: dict[str, Any] = {}
-    for key, value in values.items():
-        if key not in known:
-            raise UserError(
-                f"{where} sets {key!r}, which {kind.__name__} does not have; "
-                f"use one of: {', '.join(known)}."
-            )
-        if dataclasses.is_dataclass(hints[key]):
-            value = from_dict(hints[key], value, where)  # type: ignore[arg-type]
-        else:
-            check_type(key, value, hints[key], where)
-        filled[key] = tuple(value) if isinstance(value, list) else value
-    return kind(**filled)
-
-
-def check_type(key: str, value: Any, kind: Any, where: str) -> None:
-    """Compare what a TOML or JSON file sets `key` to with the annotation `kind` of that setting:
-    a plain type, a dataclass (a table), a `tuple`, a `dict` by names, or a `Literal`. A whole
-    number is a number too; true and false are neither.
-
-    Raises:
-        UserError: it is of another type; `where` names the file in the message.
-    """
-    if not _fits(value, kind):
-        raise UserError(f"{where} sets {key!r} to {value!r:.40}; make it {_in_words(kind)}.")
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    origin, parts = get_origin(kind), get_args(kind)
-    if origin is Literal:
-        return value in parts
-    if origin is tuple:
-        whole = isinstance(value, list | tuple)
-        kinds = parts[:1] * len(value) if whole and parts[-1] is ... else parts
-        return whole and len(value) == len(kinds) and all(map(_fits, value, kinds))
-    if origin is dict:
-        return isinstance(value, dict) and all(_fits(inner, parts[1]) for inner in value.values())
-    if dataclasses.is_dataclass(kind):
-        return isinstance(value, dict)
-    if isinstance(value, bool):  # which Python counts among the whole numbers
-        return kind is bool
-    if kind is float:
-        return isinstance(value, int | float) and abs(value) < math.inf
-    return isinstance(value, kind)
-
-
-def _in_words(kind: Any) -> str:
-    origin, parts = get_origin(kind), get_args(kind)
-    if origin is Literal:
-        return " or ".join(map(repr, parts))
-    if origin is tuple:
-        count = "" if parts[-1] is ... else f"{len(parts)} "
-        return f"a list of {count}{IN_WORDS[parts[0]][1]}"
-    if origin is dict:
-        return f"a table of {IN_WORDS[parts[1]][1]}"
-    return "a table" if dataclasses.is_dataclass(kind) else IN_WORDS[kind][0]
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file.
-
-    Raises:
-        UserError: the file is missing or is not TOML.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"There is no file {path}; check the name.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not a TOML file ({error}); mend or replace it.") from None
 
 
 def load_preset(name: str) -> OmniConfig:

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import pytest
 
-from quintet.config import TextConfig, UserError, check_type, from_dict
+from quintet.config import TextConfig, UserError
+from quintet.settings import Count, Natural, Positive, Share, ShareBelowOne, check_type, from_dict
 
 # Annotation: values that fit, values that do not, and what the person is told to write.
 TYPES: list[tuple[Any, list[object], list[object], str]] = [
@@ -19,6 +20,12 @@ TYPES: list[tuple[Any, list[object], list[object], str]] = [
     (tuple[float, float], [[1, 0.5]], [[1], [1, 2, 3], 1, ["a", "b"]], "a list of 2 numbers"),
     (dict[str, int], [{}, {"a": 1}], [3, [], {"a": "1"}, {"a": True}], "a table of whole numbers"),
     (Literal["a", "b"], ["a", "b"], ["c", 1, ["a"], True], "'a' or 'b'"),
+    (Count, [1, 10**9], [0, -1, 1.0, True], "a whole number of at least 1"),
+    (Positive, [1e-9, 3], [0, -0.1, "1"], "a number above 0"),
+    (Share, [0, 0.5, 1], [-0.1, 1.1, 7], "a number from 0 to 1"),
+    (ShareBelowOne, [0, 0.5], [1, 1.0, -1], "a number from 0 to below 1"),
+    (tuple[Count, ...], [[1, 2]], [[1, 0]], "a list of whole numbers of at least 1"),
+    (dict[str, Natural], [{"a": 0}], [{"a": -1}], "a table of whole numbers of at least 0"),
     (TextConfig, [{}, {"vocab_size": 3}], [3, "a", []], "a table"),
 ]
 

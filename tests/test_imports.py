@@ -12,17 +12,18 @@ import quintet
 PACKAGE = Path(quintet.__file__).parent
 BELOW_LIVE = {"config", "products", "media", "tokenizers", "timeline", "model"}
 MAY_IMPORT = {
-    "config": set[str](),
+    "settings": set[str](),
     "products": set[str](),
+    "config": {"settings"},
     "media": {"config"},
     "tokenizers": {"config", "products"},
     "timeline": {"config"},
     "model": {"config", "products", "timeline"},
     "live": BELOW_LIVE,
     "data": {"config", "media", "tokenizers", "timeline"},
-    "train": {"config", "model", "timeline"},
+    "train": {"settings", "config", "model", "timeline"},
     "evals": BELOW_LIVE | {"live", "data", "train"},
-    "stages": BELOW_LIVE | {"live", "data", "train", "evals"},
+    "stages": BELOW_LIVE | {"settings", "live", "data", "train", "evals"},
     "serve": BELOW_LIVE | {"live"},
     "commands": BELOW_LIVE | {"live", "data", "train", "evals", "stages", "serve"},
     "cli": BELOW_LIVE | {"live", "data", "train", "evals", "stages", "serve", "commands"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from quintet.config import UserError, load_preset
 from quintet.stages import documents, judges
 from quintet.stages.context import Context
 from quintet.stages.recipe import RECIPES, STAGES, Recipe, is_finished, run_stage
+from quintet.stages.record import alone
 from quintet.tokenizers.text import TextTokenizer
 
 PARTS = ("codec", "pictures-4k", "pictures-65k")  # recipes of one part of a system
@@ -80,9 +82,64 @@ TYPING_MISTAKES = [
     ("steps = 6", "steps = 6\nbetas = [0.9]", "'betas' to .0.9.; make it a list of 2 numbers"),
     ("[train]", "[[train]]", "sets 'train' to .*; make it a table"),
 ]
+# Of the right type, but of no sense.
+SENSELESS = [
+    ("steps = 6", "steps = 0", "'steps' to 0; make it a whole number of at least 1"),
+    ("steps = 6", "steps = -6", "'steps' to -6; make it a whole number of at least 1"),
+    ("batch_size = 4", "batch_size = 0", "'batch_size' to 0; make it .* at least 1"),
+    ("batch_size = 4", "batch_size = 25", "'pretrain' has batch_size = 25 and 16 samples to train"),
+    ("batch_size = 4", "batch_size = 9", "batch_size = 9 and 8 samples kept out of training"),
+    ("batch_size = 4", "batch_size = 13\nheld_out = 5", "sets 'held_out'|no.*held_out"),
+    ("batch_size = 4", "batch_size = 4\nlearning_rate = -1", "'learning_rate' to -1; .* above 0"),
+    ("batch_size = 4", "batch_size = 4\nlearning_rate = 0.0", "'learning_rate' to 0.0"),
+    ("batch_size = 4", "batch_size = 4\nbetas = [0.9, 1.0]", "2 numbers from 0 to below 1"),
+    ("batch_size = 4", "batch_size = 4\nclip = 0", "'clip' to 0; make it a number above 0"),
+    ("batch_size = 4", "batch_size = 4\nseed = -1", "'seed' to -1; make it a whole number from 0"),
+    ("batch_size = 4", "batch_size = 4\nthreads = 0", "'threads' to 0"),
+    ("batch_size = 4", "batch_size = 4\ndecay_fraction = 2", "'decay_fraction' to 2; .* 0 to 1"),
+    ("batch_size = 4", "batch_size = 4\ntensor_parallel = 0", "'tensor_parallel' to 0"),
+    ("batch_size = 4", "batch_size = 4\ntensor_parallel = 5", "5 and does not divide num_kv_heads"),
+    (
+        "batch_size = 4",
+        "batch_size = 4\ntensor_parallel = 2\ncompile = true",
+        "compile does not go",
+    ),
+    ("warmup_steps = 2", "warmup_steps = -1", "'warmup_steps' to -1; make it .* at least 0"),
+    ("checkpoint_every = 2", "checkpoint_every = 0", "'checkpoint_every' to 0; make it .* least 1"),
+    ("evaluate_every = 3", "evaluate_every = 0", "'evaluate_every' to 0; make it .* least 1"),
+    ("packed_rows = 512", "packed_rows = -5", "'packed_rows' to -5; make it .* at least 0"),
+    ("held_out = 8", "held_out = 0", "'held_out' to 0; make it a whole number of at least 1"),
+    ("held_out = 8", "held_out = -1", "'held_out' to -1"),
+    ("held_out = 8", "held_out = 1", "batch_size = 4 and 1 samples kept out of training"),
+    ("held_out = 8", "held_out = 100000", "keeps 100000 samples .* there are 24 of 'pretrain'"),
+    ("realtime_test = 1", "realtime_test = 0", "'realtime' .* and 0 samples kept out of training"),
+    ("lines = 2000", "lines = 0", "'lines' to 0"),
+    ("utterances = 24", "utterances = 0", "'utterances' to 0; make it .* at least 1"),
+    ("utterances = 24", "utterances = 24\nclip_seconds = 0", "'clip_seconds' to 0; .* 0.1 to 60"),
+    ("fill_at = 0.3", "fill_at = 0.95", "filled before step 6 and there are 6 steps"),
+    (
+        "adversarial_at = 0.6",
+        "adversarial_at = 6",
+        "'adversarial_at' to 6; make it a number from 0",
+    ),
+    ("windows = [512]", "windows = [0]", "a list of whole numbers from 16 to 16384"),
+    ("channels = 2", "channels = 0", "'discriminator_channels' to 0"),
+    ("pictures = 64", "pictures = 0", "'pictures' to 0; make it a whole number of at least 1"),
+    ("held_out_pictures = 4", "held_out_pictures = 0", "'held_out_pictures' to 0"),
+    ("largest = 48", "largest = 23", "largest is 23 .* at least 24"),
+    ("pages = 0.2", "pages = 7", "'pages' to 7; make it a number from 0 to below 1"),
+    ("pages = 0.2", "pages = 0.6\nplain = 0.6", "their sum must be below 1"),
+    ("pages = 0.2", 'photographs = 0.2\nphotograph_folder = "nowhere"', "no folder nowhere"),
+    ("pages = 0.2", "small_text = 0.0", "'small_text' to 0.0; make it a number from 0.1 to 10"),
+    ("shard_size = 12", "shard_size = 0", "'shard_size' to 0"),
+    ("pretrain = 2", "pretrain = -2", "a table of whole numbers of at least 0"),
+    ("pictures_each = 1", "pictures_each = 0", "'pictures_each' to 0"),
+    ("processes = 1", "processes = 0", "'processes' to 0"),
+    ("windowed = true", "text_weight = 0.0", "'text_weight' to 0.0; make it a number above 0"),
+]
 
 
-@pytest.mark.parametrize(("right", "wrong", "told"), TYPING_MISTAKES)
+@pytest.mark.parametrize(("right", "wrong", "told"), TYPING_MISTAKES + SENSELESS)
 def test_a_typing_mistake_is_told_before_anything_runs(
     right: str, wrong: str, told: str, tmp_path: Path
 ) -> None:
@@ -203,6 +260,55 @@ def test_a_stage_that_was_stopped_makes_the_same_again(runs: Path, tmp_path: Pat
     (folder / "scores.json").unlink()
     run_stage(Recipe.load("tiny", copy).only("documents")[0])
     assert before == {path: path.read_bytes() for path in folder.rglob("*.safetensors")}
+
+
+@needs_world
+def test_a_finished_stage_tells_what_the_recipe_says_otherwise(runs: Path, tmp_path: Path) -> None:
+    text = (RECIPES / "tiny.toml").read_text(encoding="utf-8")
+    copy, recipe = tmp_path / "runs", tmp_path / "tiny.toml"
+    shutil.copytree(runs, copy)
+
+    def run_with(right: str, wrong: str, stage: str) -> None:
+        assert right in text
+        recipe.write_text(text.replace(right, wrong, 1), encoding="utf-8")
+        run_stage(Recipe.load(str(recipe), copy).only(stage)[0])
+
+    for right, wrong, stage, told in (
+        ("shard_size = 12", "shard_size = 14", "documents", "shard_size = 12 and .* now says 14"),
+        ("steps = 6", "steps = 7", "pretrain", "train.steps = 6 and the recipe now says 7"),
+        ("lines = 2000", "lines = 2001", "text_tokenizer", "lines = 2000 and the recipe now says"),
+        ('"tiny"', '"nano"', "image_tokenizer", "preset.image.* = .* and the recipe now says"),
+    ):
+        with pytest.raises(UserError, match=told) as raised:
+            run_with(right, wrong, stage)
+        assert str(raised.value).endswith("to run it again.") and "delete" in str(raised.value)
+    run_with("evaluate_every = 3", "evaluate_every = 5", "pretrain")
+    run_with('"tiny"', '"nano"', "judges")
+    run_with("pretrain = 2", "pretrain = 3", "documents")
+    assert len(list((copy / "tiny" / "documents" / "pretrain").iterdir())) == 3
+    (copy / "tiny" / "text_tokenizer" / "settings.json").unlink()  # as before there were records
+    run_with("lines = 2000", "lines = 2001", "text_tokenizer")
+
+
+@needs_world
+def test_documents_of_another_preset_are_told(runs: Path) -> None:
+    context = Context("pretrain", load_preset("nano"), {"stage": "pretrain"}, runs / "tiny")
+    with pytest.raises(UserError, match="made with another preset than 'nano'"):
+        documents.samples_of(context, "pretrain")
+
+
+def test_two_do_not_run_a_stage_in_one_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = _context(tmp_path, "text_tokenizer", lines=2_000)
+    with alone(context):
+        with pytest.raises(UserError, match=f"by process {os.getpid()}; wait for it"):
+            run_stage(context)
+        monkeypatch.setenv("RANK", "1")  # another process of the same run
+        with alone(context):
+            pass
+    monkeypatch.undo()
+    assert run_stage(context)
 
 
 def test_a_stage_without_what_it_needs_says_which_to_run(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from quintet.config import SAMPLE_RATE, AudioConfig
 from quintet.data.world.grammar import KINDS, request
 from quintet.data.world.scenes import assistant_speech
 from quintet.data.world.speech_bank import SpeechBank
-from quintet.stages.codec_losses import SoundLosses, show_sound
+from quintet.settings import Count, Share
+from quintet.stages.codec_losses import SoundLosses, Window, show_sound
 from quintet.stages.context import Context
 from quintet.tokenizers.audio import AudioTokenizer
 from quintet.tokenizers.folders import AUDIO_FILE
@@ -31,9 +32,9 @@ from quintet.train.average import average_of
 
 SETTINGS = {
     "train": TrainConfig, "start_from": str,
-    "utterances": int, "held_out_utterances": int, "held_out_clips": int,
-    "adversarial_at": float, "discriminator_windows": tuple[int, ...],
-    "discriminator_channels": int,
+    "utterances": Count, "held_out_utterances": Count, "held_out_clips": Count,
+    "adversarial_at": Share, "discriminator_windows": tuple[Window, ...],
+    "discriminator_channels": Count,
 }  # fmt: skip
 CLIP_SECONDS = 2.0
 SHOWN_CLIPS = 3
@@ -154,12 +155,13 @@ class AudioDecoderTask(Task):
 def run(context: Context) -> dict[str, float]:
     """Refine the decoder of the preset's codec."""
     config, settings = context.train, context.settings
-    cache = context.run_folder / "speech"
+    cache, seed = context.run_folder / "speech", config.seed
+    count, kept_out = settings.get("utterances", 4_000), settings.get("held_out_utterances", 200)
     task = AudioDecoderTask(
         context.preset.audio,
         context.made_by(settings.get("start_from", "audio_tokenizer"), AUDIO_FILE),
-        SpeechBank.make(cache, settings.get("utterances", 4_000), config.seed, "train"),
-        SpeechBank.make(cache, settings.get("held_out_utterances", 200), config.seed, "test"),
+        SpeechBank.make(cache, count, seed, "train").lasting(CLIP_SECONDS, "utterances"),
+        SpeechBank.make(cache, kept_out, seed, "test").lasting(CLIP_SECONDS, "held_out_utterances"),
         config,
         settings,
     )

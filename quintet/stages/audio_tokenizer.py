@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -22,8 +22,9 @@ from quintet import train
 from quintet.config import SAMPLE_RATE, AudioConfig, UserError
 from quintet.data.world.speech_bank import SpeechBank, microphone_noise, world_line
 from quintet.data.world.tongues import any_line
-from quintet.stages.codec_losses import SoundLosses, show_sound
-from quintet.stages.context import Context
+from quintet.settings import Count, Range, Share, ShareBelowOne
+from quintet.stages.codec_losses import SoundLosses, Window, show_sound
+from quintet.stages.context import Context, check_filling
 from quintet.tokenizers.audio import AudioTokenizer
 from quintet.tokenizers.codec_folder import KIND, folded, load_folded
 from quintet.tokenizers.folders import AUDIO_FILE, write_config
@@ -31,13 +32,14 @@ from quintet.tokenizers.quantize import perplexity
 from quintet.train import Task, TrainConfig
 from quintet.train.adversarial import alone
 from quintet.train.average import average_of
-from quintet.train.spectral import LogMel
+from quintet.train.spectral import SCALES, LogMel
 
 SETTINGS = {
     "train": TrainConfig, "start_from": str,
-    "utterances": int, "held_out_utterances": int, "every_voice": bool, "recordings": str,
-    "clip_seconds": float, "fill_at": float, "adversarial_at": float,
-    "discriminator_windows": tuple[int, ...], "discriminator_channels": int,
+    "utterances": Count, "held_out_utterances": Count, "every_voice": bool, "recordings": str,
+    "clip_seconds": Annotated[float, Range(0.1, 60)], "fill_at": ShareBelowOne,
+    "adversarial_at": Share, "discriminator_windows": tuple[Window, ...],
+    "discriminator_channels": Count,
 }  # fmt: skip
 PROBE_HOP = 400  # samples, about; a latent frame holds a whole number
 PROBE_BINS = 64
@@ -208,37 +210,58 @@ class AudioTokenizerTask(Task):
 
 def run(context: Context) -> dict[str, float]:
     """Train the codec of the preset."""
-    config, settings = context.train, context.settings
-    windows = tuple(settings.get("discriminator_windows", ()))
+    check(context)
+    config, settings, codec_settings = context.train, context.settings, _codec_settings(context)
     start = settings.get("start_from")
-    codec_settings = CodecSettings(
-        round(config.steps * settings.get("fill_at", 0.25)) if start is None else -1,
-        round(config.steps * settings.get("adversarial_at", 0.5)),
-        settings.get("clip_seconds", 2.0),
-        windows,
-        settings.get("discriminator_channels", 16),
-    )
-    cache, speaker = context.run_folder / "speech", world_line
-    if settings.get("every_voice", False):
-        speaker = any_line
+    cache, seed = context.run_folder / "speech", config.seed
+    speaker = any_line if settings.get("every_voice", False) else world_line
+    count, kept_out = settings.get("utterances", 4_000), settings.get("held_out_utterances", 200)
+    seconds = codec_settings.clip_seconds
     task = AudioTokenizerTask(
         context.preset.audio,
         codec_settings,
-        SpeechBank.make(cache, settings.get("utterances", 4_000), config.seed, "train", speaker),
-        SpeechBank.make(cache, settings.get("held_out_utterances", 200), config.seed, "test"),
+        SpeechBank.make(cache, count, seed, "train", speaker).lasting(seconds, "utterances"),
+        SpeechBank.make(cache, kept_out, seed, "test").lasting(seconds, "held_out_utterances"),
         config.batch_size,
-        config.seed,
-        _recordings(settings.get("recordings"), codec_settings.clip_seconds),
+        seed,
+        _recordings(settings.get("recordings"), seconds),
         context.made_by(start, AUDIO_FILE) if start is not None else None,
     )
     return train.run(task, config, context.folder, context.name)
 
 
+def _codec_settings(context: Context) -> CodecSettings:
+    settings, steps = context.settings, context.train.steps
+    return CodecSettings(
+        round(steps * settings.get("fill_at", 0.25)) if "start_from" not in settings else -1,
+        round(steps * settings.get("adversarial_at", 0.5)),
+        settings.get("clip_seconds", 2.0),
+        tuple(settings.get("discriminator_windows", ())),
+        settings.get("discriminator_channels", 16),
+    )
+
+
+def check(context: Context) -> None:
+    """What a recipe can have wrong that no setting shows by itself.
+
+    Raises:
+        UserError: it has.
+    """
+    settings, hop = _codec_settings(context), context.preset.audio.hop
+    needed = max(hop, *settings.windows, *SCALES)  # for a spectrogram, with room
+    if settings.clip_seconds * SAMPLE_RATE < needed:
+        raise UserError(
+            f"clip_seconds is {settings.clip_seconds} and one frame of the codec, or the longest "
+            f"window of its losses, lasts {needed / SAMPLE_RATE:.3f} s; make it at least that."
+        )
+    check_filling(settings.fill_step, context.train.steps)
+    if (folder := context.settings.get("recordings")) and not Path(folder).is_dir():
+        raise UserError(f"There is no folder {folder!r} of recordings; mend the recipe.")
+
+
 def _recordings(folder: str | None, clip_seconds: float) -> SpeechBank | None:
     if folder is None:
         return None
-    if not Path(folder).is_dir():
-        raise UserError(f"There is no folder {folder!r} of recordings; mend the recipe.")
     bank = SpeechBank.from_recordings(Path(folder))
     if len(bank.samples) < round(clip_seconds * SAMPLE_RATE):
         raise UserError(f"{folder} holds less than {clip_seconds:g} s of sound; add recordings.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import matplotlib
 import numpy as np
@@ -15,9 +16,11 @@ from torch import Tensor, nn
 
 from quintet.config import SAMPLE_RATE
 from quintet.media.audio import write_audio
+from quintet.settings import Range
 from quintet.train.adversarial import Balancer, Discriminator, STFTDiscriminator
 from quintet.train.spectral import LogMel, MultiScaleMelLoss
 
+Window = Annotated[int, Range(16, 16_384)]  # of a discriminator, in samples
 # The spectral loss. The logarithm alone would spend itself on pauses: what is loud has to count.
 LOG_MEL, LOUDNESS = 0.5, 4.0
 # How hard each other loss pulls on the sound, beside the spectral one.

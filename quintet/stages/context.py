@@ -66,3 +66,16 @@ class Context:
                 f"run that stage first (quintet train RECIPE --stage {stage})."
             )
         return path
+
+
+def check_filling(fill_step: int, steps: int) -> None:
+    """Whether codebooks that are filled before `fill_step` (-1: they are full) are used at all.
+
+    Raises:
+        UserError: training ends before.
+    """
+    if fill_step >= steps:
+        raise UserError(
+            f"Codebooks are filled before step {fill_step} and there are {steps} steps; lower "
+            "fill_at."
+        )

@@ -30,8 +30,10 @@ from quintet.data.documents import (
 from quintet.data.scene_rows import SceneEncoder
 from quintet.data.shards import load_samples, save_samples
 from quintet.data.world.scenes import make_scene
+from quintet.settings import Count, Natural, Seed
 from quintet.stages.context import Context
 from quintet.stages.omni_task import tokenizers_of
+from quintet.timeline.streams import Modality
 from quintet.timeline.targets import Sample
 
 MAKERS: dict[str, Callable[[DocumentMaker, int, int], list[Sample]]] = {
@@ -45,10 +47,11 @@ MAKERS: dict[str, Callable[[DocumentMaker, int, int], list[Sample]]] = {
 SCENES = {"realtime": "train", "realtime_test": "test"}  # kinds of live scenes, of which split
 KINDS = (*MAKERS, *SCENES)
 SETTINGS = {
-    "seed": int, "shards": dict[str, int], "shard_size": int, "pictures_each": int,
-    "processes": int,
+    "seed": Seed, "shards": dict[str, Natural], "shard_size": Count, "pictures_each": Count,
+    "processes": Count,
 }  # fmt: skip
 PICTURES_EACH = 200  # of every thing, as a camera sees it
+SHARD_SIZE = 250  # samples
 HELD_OUT = 256  # samples of a kind, unless the stage says otherwise
 HELD_OUT_SEED = 50_000_000  # the seeds of test scenes begin here
 
@@ -63,7 +66,7 @@ class _Worker:
     def __init__(self, context: Context) -> None:
         torch.set_num_threads(1)
         self.context, self.seed = context, int(context.settings.get("seed", 0))
-        self.size = int(context.settings.get("shard_size", 250))
+        self.size = int(context.settings.get("shard_size", SHARD_SIZE))
         tokenizers = tokenizers_of(context)
         self.scenes = SceneEncoder(context.preset, tokenizers)
         each = int(context.settings.get("pictures_each", PICTURES_EACH))
@@ -143,7 +146,26 @@ def samples_of(context: Context, kind: str) -> list[Sample]:
             f"Stage {context.name!r} asks for {count} shards of {kind!r} and there are "
             f"{len(shards)}; ask for fewer, or let the stage 'documents' make more."
         )
-    return [sample for path in shards[:count] for sample in load_samples(path)]
+    samples = [sample for path in shards[:count] for sample in load_samples(path)]
+    _check_preset(context, samples, shard.parent)
+    return samples
+
+
+def _check_preset(context: Context, samples: list[Sample], folder: Path) -> None:
+    audio, entries = context.preset.audio, context.preset.text_image_vocab_size
+    for sample in samples:
+        rows = sample.rows
+        is_sound = rows.modality == Modality.AUDIO
+        if (
+            rows.tokens.shape[1] != audio.num_codebooks
+            or rows.tokens[is_sound].max(initial=0) >= audio.codebook_size
+            or rows.tokens[~is_sound].max(initial=0) >= entries
+        ):
+            raise UserError(
+                f"The samples in {folder} were made with another preset than "
+                f"{context.preset.name!r}; restore it, or delete that folder's parent and those "
+                "of the tokenizers to make them again."
+            )
 
 
 def mixed_in(context: Context, kind: str) -> list[Sample]:
@@ -161,5 +183,22 @@ def training_and_held_out(context: Context, kind: str) -> tuple[list[Sample], li
     The setting `held_out` of the stage says how many.
     """
     samples = samples_of(context, kind)
-    kept = len(samples) - int(context.settings.get("held_out", HELD_OUT))
-    return samples[:kept] + mixed_in(context, kind), samples[kept:]
+    kept = max(0, len(samples) - int(context.settings.get("held_out", HELD_OUT)))
+    training, held_out = samples[:kept] + mixed_in(context, kind), samples[kept:]
+    check_counts(context, len(training), len(held_out))
+    return training, held_out
+
+
+def check_counts(context: Context, training: int, held_out: int) -> None:
+    """Whether so many samples make batches, of training and of evaluation.
+
+    Raises:
+        UserError: they do not fill one.
+    """
+    size = context.train.batch_size
+    for count, what in ((training, "to train on"), (held_out, "kept out of training")):
+        if count < size:
+            raise UserError(
+                f"Stage {context.name!r} has batch_size = {size} and {count} samples {what}; lower "
+                "batch_size, set held_out between, or make more documents."
+            )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -20,10 +20,12 @@ from torch import Tensor, nn
 
 from quintet import train
 from quintet.config import ImageConfig, UserError
+from quintet.data import photographs
 from quintet.data.picture_bank import Mixture, held_out_crops, picture_bank
 from quintet.data.world.pictures import canonical_picture
 from quintet.data.world.things import THINGS
-from quintet.stages.context import Context
+from quintet.settings import Count, Natural, Range, Share, ShareBelowOne, Weight
+from quintet.stages.context import Context, check_filling
 from quintet.stages.image_losses import STRUCTURE, PictureLosses, show_pictures
 from quintet.tokenizers.folders import IMAGE_FILE, write_config
 from quintet.tokenizers.image import ImageTokenizer, to_images
@@ -37,10 +39,11 @@ from quintet.train.structure import psnr
 
 SETTINGS = {
     "train": TrainConfig, "start_from": str,
-    "pictures": int, "held_out_pictures": int, "crop": int, "largest": int,
-    "pages": float, "photographs": float, "photograph_folder": str, "plain": float,
-    "small_text": float,
-    "fill_at": float, "adversarial_at": float, "discriminator_channels": int, "structure": float,
+    "pictures": Count, "held_out_pictures": Count, "crop": Count, "largest": Count,
+    "pages": ShareBelowOne, "photographs": ShareBelowOne, "photograph_folder": str,
+    "plain": ShareBelowOne, "small_text": Annotated[float, Range(0.1, 10)],
+    "fill_at": ShareBelowOne, "adversarial_at": Share, "discriminator_channels": Natural,
+    "structure": Weight,
 }  # fmt: skip
 FILL_VECTORS, LEAST_VECTORS = 4, 4_096  # encoder outputs that fill the codebook: a code, in all
 COMMITMENT = 0.25  # weight of the pull of the encoder towards the codes
@@ -57,10 +60,6 @@ class ImageSettings:
     adversarial_step: int = 1 << 30  # when the discriminator sets in
     discriminator_channels: int = 0  # none
     structure: float = STRUCTURE  # weight of the structural loss
-
-    def __post_init__(self) -> None:
-        if self.discriminator_channels < 0 or self.structure < 0:
-            raise UserError("discriminator_channels and structure must be 0 or more; raise them.")
 
 
 class ImageTraining(nn.Module):
@@ -191,26 +190,13 @@ class ImageTokenizerTask(Task):
 
 def run(context: Context) -> dict[str, float]:
     """Train the image tokenizer of the preset."""
-    config, settings, image = context.train, context.settings, context.preset.image
-    start, crop = settings.get("start_from"), settings.get("crop", image.size)
-    largest = settings.get("largest", crop)
+    check(context)
+    config, settings = context.train, context.settings
+    start, mixture = settings.get("start_from"), _mixture(context)
     start_from = context.made_by(start, IMAGE_FILE) if start is not None else None
-    _check(settings, crop, largest, image.patch)
-    mixture = Mixture(
-        crop, largest,
-        settings.get("pages", 0.0), settings.get("photographs", 0.0),
-        settings.get("photograph_folder"),
-        settings.get("plain", 0.0), settings.get("small_text", 1.0),
-    )  # fmt: skip
-    image_settings = ImageSettings(
-        round(config.steps * settings.get("fill_at", 0.1)) if start is None else -1,
-        round(config.steps * settings.get("adversarial_at", 0.6)),
-        settings.get("discriminator_channels", 0),
-        settings.get("structure", STRUCTURE),
-    )
     task = ImageTokenizerTask(
-        image,
-        image_settings,
+        context.preset.image,
+        _image_settings(context),
         picture_bank(
             context.run_folder / "pictures", mixture, settings.get("pictures", 20_000), config.seed
         ),
@@ -222,12 +208,39 @@ def run(context: Context) -> dict[str, float]:
     return train.run(task, config, context.folder, context.name)
 
 
-def _check(settings: dict[str, Any], crop: int, largest: int, patch: int) -> None:
-    """What a recipe can have wrong.
+def _mixture(context: Context) -> Mixture:
+    settings = context.settings
+    crop = settings.get("crop", context.preset.image.size)
+    return Mixture(
+        crop, settings.get("largest", crop),
+        settings.get("pages", 0.0), settings.get("photographs", 0.0),
+        settings.get("photograph_folder"),
+        settings.get("plain", 0.0), settings.get("small_text", 1.0),
+    )  # fmt: skip
+
+
+def _image_settings(context: Context) -> ImageSettings:
+    settings, steps = context.settings, context.train.steps
+    return ImageSettings(
+        round(steps * settings.get("fill_at", 0.1)) if "start_from" not in settings else -1,
+        round(steps * settings.get("adversarial_at", 0.6)),
+        settings.get("discriminator_channels", 0),
+        settings.get("structure", STRUCTURE),
+    )
+
+
+def check(context: Context) -> None:
+    """What a recipe can have wrong that no setting shows by itself.
 
     Raises:
         UserError: it has.
     """
+    mixture, settings, patch = (
+        _mixture(context),
+        _image_settings(context),
+        context.preset.image.patch,
+    )
+    crop, largest = mixture.crop, mixture.largest
     if crop < patch or crop % patch:
         raise UserError(f"crop is {crop}; make it {patch}, or a larger multiple of {patch}.")
     if largest < crop:
@@ -235,9 +248,8 @@ def _check(settings: dict[str, Any], crop: int, largest: int, patch: int) -> Non
             f"largest is {largest} and crops of {crop} pixels are cut from such pictures; make it "
             f"at least {crop}."
         )
-    if settings.get("discriminator_channels", 0) and crop < LEAST_JUDGED:
+    if settings.discriminator_channels and crop < LEAST_JUDGED:
         raise UserError(f"crop is {crop}; a discriminator needs {LEAST_JUDGED} or more.")
-    if min(settings.get("pictures", 1), settings.get("held_out_pictures", 1)) < 1:
-        raise UserError("pictures and held_out_pictures must be 1 or more; raise them.")
-    if not 0 <= settings.get("fill_at", 0.0) < 1:
-        raise UserError(f"fill_at is {settings['fill_at']}; it is a share of the steps, below 1.")
+    if mixture.photograph_folder:
+        photographs.files_in(mixture.photograph_folder)
+    check_filling(settings.fill_step, context.train.steps)

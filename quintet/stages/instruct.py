@@ -7,11 +7,12 @@ Flag 1 on what the assistant made, and loss there only.
 from __future__ import annotations
 
 from quintet import train
+from quintet.settings import Positive
 from quintet.stages.context import Context
 from quintet.stages.documents import training_and_held_out
 from quintet.stages.omni_task import OMNI_SETTINGS, OmniTask
 
-SETTINGS = {**OMNI_SETTINGS, "text_weight": float}
+SETTINGS = {**OMNI_SETTINGS, "text_weight": Positive}
 START = "unfrozen"  # unless the setting `start_from` names another stage
 
 

@@ -23,11 +23,13 @@ from quintet.data.world.things import THINGS
 from quintet.evals.picture_judge import SIZE, PictureJudge
 from quintet.evals.recognizer import BLANK, HOP, LETTERS, STRIDE, Recognizer, spell, word_errors
 from quintet.media.speech import ASSISTANT_VOICE, random_voice, synthesize
+from quintet.settings import Count, Seed
 from quintet.stages.context import Context
 from quintet.train import Task, TrainConfig
 
 SETTINGS = {
-    "lines": int, "count": int, "seed": int, "recognizer": TrainConfig, "pictures": TrainConfig,
+    "lines": Count, "count": Count, "seed": Seed,
+    "recognizer": TrainConfig, "pictures": TrainConfig,
 }  # fmt: skip
 ASSISTANT_SHARE = 0.4  # of the spoken lines
 SHUFFLED_SHARE = 0.5  # of the lines: words in random order, so that spelling is not guessing

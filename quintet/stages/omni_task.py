@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from quintet.config import OmniConfig
 from quintet.data.loader import Loader
 from quintet.model.omni import Batch, Omni
+from quintet.settings import Count, Natural
 from quintet.stages.context import MODEL_FILE, Context
 from quintet.timeline.masks import FOREVER
 from quintet.timeline.packing import pack
@@ -29,7 +30,7 @@ from quintet.train.processes import Place, world_size
 
 # Of most of these stages.
 OMNI_SETTINGS = {
-    "train": TrainConfig, "start_from": str, "shards": dict[str, int], "held_out": int,
+    "train": TrainConfig, "start_from": str, "shards": dict[str, Natural], "held_out": Count,
 }  # fmt: skip
 EVALUATION_BATCHES = 8
 

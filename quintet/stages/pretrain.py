@@ -7,12 +7,13 @@ audio embedding and the audio head trains; the audio head is never asked.
 from __future__ import annotations
 
 from quintet import train
+from quintet.settings import Count, Natural
 from quintet.stages.context import Context
 from quintet.stages.documents import training_and_held_out
 from quintet.stages.omni_task import OmniTask
 from quintet.train import TrainConfig
 
-SETTINGS = {"train": TrainConfig, "shards": dict[str, int], "held_out": int}
+SETTINGS = {"train": TrainConfig, "shards": dict[str, Natural], "held_out": Count}
 
 
 def run(context: Context) -> dict[str, float]:

@@ -8,14 +8,15 @@ voices, backgrounds and picture sizes training never saw.
 from __future__ import annotations
 
 from quintet import train
+from quintet.settings import Natural, Positive
 from quintet.stages.context import Context
-from quintet.stages.documents import mixed_in, samples_of
+from quintet.stages.documents import check_counts, mixed_in, samples_of
 from quintet.stages.omni_task import OmniTask
 from quintet.timeline.masks import FOREVER
 from quintet.train import TrainConfig
 
 SETTINGS = {
-    "train": TrainConfig, "start_from": str, "shards": dict[str, int], "text_weight": float,
+    "train": TrainConfig, "start_from": str, "shards": dict[str, Natural], "text_weight": Positive,
     "windowed": bool,
 }  # fmt: skip
 START = "describe"  # unless the setting `start_from` names another stage
@@ -24,10 +25,11 @@ START = "describe"  # unless the setting `start_from` names another stage
 def run(context: Context) -> dict[str, float]:
     # Scenes that are longer than the window are learned through it, as a session sees them.
     windowed = context.settings.get("windowed", False)
+    samples = samples_of(context, "realtime") + mixed_in(context, "realtime")
+    held_out = samples_of(context, "realtime_test")
+    check_counts(context, len(samples), len(held_out))
     task = OmniTask(
-        context.preset, context.train,
-        samples_of(context, "realtime") + mixed_in(context, "realtime"),
-        samples_of(context, "realtime_test"),
+        context.preset, context.train, samples, held_out,
         start_from=context.start(START),
         text_weight=context.settings.get("text_weight", 4.0),
         window_steps=context.preset.live.window_steps if windowed else FOREVER,

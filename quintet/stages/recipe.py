@@ -20,9 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from quintet.config import OmniConfig, UserError, check_type, load_preset, read_toml
+from quintet.config import OmniConfig, UserError, load_preset
+from quintet.settings import check_type, read_toml
 from quintet.stages.context import Context
-from quintet.stages.documents import KINDS
+from quintet.stages.documents import HELD_OUT, KINDS, SHARD_SIZE, check_counts
+from quintet.stages.record import alone, check_same, record, recorded
 from quintet.train import TrainConfig
 from quintet.train.processes import leads, world_size
 
@@ -73,15 +75,18 @@ class Recipe:
         return cls(path.stem, tuple(stages))
 
     def only(self, stage: str | None) -> tuple[Context, ...]:
-        """One stage by name, or all.
+        """One stage by name, or all, to be run by the processes that there are.
 
         Raises:
-            UserError: the recipe has no such stage.
+            UserError: the recipe has no such stage, or that many processes cannot share it.
         """
         chosen = tuple(s for s in self.stages if stage in (None, s.name))
         if not chosen:
             names = ", ".join(s.name for s in self.stages)
             raise UserError(f"{self.name} has no stage {stage!r}; choose one of: {names}.")
+        for context in chosen:
+            if context.settings["stage"] in ON_MANY_DEVICES and not is_finished(context):
+                context.train.check_layout(context.preset.model, world_size())
         return chosen
 
 
@@ -130,6 +135,10 @@ def _stage(
     for key, kind in module.SETTINGS.items():
         if kind is TrainConfig:
             context.train_table(key)
+    if stage in ON_MANY_DEVICES:
+        context.train.check_layout(preset.model, context.train.tensor_parallel)
+    if hasattr(module, "check"):
+        module.check(context)
     _check_start(context, getattr(module, "START", None), earlier)
     return context
 
@@ -146,8 +155,10 @@ def _check_start(context: Context, start: str | None, earlier: list[str]) -> Non
 
 
 def _check_shards(stages: list[Context]) -> None:
-    """No stage may ask for more shards of a kind than the stages before it make."""
+    """No stage may ask for more shards of a kind than the stages before it make, or for more
+    samples at once than these hold."""
     made: dict[str, int] = {}
+    size = SHARD_SIZE
     for context in stages:
         shards = context.settings.get("shards", {})
         if unknown := sorted(set(shards) - set(KINDS)):
@@ -157,6 +168,7 @@ def _check_shards(stages: list[Context]) -> None:
             )
         if context.settings["stage"] == "documents":
             made |= shards
+            size = context.settings.get("shard_size", SHARD_SIZE)
             continue
         for kind, count in shards.items():
             if count > made.get(kind, 0):
@@ -164,20 +176,48 @@ def _check_shards(stages: list[Context]) -> None:
                     f"Stage {context.name!r} asks for {count} shards of {kind!r} and the stage "
                     f"'documents' makes {made.get(kind, 0)}; ask for fewer, or make more."
                 )
+        if made and context.settings["stage"] in ON_MANY_DEVICES:
+            _check_samples(context, made, size)
+
+
+def _check_samples(context: Context, made: dict[str, int], size: int) -> None:
+    """Of a stage that trains on so many shards of each kind, each of `size` samples."""
+    kind, shards = context.settings["stage"], context.settings.get("shards", {})
+    counts = {kind: made.get(kind, 0)} | shards
+    total = size * sum(counts.values())
+    if kind == "realtime":
+        check_counts(context, total, size * made.get("realtime_test", 0))
+        return
+    held_out = context.settings.get("held_out", HELD_OUT)
+    if held_out >= size * counts[kind]:
+        raise UserError(
+            f"Stage {context.name!r} keeps {held_out} samples out of training and there are "
+            f"{size * counts[kind]} of {kind!r}; lower held_out, or make more documents."
+        )
+    check_counts(context, total - held_out, held_out)
 
 
 def is_finished(context: Context) -> bool:
-    return (context.folder / SCORES).is_file()
+    """Whether there is nothing left to do. Documents of which a recipe asks for more than there
+    are go on with those that are missing."""
+    if not (context.folder / SCORES).is_file():
+        return False
+    if context.settings["stage"] != "documents" or not (made := recorded(context)):
+        return True
+    asked = context.settings.get("shards", {})
+    return all(count <= made.get(f"shards.{kind}", 0) for kind, count in asked.items())
 
 
 def run_stage(context: Context) -> dict[str, float]:
     """Run one stage to its end, from where it stood; a finished one only gives its scores.
 
     Raises:
-        UserError: torchrun has started several processes, and the stage is one for one.
+        UserError: it was made with other settings, somebody else runs it now, or torchrun has
+            started several processes, and the stage is one for one.
     """
     path = context.folder / SCORES
     if is_finished(context):
+        check_same(context)
         finished: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
         return finished
     if world_size() > 1 and context.settings["stage"] not in ON_MANY_DEVICES:
@@ -187,11 +227,14 @@ def run_stage(context: Context) -> dict[str, float]:
         )
     run: Callable[[Context], dict[str, float]]
     run = importlib.import_module(f"quintet.stages.{context.settings['stage']}").run
-    scores = run(context)
-    if not leads():
-        return scores
-    context.folder.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with alone(context):
+        if context.settings["stage"] == "documents":  # those that are there will be kept
+            check_same(context)
+        if leads():
+            record(context)
+        scores = run(context)
+        if leads():
+            partial = path.with_suffix(".partial")
+            partial.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+            partial.replace(path)
     return scores

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from quintet.data.world.grammar import KINDS, request
+from quintet.settings import Count, Seed
 from quintet.stages.context import Context
 from quintet.tokenizers.text import TextTokenizer
 
-SETTINGS = {"lines": int, "seed": int}
+SETTINGS = {"lines": Count, "seed": Seed}
 
 
 def world_lines(count: int, seed: int) -> list[str]:

@@ -30,6 +30,7 @@ from torch.futures import Future
 
 from quintet.config import UserError
 from quintet.train.processes import Place
+from quintet.train.task import MAY_CHANGE
 
 FOLDER = "checkpoints"  # in a run's folder
 ABOUT = "about.json"  # in a checkpoint's: its step, the run's settings, the digests of its files
@@ -37,9 +38,6 @@ OLD = "checkpoint.pt"  # in a run's folder: how one process wrote them before th
 KEPT = 2
 MODULE, OPTIMIZER, RANDOM = "module/", "optimizer/", "random"  # how names of tensors begin
 DIGEST = "digest of "
-MAY_CHANGE = {  # settings, when a run goes on
-    "checkpoint_every", "evaluate_every", "threads", "tensor_parallel", "checkpoint_activations",
-}  # fmt: skip
 
 
 class Checkpoints:

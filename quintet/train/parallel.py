@@ -34,7 +34,6 @@ from torch.distributed.tensor.parallel import (
 )
 from torch.utils.checkpoint import checkpoint
 
-from quintet.config import UserError
 from quintet.model.omni import Omni
 from quintet.train.processes import Place
 from quintet.train.task import TrainConfig
@@ -47,7 +46,7 @@ def parallelize(model: Omni, config: TrainConfig, place: Place) -> Place:
     Raises:
         UserError: that many processes cannot share the model, or the batch.
     """
-    _check(model, config, place)
+    config.check_layout(model.config.model, place.world_size)
     place = place.in_rows_of(config.tensor_parallel)
     if config.tensor_parallel > 1:
         assert place.mesh is not None
@@ -62,31 +61,6 @@ def parallelize(model: Omni, config: TrainConfig, place: Place) -> Place:
     else:
         _shard(model, place.mesh["data"], config)
     return place
-
-
-def _check(model: Omni, config: TrainConfig, place: Place) -> None:
-    tensor, sizes = config.tensor_parallel, model.config.model
-    if tensor < 1 or place.world_size % tensor:
-        raise UserError(
-            f"tensor_parallel is {tensor} and there are {place.world_size} processes; start a "
-            "multiple of it with torchrun, or change that setting."
-        )
-    for name in ("num_kv_heads", "d_feed_forward"):
-        if getattr(sizes, name) % tensor:
-            raise UserError(
-                f"tensor_parallel is {tensor} and does not divide {name}, which is "
-                f"{getattr(sizes, name)}; change one of them."
-            )
-    if config.compile and tensor > 1:
-        raise UserError(
-            "compile does not go together with tensor_parallel, as batches differ in length; set "
-            "compile to false, or tensor_parallel to 1."
-        )
-    if config.batch_size < place.world_size // tensor:
-        raise UserError(
-            f"batch_size is {config.batch_size} and {place.world_size // tensor} processes share "
-            "it, each at least one sample; raise it, or start fewer."
-        )
 
 
 class _Whole(ParallelStyle):

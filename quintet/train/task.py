@@ -10,34 +10,74 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from quintet.config import UserError
+from quintet.config import ModelConfig, UserError
+from quintet.settings import Count, Natural, Positive, Seed, Share, ShareBelowOne, Weight
 from quintet.train.processes import Place
+
+MAY_CHANGE = {  # settings, when a run goes on
+    "checkpoint_every", "evaluate_every", "threads", "tensor_parallel", "checkpoint_activations",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The settings of one trained stage, as its table in the recipe states them."""
+    """The settings of one trained stage, as its table in the recipe states them.
 
-    steps: int
-    batch_size: int
-    learning_rate: float = 1e-3
-    warmup_steps: int = 50
-    decay_fraction: float = 0.3  # of the steps, at the end: linear to zero (warmup-stable-decay)
-    weight_decay: float = 0.01
-    betas: tuple[float, float] = (0.9, 0.95)
-    clip: float = 1.0  # norm of the gradient
-    seed: int = 0
-    checkpoint_every: int = 200  # steps
-    evaluate_every: int = 500  # steps
+    Raises:
+        UserError: settings that do not go together.
+    """
+
+    steps: Count
+    batch_size: Count
+    learning_rate: Positive = 1e-3
+    warmup_steps: Natural = 50
+    decay_fraction: Share = 0.3  # of the steps, at the end: linear to zero (warmup-stable-decay)
+    weight_decay: Weight = 0.01
+    betas: tuple[ShareBelowOne, ShareBelowOne] = (0.9, 0.95)
+    clip: Positive = 1.0  # norm of the gradient
+    seed: Seed = 0
+    checkpoint_every: Count = 200  # steps
+    evaluate_every: Count = 500  # steps
     precision: Literal["float32", "bfloat16"] = "float32"  # of activations; weights stay float32
     compile: bool = False  # of the transformer, where there is a C++ compiler
-    threads: int = 1
+    threads: Count = 1
     # Of the transformer: samples share lines of so many rows, as a GPU likes; 0: a line for each.
-    packed_rows: int = 0
+    packed_rows: Natural = 0
     # Of the transformer, started by torchrun: processes that share each layer; the others share
     # the batch. See docs/many-devices.md.
-    tensor_parallel: int = 1
+    tensor_parallel: Count = 1
     checkpoint_activations: bool = False  # of the transformer: less memory, a third more work
+
+    def __post_init__(self) -> None:
+        if self.compile and self.tensor_parallel > 1:
+            raise UserError(
+                "compile does not go together with tensor_parallel, as batches differ in length; "
+                "set compile to false, or tensor_parallel to 1."
+            )
+
+    def check_layout(self, sizes: ModelConfig, world_size: int) -> None:
+        """Whether so many processes can share a transformer of these sizes, and its batches.
+
+        Raises:
+            UserError: they cannot.
+        """
+        tensor = self.tensor_parallel
+        for name in ("num_kv_heads", "d_feed_forward"):
+            if getattr(sizes, name) % tensor:
+                raise UserError(
+                    f"tensor_parallel is {tensor} and does not divide {name}, which is "
+                    f"{getattr(sizes, name)}; change one of them."
+                )
+        if world_size % tensor:
+            raise UserError(
+                f"tensor_parallel is {tensor} and there are {world_size} processes; start a "
+                "multiple of it with torchrun, or change that setting."
+            )
+        if self.batch_size < world_size // tensor:
+            raise UserError(
+                f"batch_size is {self.batch_size} and {world_size // tensor} processes share "
+                "it, each at least one sample; raise it, or start fewer."
+            )
 
 
 class Task(ABC):

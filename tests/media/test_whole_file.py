@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,22 @@ def test_an_error_leaves_the_older_one(end: type[BaseException], tmp_path: Path)
         file.write(b"newer")
         raise end
     assert path.read_bytes() == b"older" and list(tmp_path.iterdir()) == [path]
+
+
+def test_what_the_killed_have_left_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    left, others = tmp_path / ".a.txt.killed.partial", tmp_path / ".b.txt.killed.partial"
+    for partial in (left, others):
+        partial.write_bytes(b"ha")
+        os.utime(partial, (0, 0))
+    with whole_file(path) as first:
+        assert not left.exists()
+        (mine,) = tmp_path.glob(".a.txt.*.partial")
+        os.utime(mine, (0, 0))
+        with whole_file(path):  # it is being written: no leftover
+            assert mine.exists()
+        first.write(b"whole")
+    assert path.read_bytes() == b"whole" and set(tmp_path.iterdir()) == {path, others}
 
 
 def test_two_who_write_the_same_file_do_not_meet(tmp_path: Path) -> None:

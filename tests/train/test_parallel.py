@@ -196,15 +196,14 @@ def test_activation_checkpointing_changes_nothing(folder: Path, tmp_path: Path) 
     ("change", "world_size", "told"),
     [
         ({"tensor_parallel": 2}, 3, "2 and there are 3 processes"),
-        ({"tensor_parallel": 0}, 1, "tensor_parallel is 0"),
         ({"tensor_parallel": 4}, 4, "does not divide num_kv_heads, which is 2"),
         ({"tensor_parallel": 2, "compile": True}, 2, "compile does not go together"),
         ({"batch_size": 3}, 4, "batch_size is 3 and 4 processes share it"),
     ],
 )
 def test_a_layout_that_cannot_be_is_told(change: dict, world_size: int, told: str) -> None:
-    config = replace(SETTINGS, **change)
     with pytest.raises(UserError, match=told):
+        config = replace(SETTINGS, **change)
         parallelize(make_model(make_config()), config, Place(0, world_size))
 
 

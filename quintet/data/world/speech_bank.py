@@ -74,6 +74,20 @@ class SpeechBank:
             )
         return cls(np.concatenate([read_audio(path).astype(np.float16) for path in paths]))
 
+    def lasting(self, seconds: float, setting: str) -> SpeechBank:
+        """This bank, if a clip of so many seconds fits into it.
+
+        Raises:
+            UserError: it is shorter; `setting` says in a recipe how much it holds.
+        """
+        length = len(self.samples) / SAMPLE_RATE
+        if length < seconds:
+            raise UserError(
+                f"The {setting} last {length:.1f} s, less than one clip of {seconds:g} s; raise "
+                f"{setting}."
+            )
+        return self
+
     def clip(self, rng: np.random.Generator, length: int) -> np.ndarray:
         """A random stretch of `length` samples, float32, at a random loudness."""
         assert length <= len(self.samples), "the bank is shorter than a clip"

@@ -1,0 +1,121 @@
+"""What a stage's folder says of itself: the settings it was made with, and who is at work there."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+from quintet.config import UserError
+from quintet.stages.context import Context
+from quintet.train import TrainConfig
+from quintet.train.processes import leads
+from quintet.train.task import MAY_CHANGE
+
+RECORD, LOCK = "settings.json", "lock"  # in a stage's folder
+# Tables of the preset on which a stage's result depends; of the other stages, all of them.
+TABLES = {
+    "text_tokenizer": ("text",), "audio_tokenizer": ("audio",), "audio_decoder": ("audio",),
+    "image_tokenizer": ("image",), "documents": ("text", "audio", "image", "live"), "judges": (),
+}  # fmt: skip
+
+
+def record(context: Context) -> None:
+    """Write down with what the stage is made."""
+    context.folder.mkdir(parents=True, exist_ok=True)
+    path = context.folder / RECORD
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(_made_with(context), indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def recorded(context: Context) -> dict[str, Any]:
+    """What `record` wrote; nothing, if it did not, as in earlier versions."""
+    try:
+        found: dict[str, Any] = json.loads((context.folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def check_same(context: Context) -> None:
+    """Whether the recipe and the preset still say what the stage was made with.
+
+    Raises:
+        UserError: something differs that its result depends on.
+    """
+    before, now = recorded(context), _made_with(context)
+    if not before:
+        return
+    for name in sorted(before.keys() | now.keys()):
+        table, _, inner = name.rpartition(".")
+        # More shards may be asked for; and a setting of training that is younger has no record.
+        if name == "processes" or (table == "shards" and context.settings["stage"] == "documents"):
+            continue
+        if table in _trained(context) and (inner in MAY_CHANGE or name not in before):
+            continue
+        if before.get(name) != now.get(name):
+            was, says = (
+                f"{values[name]!r:.60}" if name in values else "nothing" for values in (before, now)
+            )
+            raise UserError(
+                f"Stage {context.name!r} was made with {name} = {was} and the recipe now says "
+                f"{says}; restore that setting, or delete {context.folder}, and the folders of "
+                "later stages that use it, to run it again."
+            )
+
+
+def _trained(context: Context) -> list[str]:
+    """The tables of the stage that say how something trains."""
+    module = importlib.import_module(f"quintet.stages.{context.settings['stage']}")
+    return [key for key, kind in module.SETTINGS.items() if kind is TrainConfig]
+
+
+def _made_with(context: Context) -> dict[str, Any]:
+    """The settings by their names, such as "lines", "train.steps" and "preset.audio.strides"."""
+    preset, stage = context.preset.to_dict(), context.settings["stage"]
+    tables = TABLES.get(stage, [name for name in preset if name != "name"])
+    settings: dict[str, Any] = {**context.settings}
+    settings |= {key: asdict(context.train_table(key)) for key in _trained(context)}
+    settings |= {f"preset.{name}": preset[name] for name in tables}
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        inner = value if isinstance(value, dict) else None
+        flat |= {key: value} if inner is None else {f"{key}.{n}": v for n, v in inner.items()}
+    read_again: dict[str, Any] = json.loads(json.dumps(flat))
+    return read_again
+
+
+@contextmanager
+def alone(context: Context) -> Iterator[None]:
+    """Nobody else runs the stage in this folder meanwhile; of many processes, the leader sees to
+    that. The kernel lets go of the lock when the process ends, however it does.
+
+    Raises:
+        UserError: somebody does.
+    """
+    if not leads():
+        yield
+        return
+    context.folder.mkdir(parents=True, exist_ok=True)
+    with (context.folder / LOCK).open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise UserError(
+                f"Stage {context.name!r} is being run in {context.folder} already, by process "
+                f"{file.read(20) or 'unknown'}; wait for it, stop it, or name another folder with "
+                "--out."
+            ) from None
+        except OSError:  # a file system that has no locks
+            pass
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
