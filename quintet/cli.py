@@ -1,6 +1,7 @@
 """The commands. Each imports what it needs when it runs, so that `--help` is quick.
 
-A person's mistake is one sentence on standard error and exit status 2, never a traceback.
+A person's mistake is one sentence on standard error and exit status 2, never a traceback. Of
+processes that torchrun started, one on each machine says it.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +56,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _leave(message: str, status: int) -> None:
-    print(" ".join(message.split()), file=sys.stderr)
+    sentence = " ".join(message.split())
+    # What stands there, torchrun shows at the end, below its own lines; else it would name only
+    # the exit status.
+    if report := os.environ.get("TORCHELASTIC_ERROR_FILE"):
+        told = {"message": sentence, "extraInfo": {"timestamp": str(int(time.time()))}}
+        with suppress(OSError):
+            Path(report).write_text(json.dumps({"message": told}), encoding="utf-8")
+    _say(sentence)
     sys.exit(status)
+
+
+def _say(sentence: str) -> None:
+    """On standard error, by one process of a machine."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print(sentence, file=sys.stderr)
 
 
 def _write_json(values: Any, path: Path | None) -> None:
@@ -227,15 +243,19 @@ def world(out: Path, scenes: int, seed: int, split: str) -> None:
 def train(recipe: str, stage: str | None, runs: Path) -> None:
     """Train a RECIPE's stages in order. A run that was stopped goes on where it was.
 
-    On several devices, start it with torchrun: torchrun --nproc-per-node 8 -m quintet train
-    RECIPE --stage NAME. See docs/many-devices.md.
+    On several devices, start it with torchrun: .venv/bin/torchrun --nproc-per-node 8 -m quintet
+    train RECIPE --stage NAME. See docs/many-devices.md.
     """
     from quintet.stages.recipe import Recipe, is_finished, run_stage
     from quintet.train.processes import leads, leave
 
     for context in Recipe.load(recipe, runs).only(stage):
         finished = is_finished(context)
-        scores = run_stage(context)
+        try:
+            scores = run_stage(context)
+        except KeyboardInterrupt:
+            _say(f"{context.name} is stopped; the same command goes on from what was last saved.")
+            raise
         shown = ", ".join(f"{key} {value:.4g}" for key, value in scores.items())
         if leads():
             click.echo(f"{context.name}{' was finished before' if finished else ''}: {shown}")

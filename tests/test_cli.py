@@ -19,6 +19,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 from safetensors.torch import load_file as load_torch
 from safetensors.torch import save_file as save_torch
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from quintet.data.world.scenes import assistant_speech
 
@@ -205,6 +206,30 @@ def test_a_mistake_is_one_sentence(
     assert len(told.err.strip().splitlines()) == 1 and "Traceback" not in told.err, told.err
     assert not list(tmp_path.rglob("*.partial")) and not (out.exists() and list(out.rglob("*.wav")))
     assert before == {path: path.stat().st_size for path in bad.values() if path.exists()}
+
+
+def test_of_processes_that_torchrun_started_one_speaks(tmp_path: Path, monkeypatch, capsys) -> None:
+    """And torchrun itself finds the sentence of each, for the summary that it ends with."""
+    for rank, times in (("0", 1), ("1", 0)):
+        report = tmp_path / f"{rank}.json"
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(report))
+        assert run("train", "nonsense") == 2
+        assert capsys.readouterr().err.count("There is no recipe 'nonsense'") == times
+        failed = ChildFailedError("train", {0: ProcessFailure(0, 1, 2, str(report))})
+        assert "traceback : There is no recipe 'nonsense'" in str(failed)
+
+
+def test_a_training_that_is_interrupted_says_how_it_goes_on(
+    tmp_path: Path, monkeypatch, capsys
+) -> None:
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("quintet.stages.recipe.run_stage", interrupt)
+    assert run("train", "tiny", "--out", tmp_path) == 130
+    told = capsys.readouterr().err.strip()
+    assert "the same command goes on" in told and len(told.splitlines()) == 1
 
 
 def test_a_million_characters_are_refused(model_folder: Path, tmp_path: Path, capsys) -> None:

@@ -134,9 +134,11 @@ def leave() -> None:
 def _device(local_rank: int) -> torch.device:
     if not torch.cuda.is_available():
         return CPU
-    if local_rank >= torch.cuda.device_count():
+    gpus = torch.cuda.device_count()
+    started = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if max(started, local_rank + 1) > gpus:  # all find it, so that the one that speaks does too
         raise UserError(
-            f"Process {local_rank + 1} of this machine has no GPU, as there are "
-            f"{torch.cuda.device_count()}; lower --nproc-per-node to that."
+            f"There are {started} processes on this machine and {gpus} GPUs; lower "
+            "--nproc-per-node to that."
         )
     return torch.device("cuda", local_rank)
