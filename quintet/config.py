@@ -273,16 +273,26 @@ class OmniConfig:
         return dataclasses.asdict(self)
 
 
+def preset_file(name: str) -> Path:
+    """Where the preset `name` is, or a preset file of your own.
+
+    Raises:
+        UserError: no such preset.
+    """
+    path = Path(name) if name.endswith(".toml") else PRESETS / f"{name}.toml"
+    if not path.is_file():
+        names = ", ".join(sorted(p.stem for p in PRESETS.glob("*.toml")))
+        raise UserError(f"There is no preset {name!r}; name a file, or one of: {names}.")
+    return path
+
+
 def load_preset(name: str) -> OmniConfig:
     """The preset `name`, such as "nano" or "reference", or a preset file of your own.
 
     Raises:
         UserError: no such preset, or one whose settings do not fit together.
     """
-    path = Path(name) if name.endswith(".toml") else PRESETS / f"{name}.toml"
-    if not path.is_file():
-        names = ", ".join(sorted(p.stem for p in PRESETS.glob("*.toml")))
-        raise UserError(f"There is no preset {name!r}; name a file, or one of: {names}.")
+    path = preset_file(name)
     try:
         return from_dict(OmniConfig, read_toml(path), str(path))
     except UserError:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from quintet.config import UserError, load_preset
+from quintet.config import PRESETS, UserError, load_preset, preset_file, read_toml
 from quintet.train.memory import FULL, GIB, HALF, Layout, kept_by_layer, sizes, units
 from quintet.train.plan import (
     DEVICES,
@@ -22,6 +23,13 @@ from quintet.train.plan import (
 LONGEST = 8_192  # rows of a sample, where the preset and the person do not say less
 BIG = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
 SMALL_UNITS = {"parameters", "rows", "$"}  # of which there are millions
+# For what is small in the unit of the file: in how many parts of which other it is told.
+PARTS = {
+    "GiB": (("MiB", 2**10), ("KiB", 2**20)),
+    "GiB a step": (("MiB a step", 2**10), ("KiB a step", 2**20)),
+    "s": (("ms", 1e3), ("µs", 1e6)),
+    "days": (("hours", 24), ("minutes", 1_440), ("seconds", 86_400)),
+}
 EXPLANATION = (
     "Measured: a dry run of the real step on fake tensors, which sees every tensor and exchange "
     "but not the allocator, the collectives' own buffers or a second exchange in flight. Modelled "
@@ -42,13 +50,24 @@ def make_plan(
     """The plan of a person's settings.
 
     Raises:
-        UserError: no such preset or device, or settings that do not fit together.
+        UserError: no such preset or device, a preset of a tokenizer alone, or settings that do
+            not fit together.
     """
     config = load_preset(preset)
+    if not _has_transformer(preset_file(preset)):
+        names = ", ".join(sorted(p.stem for p in PRESETS.glob("*.toml") if _has_transformer(p)))
+        raise UserError(
+            f"The preset {preset!r} has no table 'model', as it is that of a tokenizer alone, and "
+            f"plans are made for transformers; add that table, or use one of: {names}."
+        )
     rows = min(LONGEST, config.live.max_rows) if rows is None else rows
     return Plan(
         config, device_named(device), Layout(rows=rows, **layout), Assumptions(**assumptions)
     )
+
+
+def _has_transformer(preset: Path) -> bool:
+    return "model" in read_toml(preset)
 
 
 def run_plan(plan: Plan, check: bool) -> dict[str, Any]:
@@ -231,14 +250,22 @@ def _print(plan: Plan, rows: list[dict[str, Any]], told: list[str]) -> None:
         if row["name"].split(":")[0] != group:
             group = row["name"].split(":")[0]
             table.add_section()
-        cells = [row["name"], row["unit"], _shown(row["value"], row["unit"]), row["source"]]
+        unit, parts = _told_in(row["value"], row["unit"])
+        cells = [row["name"], unit, _shown(row["value"] * parts, unit), row["source"]]
         if checked:
-            cells += [_shown(row["peer"], row["unit"]), _shown(row["ratio"], "")]
+            peer = row["peer"] and row["peer"] * parts
+            cells += [_shown(peer, unit), _shown(row["ratio"], "")]
         table.add_row(*cells)
     console = Console()
     console.print(table)
     for sentence in told:
         console.print(sentence, highlight=False)
+
+
+def _told_in(value: float, unit: str) -> tuple[str, float]:
+    """The largest unit in which `value` is not small, and how many of them are one `unit`."""
+    units = [(unit, 1.0), *PARTS.get(unit, ())]
+    return next(((u, parts) for u, parts in units if not 0 < value * parts < 0.1), units[-1])
 
 
 def _shown(value: float | None, unit: str) -> str:
@@ -248,5 +275,9 @@ def _shown(value: float | None, unit: str) -> str:
         for size, word in BIG:
             if value >= size:
                 return f"{value / size:,.2f} {word}"
-        return f"{value:,.0f}"
+        if value >= 100 or not value:
+            return f"{value:,.0f}"
+        return f"{value:.2g}" if value < 0.1 else f"{value:.2f}" if unit == "$" else f"{value:.0f}"
+    if not value:
+        return "0"
     return f"{value:,.3f}" if value < 100 else f"{value:,.0f}"

@@ -39,9 +39,10 @@ class Layout:
         for name in ("devices", "tensor", "samples", "rows"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}; make it at least 1.")
-        for name in ("text_share", "audio_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"{name} is {getattr(self, name)}; make it a number from 0 to 1.")
+        shares = {"--text-asked": self.text_share, "--audio-asked": self.audio_share}
+        for option, share in shares.items():
+            if not 0 <= share <= 1:
+                raise UserError(f"{option} is {share}; make it a number from 0 to 1.")
         if self.devices % self.tensor:
             fewer = self.devices // self.tensor * self.tensor
             near = f"{fewer} or {fewer + self.tensor}" if fewer else f"{self.tensor}"

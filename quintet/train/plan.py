@@ -78,13 +78,16 @@ class Assumptions:
     training_rows: float | None = None  # None is 20 a parameter (Hoffmann et al. 2022)
 
     def __post_init__(self) -> None:
-        for name in ("efficiency", "exchange", "usable"):
-            if not 0 < getattr(self, name) <= 1:
-                raise UserError(f"{name} is {getattr(self, name)}; make it more than 0, at most 1.")
-        for name in ("dollars_per_hour", "training_rows"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise UserError(f"{name} is {value}; make it a number above 0.")
+        shares = {
+            "--efficiency": self.efficiency, "exchange": self.exchange, "usable": self.usable,
+        }  # fmt: skip
+        for name, share in shares.items():
+            if not 0 < share <= 1:
+                raise UserError(f"{name} is {share}; make it more than 0, at most 1.")
+        amounts = {"--price": self.dollars_per_hour, "--training-rows": self.training_rows}
+        for name, amount in amounts.items():
+            if amount is not None and not 0 < amount < math.inf:
+                raise UserError(f"{name} is {amount}; make it a number above 0.")
 
 
 @dataclass(frozen=True)

@@ -151,6 +151,12 @@ def test_the_command_prints_and_writes_rows(tmp_path: Path, capsys) -> None:
     assert len({row["name"] for row in written["rows"]}) == len(written["rows"])
 
 
+def test_small_figures_are_told_in_small_units(capsys) -> None:
+    assert run("plan", "nano", "--gpus", 8) == 0
+    table = capsys.readouterr().out
+    assert "0.000" not in table and "MiB" in table and "µs" in table and "seconds" in table
+
+
 def test_a_plan_that_does_not_fit_says_what_would(tmp_path: Path, capsys) -> None:
     file = tmp_path / "plan.json"
     assert run("plan", "reference", "--gpus", 64, "--json", file) == 2
@@ -172,10 +178,12 @@ def test_a_plan_that_does_not_fit_says_what_would(tmp_path: Path, capsys) -> Non
         ("reference --gpus 64 --tensor 8", "1, 2, 4, 5, 10, 20"),
         ("reference --gpus 0", "--gpus"),
         ("reference", "--gpus"),
-        ("reference --gpus 1024 --text-asked 2", "from 0 to 1"),
-        ("reference --gpus 1024 --efficiency 0", "more than 0"),
-        ("reference --gpus 1024 --price nan", "above 0"),
-        ("reference --gpus 1024 --training-rows -1", "above 0"),
+        ("reference --gpus 1024 --text-asked 2", "--text-asked is 2.0; make it a number from 0"),
+        ("reference --gpus 1024 --efficiency 0", "--efficiency is 0.0; make it more than 0"),
+        ("reference --gpus 1024 --price nan", "--price is nan; make it a number above 0"),
+        ("reference --gpus 1024 --training-rows -1", "--training-rows is -1.0; make it a number"),
+        ("codec-12hz --gpus 1", "a tokenizer alone"),
+        ("pictures-4k --gpus 1", "use one of: nano, reference, sketch, small, tiny."),
     ],
 )
 def test_a_mistake_is_one_sentence(arguments: str, complaint: str, capsys) -> None:
