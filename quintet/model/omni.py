@@ -120,6 +120,7 @@ class Omni(nn.Module):
         self.text_image_head = TextImageHead(config.model, vocab_size, config.text.vocab_size)
         self.audio_head = AudioHead(config.model, config.audio)
         self.trunk: Trunk | None = None  # the transformer's weights, once a session has begun
+        self.register_load_state_dict_post_hook(_forget_trunk)
 
     @property
     def device(self) -> torch.device:
@@ -172,3 +173,8 @@ class Omni(nn.Module):
                 logits_NSR.flatten(0, 1), chosen_NS.flatten(), z_loss, total=len(whole.audio_at)
             )
         return losses | {"loss": losses["text_image"] + losses["audio"]}
+
+
+def _forget_trunk(model: Omni, _: object) -> None:
+    """What was loaded may be other tensors in the place of the weights (`assign=True`)."""
+    model.trunk = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from conftest import make_timeline
+from conftest import make_model, make_timeline
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -159,3 +159,17 @@ def test_the_few_are_attended_to_as_the_many() -> None:
         expected = F.scaled_dot_product_attention(q, k, v, mask, enable_gqa=True)
         added = None if mask is None else torch.zeros(mask.shape).masked_fill(~mask, UNSEEN)
         torch.testing.assert_close(_attend_to_few(q, k, v, added), expected, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_sessions_run_on_the_weights_that_were_loaded_last(config: OmniConfig) -> None:
+    """Also where loading puts other tensors in the place of the old."""
+    rows = RowTensors.from_rows([make_timeline(config, 2, 0).rows()])
+    first, second = make_model(config), make_model(config, seed=1)
+
+    def heard(model: Omni) -> Tensor:
+        return model(rows, cache=KVCache(config.model, 128))
+
+    assert not torch.equal(heard(first), heard(second))
+    first.load_state_dict(second.state_dict(), assign=True)
+    assert torch.equal(heard(first), heard(second))
