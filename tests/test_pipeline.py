@@ -89,7 +89,6 @@ SENSELESS = [
     ("batch_size = 4", "batch_size = 0", "'batch_size' to 0; make it .* at least 1"),
     ("batch_size = 4", "batch_size = 25", "'pretrain' has batch_size = 25 and 16 samples to train"),
     ("batch_size = 4", "batch_size = 9", "batch_size = 9 and 8 samples kept out of training"),
-    ("batch_size = 4", "batch_size = 13\nheld_out = 5", "sets 'held_out'|no.*held_out"),
     ("batch_size = 4", "batch_size = 4\nlearning_rate = -1", "'learning_rate' to -1; .* above 0"),
     ("batch_size = 4", "batch_size = 4\nlearning_rate = 0.0", "'learning_rate' to 0.0"),
     ("batch_size = 4", "batch_size = 4\nbetas = [0.9, 1.0]", "2 numbers from 0 to below 1"),
@@ -160,6 +159,7 @@ def test_more_shards_than_there_are_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(documents, "load_samples", lambda path: [path.name])
+    monkeypatch.setattr(documents, "_check_preset", lambda *given: None)
     for index in range(2):
         path = documents.shard_path(tmp_path / "documents", "audio", index)
         path.parent.mkdir(parents=True, exist_ok=True)
