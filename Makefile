@@ -26,7 +26,8 @@ $(VENV)/bin/python:
 	  echo "Python's venv module is missing; install it (on Debian: python3-venv)."; exit 2; }
 
 $(VENV)/live.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Installing Quintet and its libraries into $(VENV) (about 400 MB, a minute or two) ..."
+	@echo "Installing Quintet and its libraries into $(VENV): 1.3 GB with PyTorch's build for the CPU," \
+	  "several more with its build for NVIDIA GPUs; this takes some minutes ..."
 	@$(INSTALL) -e .
 	@touch $@
 

@@ -153,13 +153,14 @@ def talk(
 @commands.command()
 @MODEL
 @SEED
-@click.option("--out", default=Path("chat"), show_default=True, type=FOLDER,
-              help="Folder for the pictures and sounds of the answers.")  # fmt: skip
+@click.option("--out", type=FOLDER,
+              help="Folder for the pictures and sounds of the answers; by default a new temporary "
+                   "one.")  # fmt: skip
 @click.option("--once", help="Answer this one line and stop.")
 @click.option("--image", "images", multiple=True, type=FOLDER, help="Pictures beside --once.")
 @click.option("--sound", "sounds", multiple=True, type=FOLDER, help="Sounds beside --once.")
 def chat(
-    model: str, seed: int, out: Path, once: str | None, images: tuple[Path, ...],
+    model: str, seed: int, out: Path | None, once: str | None, images: tuple[Path, ...],
     sounds: tuple[Path, ...],
 ) -> None:  # fmt: skip
     """Turn by turn in the terminal: type a line; /image FILE and /sound FILE add to the next."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import click
-import numpy as np
 
 from quintet.config import UserError
 from quintet.live import Quintet
@@ -21,10 +21,13 @@ class Chat:
 
     The nano model learned single requests with their answers, so each turn is asked afresh;
     what came before would be noise to it.
+
+    Args:
+        out: the folder for pictures and sounds; None is a new temporary one, once it is needed.
     """
 
-    def __init__(self, model: Quintet, out: Path, seed: int) -> None:
-        if out.exists() and not out.is_dir():
+    def __init__(self, model: Quintet, out: Path | None, seed: int) -> None:
+        if out is not None and out.exists() and not out.is_dir():
             raise UserError(f"{out} is a file; name a folder with --out.")
         self.model, self.out, self.seed = model, out, seed
         self.parts: list[object] = []
@@ -49,17 +52,19 @@ class Chat:
         self.parts = []  # only now: after a refusal they are still attached
         self.turns += 1
         click.echo(reply.text or "(nothing)")
-        files: list[tuple[str, np.ndarray]] = [
-            (f"{self.turns:03d}-{index}.png", image) for index, image in enumerate(reply.images)
-        ]
-        if files or len(reply.audio):
-            self.out.mkdir(parents=True, exist_ok=True)
-        for name, image in files:
-            write_image(self.out / name, image)
-            click.echo(f"  picture: {self.out / name}")
+        if not reply.images and not len(reply.audio):
+            return
+        if self.out is None:
+            self.out = Path(tempfile.mkdtemp(prefix="quintet-chat-"))
+        self.out.mkdir(parents=True, exist_ok=True)
+        for index, image in enumerate(reply.images):
+            path = self.out / f"{self.turns:03d}-{index}.png"
+            write_image(path, image)
+            click.echo(f"  picture: {path}")
         if len(reply.audio):
-            write_audio(self.out / f"{self.turns:03d}.wav", reply.audio)
-            click.echo(f"  sound: {self.out / f'{self.turns:03d}.wav'}")
+            path = self.out / f"{self.turns:03d}.wav"
+            write_audio(path, reply.audio)
+            click.echo(f"  sound: {path}")
 
     def run(self) -> None:
         """Read lines until the input ends; a mistake is told and the conversation goes on."""

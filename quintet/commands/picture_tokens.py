@@ -168,20 +168,20 @@ def _check(
     header, config = Header(metadata, path), tokenizer.config
     header.check_version()
     if tokens.ndim != 2 or not np.issubdtype(tokens.dtype, np.integer):
-        raise foreign(path)
+        raise foreign(path, metadata)
     if not tokens.size:
         raise UserError(f"{path} holds no picture; encode the file again.")
     ours = {"patch": config.patch, "codebook_size": config.codebook_size}
     if any(header.number(key) not in (None, value) for key, value in ours.items()):
-        raise foreign(path)
+        raise foreign(path, metadata)
     known = fingerprint(tokenizer)
     if metadata.get("tokenizer", known) != known:
-        raise foreign(path)
+        raise foreign(path, metadata)
     if int(tokens.min()) < 0 or int(tokens.max()) >= config.codebook_size:
-        raise foreign(path)
+        raise foreign(path, metadata)
     if "format_version" not in metadata:  # of before version 1: always a square of one size
         if tokens.shape != (config.grid, config.grid):
-            raise foreign(path)
+            raise foreign(path, metadata)
         return config.size, config.size
     if tokens.size > _most_tokens(config):
         raise UserError(

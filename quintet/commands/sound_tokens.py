@@ -151,7 +151,7 @@ def decode_sound(
     codec = load_codec(model)
     length = _check(tokens, metadata, codec.config, path)
     if metadata.get("codec", fingerprint(codec)) != fingerprint(codec):
-        raise foreign(path)
+        raise foreign(path, metadata)
     codec = first_codebooks(codec, tokens.shape[1])
     size, voice = max(1, PIECE_SAMPLES // codec.config.hop), None
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -170,20 +170,20 @@ def _check(tokens: np.ndarray, metadata: dict[str, str], config: AudioConfig, pa
     header = Header(metadata, path)
     header.check_version()
     if tokens.ndim != 2 or not np.issubdtype(tokens.dtype, np.integer):
-        raise foreign(path)
+        raise foreign(path, metadata)
     if not tokens.size:
         raise UserError(f"{path} holds no sound; encode the file again.")
     ours = {"sample_rate": SAMPLE_RATE, "samples_per_frame": config.hop,
             "codebook_size": config.codebook_size}  # fmt: skip
     if any(header.number(key) not in (None, value) for key, value in ours.items()):
-        raise foreign(path)
+        raise foreign(path, metadata)
     if header.number("num_codebooks") not in (None, tokens.shape[1]):
         raise header.contradiction(
             f"num_codebooks is {metadata['num_codebooks']}, the tokens have {tokens.shape[1]:,}"
         )
     within = int(tokens.min()) >= 0 and int(tokens.max()) < config.codebook_size
     if tokens.shape[1] > config.num_codebooks or not within:
-        raise foreign(path)
+        raise foreign(path, metadata)
     most = len(tokens) * config.hop
     if most >= MAX_SECONDS * SAMPLE_RATE + config.hop:  # the last frame is padded
         raise UserError(

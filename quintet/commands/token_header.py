@@ -39,9 +39,12 @@ class Header:
         return UserError(f"The header of {self.path} cannot be right ({what}); encode it again.")
 
 
-def foreign(path: Path) -> UserError:
+def foreign(path: Path, metadata: dict[str, str]) -> UserError:
+    name = "".join(filter(str.isprintable, metadata.get("model", "")))[:80]
+    named = f", which the file calls {name!r}" if name else ""
     return UserError(
-        f"{path} holds tokens of another model; decode it with the model that encoded it (--model)."
+        f"{path} holds tokens of another model; decode it with the model that encoded it{named} "
+        "(--model)."
     )
 
 

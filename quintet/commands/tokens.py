@@ -116,7 +116,7 @@ def decode_file(path: Path, out: Path | None, model: str, first: int | None = No
         decode_picture(tokens, metadata, path, out, model, first)
     else:
         system = load(model)
-        _check_text(tokens, system.tokenizers.text.vocab_size, path)
+        _check_text(tokens, metadata, system.tokenizers.text.vocab_size, path)
         if len(tokens) > 4 * MAX_CHARACTERS:  # a character takes at most four bytes, each a token
             raise UserError(f"{path} holds too long a text; encode it in parts.")
         _write_bytes(out, system.tokenizers.text.decode(tokens.tolist()).encode())
@@ -138,10 +138,10 @@ def _read_tokens(path: Path) -> tuple[np.ndarray, dict[str, str]]:
     return tokens, metadata
 
 
-def _check_text(tokens: np.ndarray, entries: int, path: Path) -> None:
+def _check_text(tokens: np.ndarray, metadata: dict[str, str], entries: int, path: Path) -> None:
     whole = np.issubdtype(tokens.dtype, np.integer) and tokens.ndim == 1
     if not whole or (tokens.size and not 0 <= tokens.min() <= tokens.max() < entries):
-        raise foreign(path)
+        raise foreign(path, metadata)
 
 
 def _check_out(out: Path, source: Path) -> None:

@@ -30,7 +30,12 @@ from quintet.tokenizers.folders import (
     upload,
     write_config,
 )
-from quintet.tokenizers.weight_files import MAX_SHARD_SIZE, load_weights, save_weights
+from quintet.tokenizers.weight_files import (
+    MAX_SHARD_SIZE,
+    check_shard_size,
+    load_weights,
+    save_weights,
+)
 
 # What a folder of one tokenizer is, what reads it, and what it is for, by its "kind".
 PARTS = {
@@ -96,7 +101,12 @@ class Quintet:
 
     def save_pretrained(self, folder: str | Path, max_shard_size: str = MAX_SHARD_SIZE) -> None:
         """Write the folder that `from_pretrained` reads; weights as float16, those of the
-        transformer in files of at most `max_shard_size`, such as "5GB"."""
+        transformer in files of at most `max_shard_size`, such as "5GB".
+
+        Raises:
+            UserError: that is no size; nothing is written.
+        """
+        check_shard_size(max_shard_size)
         folder = Path(folder)
         write_config(self.config.to_dict(), folder)
         save_weights(self.model, folder / WEIGHTS_FILE, max_shard_size)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES, AudioConfig, UserError
+from quintet.tokenizers.inputs import check_tensor
 from quintet.tokenizers.quantize import ResidualQuantizer
 from quintet.tokenizers.streaming import (
     CausalConv,
@@ -107,9 +108,11 @@ class AudioTokenizer(nn.Module):
         """Codes [B, T, Q] (int64) of the frames that are complete, and the next state.
 
         Raises:
-            UserError: `audio_BS` is not [B, S] of finite floating-point samples. One sample that
-                is not a number would silence its stream for good, through the LSTM's state.
+            UserError: `audio_BS` is not a tensor [B, S] of finite floating-point samples. One
+                sample that is not a number would silence its stream for good, through the LSTM's
+                state.
         """
+        check_tensor(audio_BS, "The sound to encode", "floating-point samples")
         if audio_BS.ndim != 2 or not audio_BS.is_floating_point():
             raise UserError(
                 f"The sound to encode is {audio_BS.dtype} of shape {list(audio_BS.shape)}; "
@@ -130,8 +133,8 @@ class AudioTokenizer(nn.Module):
         few codebooks alone: fewer bits, and coarser.
 
         Raises:
-            UserError: `codes_BTQ` is not [B, T, 1 to Q] of integers, or holds codes that the
-                codebooks do not have.
+            UserError: `codes_BTQ` is not a tensor [B, T, 1 to Q] of integers, or holds codes that
+                the codebooks do not have.
         """
         codes_BTQ = self._checked(codes_BTQ)
         frames = max(1, GROUP // self.config.hop)
@@ -159,6 +162,7 @@ class AudioTokenizer(nn.Module):
 
     def _checked(self, codes_BTQ: Tensor) -> Tensor:
         """The codes as int64, of whatever integers they were."""
+        check_tensor(codes_BTQ, "The codes to decode", "integers")
         books, size = self.config.num_codebooks, self.config.codebook_size
         whole = not codes_BTQ.is_floating_point() and codes_BTQ.dtype != torch.bool
         if codes_BTQ.ndim != 3 or not 1 <= codes_BTQ.shape[2] <= books or not whole:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from quintet.config import GROUP_CHANNELS, ImageConfig, UserError
+from quintet.tokenizers.inputs import check_tensor
 from quintet.tokenizers.quantize import VectorQuantizer
 from quintet.tokenizers.tiles import Tiling
 
@@ -107,14 +108,6 @@ def to_pixels(images_BCHW: Tensor) -> np.ndarray:
     pixels = (images_BCHW.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
     made: np.ndarray = pixels.cpu().numpy()
     return made
-
-
-def _check_tensor(value: object, what: str, of: str) -> None:
-    if not isinstance(value, Tensor):
-        raise UserError(
-            f"The {what} are of the type {type(value).__name__}; give a torch tensor of {of} "
-            "(torch.from_numpy makes one of an array)."
-        )
 
 
 class ImageTokenizer(nn.Module):
@@ -214,7 +207,7 @@ class ImageTokenizer(nn.Module):
         return (drawn_BCHW.float() / 2 + 0.5).clamp(0, 1)
 
     def _check_images(self, images_BCHW: Tensor) -> None:
-        _check_tensor(images_BCHW, "pictures to encode", "floating-point values from 0 to 1")
+        check_tensor(images_BCHW, "The pictures to encode", "floating-point values from 0 to 1")
         shaped = images_BCHW.ndim == 4 and images_BCHW.shape[1] == 3 and len(images_BCHW) > 0
         if not shaped or not images_BCHW.is_floating_point():
             raise UserError(
@@ -239,7 +232,7 @@ class ImageTokenizer(nn.Module):
 
     def _checked(self, ids_BRG: Tensor) -> Tensor:
         """The ids as int64, of whatever integers they were."""
-        _check_tensor(ids_BRG, "ids to decode", "integers")
+        check_tensor(ids_BRG, "The ids to decode", "integers")
         inexact = ids_BRG.is_floating_point() or ids_BRG.is_complex()
         whole = not inexact and ids_BRG.dtype != torch.bool
         if ids_BRG.ndim != 3 or not whole or not ids_BRG.numel():

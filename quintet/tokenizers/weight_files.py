@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from quintet.config import UserError
 from quintet.tokenizers.quantize import LEARNING
 
 MAX_SHARD_SIZE = "5GB"  # of a file; more weights are split into several
+SHARD_SIZE = re.compile(r"(?=.*[1-9])\d+(\.\d+)? ?[KMGT]B", re.ASCII)
 
 
 def weight_files(path: Path) -> list[Path]:
@@ -100,7 +102,11 @@ def save_weights(module: nn.Module, path: Path, max_shard_size: str = MAX_SHARD_
     and an index beside it.
 
     A tensor that float16 cannot hold (beyond 65,504) keeps its type.
+
+    Raises:
+        UserError: as `check_shard_size`.
     """
+    check_shard_size(max_shard_size)
     tensors = module.state_dict().items()
     weights = {name: _narrow(tensor) for name, tensor in tensors if _is_shared(name)}
     plan = split_torch_state_dict_into_shards(
@@ -119,6 +125,17 @@ def save_weights(module: nn.Module, path: Path, max_shard_size: str = MAX_SHARD_
         stale.discard(index)
     for old in stale - {path.parent / file for file in plan.filename_to_tensors}:
         old.unlink(missing_ok=True)
+
+
+def check_shard_size(size: object) -> None:
+    """Raises:
+    UserError: no size of a file.
+    """
+    if not isinstance(size, str) or not SHARD_SIZE.fullmatch(size):
+        raise UserError(
+            f"max_shard_size is {size!r:.40}; give a number above 0 with KB, MB, GB or TB, such as "
+            f"{MAX_SHARD_SIZE!r}."
+        )
 
 
 def _index_of(path: Path) -> Path:

@@ -47,6 +47,14 @@ def _encoded(path: Path, folder: Path, *options: object) -> tuple[np.ndarray, di
         return file.get_tensor("tokens"), file.metadata()
 
 
+def _noise_encoded(folder: Path, model: Path, width: int, height: int, *options: object) -> Path:
+    """The picture whose tokens are now beside it."""
+    path = folder / "a.png"
+    _noise(width, height).save(path)
+    _encoded(path, model, *options)
+    return path
+
+
 def _decoded(path: Path, folder: Path, *options: object) -> np.ndarray:
     assert run("decode", f"{path}.safetensors", "--model", folder, *options) == 0
     return np.asarray(Image.open(f"{path}.decoded.png"))
@@ -154,9 +162,7 @@ def test_every_size_there_and_back(
 def test_one_of_a_thing_is_told_as_one(
     tokenizer_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "a.png"
-    _noise(1, 1).save(path)
-    _encoded(path, tokenizer_folder)
+    path = _noise_encoded(tmp_path, tokenizer_folder, 1, 1)
     assert ": 1 x 1 pixel in 1 code, 4.00 bits" in capsys.readouterr().out
     _decoded(path, tokenizer_folder)
     assert capsys.readouterr().out.endswith(": picture from 1 token\n")
@@ -173,9 +179,7 @@ def test_a_pixel_is_not_lost_among_what_fills_its_token(tmp_path: Path) -> None:
 def test_a_picture_is_decoded_to_what_its_name_says(
     tokenizer_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "a.png"
-    _noise(12, 12).save(path)
-    _encoded(path, tokenizer_folder)
+    path = _noise_encoded(tmp_path, tokenizer_folder, 12, 12)
     tokens = f"{path}.safetensors"
     for name, kind in (("b.jpg", "JPEG"), ("b.webp", "WEBP"), ("b.bmp", "BMP"), ("b.PNG", "PNG")):
         out = tmp_path / name
@@ -191,15 +195,12 @@ def test_a_picture_is_decoded_to_what_its_name_says(
 def test_a_picture_large_enough_is_compared_by_structure(
     tokenizer_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _noise(12, 12).save(tmp_path / "a.png")
-    _encoded(tmp_path / "a.png", tokenizer_folder)
+    _noise_encoded(tmp_path, tokenizer_folder, 12, 12)
     assert re.search(r"PSNR \d+\.\d dB, SSIM -?0\.\d{3}\n", capsys.readouterr().out)
 
 
 def test_the_first_tokens_show_the_beginning(tokenizer_folder: Path, tmp_path: Path) -> None:
-    path = tmp_path / "a.png"
-    _noise(12, 18).save(path)
-    _encoded(path, tokenizer_folder, "--size", 18)
+    path = _noise_encoded(tmp_path, tokenizer_folder, 12, 18, "--size", 18)
     whole = _decoded(path, tokenizer_folder)
     assert np.array_equal(_decoded(path, tokenizer_folder, "--tokens", 6), whole)
     begun = _decoded(path, tokenizer_folder, "--tokens", 3)
@@ -212,8 +213,7 @@ def test_pictures_need_no_transformer(
     model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("quintet.commands.tokens.load", None)
-    _noise(12, 12).save(tmp_path / "a.png")
-    _encoded(tmp_path / "a.png", model_folder)
+    _noise_encoded(tmp_path, model_folder, 12, 12)
     assert _decoded(tmp_path / "a.png", model_folder).shape == (12, 12, 3)
 
 

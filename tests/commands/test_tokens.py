@@ -16,8 +16,8 @@ from quintet.commands.tokens import decode_file, encode_file
 from quintet.config import UserError
 
 
-def _refusal(path: Path, model_folder: Path) -> str:
-    out = path.with_suffix(".out")
+def _refusal(path: Path, model_folder: Path, suffix: str = ".out") -> str:
+    out = path.with_suffix(suffix)
     with pytest.raises(UserError) as told:
         decode_file(path, out, str(model_folder))
     assert not out.exists() and str(told.value).endswith(".")
@@ -34,6 +34,18 @@ def test_hand_made_files_are_refused(model_folder: Path, tmp_path: Path) -> None
     assert "not a token file" in _refusal(path, model_folder)
     save_file({"tokens": np.zeros(2_000_001, np.uint8)}, path, metadata=text)
     assert "too long a text" in _refusal(path, model_folder)
+
+
+def test_the_wrong_model_is_told_the_right_one(model_folder: Path, tmp_path: Path) -> None:
+    path, large = tmp_path / "x.safetensors", np.full((4, 3), 9_999)
+    kinds = (("sound", ".wav", large), ("picture", ".png", large), ("text", ".txt", large.ravel()))
+    for medium, suffix, tokens in kinds:
+        save_file({"tokens": tokens}, path, metadata={"medium": medium, "model": "runs/large\n"})
+        assert "which the file calls 'runs/large' (--model)" in _refusal(
+            path, model_folder, suffix
+        )
+        save_file({"tokens": tokens}, path, metadata={"medium": medium})
+        assert "that encoded it (--model)" in _refusal(path, model_folder, suffix)
 
 
 def test_a_result_never_takes_the_place_of_its_source(model_folder: Path, tmp_path: Path) -> None:

@@ -41,6 +41,15 @@ def test_saved_and_loaded_is_the_same(system: Quintet, folder: Path) -> None:
         torch.testing.assert_close(theirs, mine.half().float(), msg=name)
 
 
+@pytest.mark.parametrize("size", ["5 gigs", "", "-1GB", "0.0GB", "5GiB", "nanGB", 5])
+def test_a_shard_size_of_no_sense_touches_no_folder(
+    system: Quintet, tmp_path: Path, size: str
+) -> None:
+    with pytest.raises(UserError, match="such as '5GB'"):
+        system.save_pretrained(tmp_path / "new", size)
+    assert not list(tmp_path.iterdir())
+
+
 def test_damaged_folders_are_told_in_a_sentence(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no model"):
         quintet.load("nonsense")
