@@ -352,6 +352,8 @@ def _in_words(kind: Any) -> str:
         return " or ".join(map(repr, parts))
     if origin is tuple:
         count = "" if parts[-1] is ... else f"{len(parts)} "
+        if get_origin(parts[0]) is Literal:
+            return f"a list of {count}{_in_words(parts[0])}"
         return f"a list of {count}{IN_WORDS[parts[0]][1]}"
     if origin is dict:
         return f"a table of {IN_WORDS[parts[1]][1]}"

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from quintet.config import OmniConfig, UserError, check_type, load_preset, read_toml
-from quintet.stages.context import Context
+from quintet.stages.context import SCORES, Context
 from quintet.stages.documents import KINDS
 from quintet.train import TrainConfig
 from quintet.train.processes import leads, world_size
@@ -35,7 +35,6 @@ STAGES = (
 ON_MANY_DEVICES = {  # those of the transformer; see docs/many-devices.md
     "pretrain", "audio", "unfrozen", "instruct", "transcribe", "describe", "realtime",
 }  # fmt: skip
-SCORES = "scores.json"  # in a stage's folder, once it is finished
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from torch.distributed.checkpoint.storage import WriteResult
 from torch.futures import Future
 
 from quintet.config import UserError
+from quintet.train.exports import digest
 from quintet.train.processes import Place
 
 FOLDER = "checkpoints"  # in a run's folder
@@ -38,7 +39,7 @@ KEPT = 2
 MODULE, OPTIMIZER, RANDOM = "module/", "optimizer/", "random"  # how names of tensors begin
 DIGEST = "digest of "
 MAY_CHANGE = {  # settings, when a run goes on
-    "checkpoint_every", "evaluate_every", "threads", "tensor_parallel", "checkpoint_activations",
+    "checkpoint_every", "evaluate_every", "threads", "tensor_parallel", "checkpoint_activations", "loggers",
 }  # fmt: skip
 
 
@@ -98,7 +99,7 @@ class Checkpoints:
             about = _about(path)
             files: dict[str, str] = about.get("files", {})
             mine = sorted(files)[self.place.rank :: self.place.world_size]
-            whole = bool(files) and all(_digest(path / name) == files[name] for name in mine)
+            whole = bool(files) and all(digest(path / name) == files[name] for name in mine)
             if self.place.all_agree(whole):
                 self._check_settings(path, about["settings"])
                 self._restore(path, module, optimizer)
@@ -199,8 +200,8 @@ class _Writer(FileSystemWriter):
         """The digests of this process's files go to the leader with what else it must know."""
         results = super().write_data(plan, planner).wait()
         for name in {result.storage_data.relative_path for result in results}:
-            digest = _digest(self.partial / name)
-            results.append(WriteResult(MetadataIndex(DIGEST + name), 0, digest))
+            written = digest(self.partial / name)
+            results.append(WriteResult(MetadataIndex(DIGEST + name), 0, written))
         done: Future[list[WriteResult]] = Future()
         done.set_result(results)
         return done
@@ -213,7 +214,7 @@ class _Writer(FileSystemWriter):
                 files[result.index.fqn.removeprefix(DIGEST)] = result.storage_data
                 part.remove(result)
         super().finish(metadata, results)
-        files[".metadata"] = _digest(self.partial / ".metadata")
+        files[".metadata"] = digest(self.partial / ".metadata")
         about = {"step": int(self.final.name), "settings": self.settings, "files": files}
         (self.partial / ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         if self.final.exists():  # damaged, as the run has come here again
@@ -244,14 +245,6 @@ def _about(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return about if about.get("step") == int(path.name) else {}
-
-
-def _digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return "unreadable"
 
 
 @contextmanager

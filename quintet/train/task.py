@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from torch import Tensor, nn
 
 from quintet.config import UserError
 from quintet.train.processes import Place
+
+
+PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb"}  # what loggers need
 
 
 @dataclass(frozen=True)
@@ -32,12 +36,22 @@ class TrainConfig:
     precision: Literal["float32", "bfloat16"] = "float32"  # of activations; weights stay float32
     compile: bool = False  # of the transformer, where there is a C++ compiler
     threads: int = 1
+    # Beside the log: "tensorboard", "wandb". See docs/training.md.
+    loggers: tuple[Literal["tensorboard", "wandb"], ...] = ()
     # Of the transformer: samples share lines of so many rows, as a GPU likes; 0: a line for each.
     packed_rows: int = 0
     # Of the transformer, started by torchrun: processes that share each layer; the others share
     # the batch. See docs/many-devices.md.
     tensor_parallel: int = 1
     checkpoint_activations: bool = False  # of the transformer: less memory, a third more work
+
+    def __post_init__(self) -> None:
+        for logger in self.loggers:
+            if importlib.util.find_spec(PACKAGES[logger]) is None:
+                raise UserError(
+                    f"loggers names {logger!r}, whose package {PACKAGES[logger]} is not "
+                    f"installed; leave it out, or install the extra quintet[{logger}]."
+                )
 
 
 class Task(ABC):
@@ -66,6 +80,10 @@ class Task(ABC):
     @abstractmethod
     def batch(self, step: int) -> Any:
         """The inputs of `step`, the same at every call."""
+
+    def describe_batch(self, step: int) -> str:
+        """Which samples `batch` gives for `step`, so that a person can look at them."""
+        return f"that of step {step}"
 
     @abstractmethod
     def losses(self, module: nn.Module, batch: Any, step: int) -> dict[str, Tensor]:
