@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -16,14 +18,32 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     an error, nothing does, and an older file stays.
 
     Until then it has a name of its own in the same folder: processes that write the same file at
-    once do not meet, and the last one's stays.
+    once do not meet, and the last one's stays. What a killed one left goes with the next.
     """
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    handle, partial = _begin(path)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
-        os.chmod(partial, 0o644)  # a temporary file is private, the result need not be
-        os.replace(partial, path)
+            os.chmod(partial, 0o644)  # a temporary file is private, the result need not be
+            file.flush()
+            os.replace(partial, path)
     except BaseException:
         Path(partial).unlink(missing_ok=True)
         raise
+
+
+def _begin(path: Path) -> tuple[int, str]:
+    """A file beside `path`, locked for as long as its writer lives."""
+    for old in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        with suppress(OSError), old.open("rb") as left:  # its writer lives, or it has just gone
+            fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            old.unlink()
+    while True:
+        handle, partial = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=".partial"
+        )
+        with suppress(OSError):  # a file system without locks: nothing is cleared away there
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.path.exists(partial):
+            return handle, partial
+        os.close(handle)  # another took it for a dead one's before it was locked

@@ -120,8 +120,6 @@ def run(context: Context) -> dict[str, float]:
     if jobs:
         tokenizers_of(context)  # what is missing is told here, not by a process that dies
         processes = int(context.settings.get("processes", 2))
-        for half in context.folder.glob("*/.*.partial"):  # of a run that was killed
-            half.unlink(missing_ok=True)
         with ProcessPoolExecutor(
             processes, multiprocessing.get_context("spawn"), _start, (context,)
         ) as pool:

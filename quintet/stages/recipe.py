@@ -166,7 +166,16 @@ def _check_shards(stages: list[Context]) -> None:
 
 
 def is_finished(context: Context) -> bool:
-    return (context.folder / SCORES).is_file()
+    return _scores(context) is not None
+
+
+def _scores(context: Context) -> dict[str, float] | None:
+    """Those of a finished stage. One whose file is damaged counts as unfinished: from its last
+    checkpoint it soon makes the same again."""
+    try:
+        return dict(json.loads((context.folder / SCORES).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def run_stage(context: Context) -> dict[str, float]:
@@ -176,8 +185,7 @@ def run_stage(context: Context) -> dict[str, float]:
         UserError: torchrun has started several processes, and the stage is one for one.
     """
     path = context.folder / SCORES
-    if is_finished(context):
-        finished: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
+    if (finished := _scores(context)) is not None:
         return finished
     if world_size() > 1 and context.settings["stage"] not in ON_MANY_DEVICES:
         raise UserError(

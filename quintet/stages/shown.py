@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -93,15 +94,21 @@ class Shown:
         """Rows in words: [picture] and [1.2 s of sound] where they stand."""
         told = []
         edges = np.flatnonzero(np.diff(rows.modality, prepend=-1, append=-1))
-        for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        for start, stop in pairwise(edges.tolist()):
             if rows.modality[start] == Modality.TEXT:
-                told.append(self.tokenizers.text.decode(rows.tokens[start:stop, 0].tolist()))
+                told.append(self._lines(rows.tokens[start:stop, 0]))
             elif rows.modality[start] == Modality.IMAGE:
                 told.append("[picture]" * ((stop - start) // self.config.image.num_tokens))
             else:
                 seconds = (stop - start) / (4 * self.config.audio.frames_per_step)
                 told.append(f"[{seconds:.1f} s of sound]")
         return " ".join(part.strip() for part in told if part)
+
+    def _lines(self, ids: np.ndarray) -> str:
+        """Messages, told apart by a stroke."""
+        text = self.tokenizers.text
+        messages = np.split(ids, np.flatnonzero(ids == text.end_id) + 1)
+        return " / ".join(text.decode(message.tolist()) for message in messages if len(message))
 
     def _write(self, reply: TurnReply, folder: Path, index: int, told: dict[str, str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)

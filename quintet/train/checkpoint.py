@@ -39,7 +39,8 @@ KEPT = 2
 MODULE, OPTIMIZER, RANDOM = "module/", "optimizer/", "random"  # how names of tensors begin
 DIGEST = "digest of "
 MAY_CHANGE = {  # settings, when a run goes on
-    "checkpoint_every", "evaluate_every", "threads", "tensor_parallel", "checkpoint_activations", "loggers",
+    "checkpoint_every", "evaluate_every", "threads", "tensor_parallel", "checkpoint_activations",
+    "loggers",
 }  # fmt: skip
 
 
@@ -216,6 +217,7 @@ class _Writer(FileSystemWriter):
         super().finish(metadata, results)
         files[".metadata"] = digest(self.partial / ".metadata")
         about = {"step": int(self.final.name), "settings": self.settings, "files": files}
+        about["digest"] = _digest_of(about)
         (self.partial / ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         if self.final.exists():  # damaged, as the run has come here again
             shutil.rmtree(self.final)
@@ -241,10 +243,15 @@ def _checkpoints(run: Path) -> list[Path]:
 def _about(path: Path) -> dict[str, Any]:
     """What a checkpoint says of itself; nothing, if that is damaged."""
     try:
-        about = json.loads((path / ABOUT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        about: dict[str, Any] = dict(json.loads((path / ABOUT).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
         return {}
-    return about if about.get("step") == int(path.name) else {}
+    whole = about.pop("digest", None) in (None, _digest_of(about))  # older ones have none
+    return about if whole and about.get("step") == int(path.name) else {}
+
+
+def _digest_of(about: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
 @contextmanager

@@ -29,7 +29,13 @@ class Loggers:
     "wandb". Only the process that leads has one that writes."""
 
     def __init__(
-        self, folder: Path, name: str, step: int, sinks: Sequence[str], settings: Values, leads: bool
+        self,
+        folder: Path,
+        name: str,
+        step: int,
+        sinks: Sequence[str],
+        settings: Values,
+        leads: bool,
     ) -> None:
         self.folder, self.name, self.leads = folder, name, leads
         self.board: Any = None
@@ -79,11 +85,15 @@ class Loggers:
         if self.board is not None:
             self._show(step, self.samples(step + 1))
             self.board.flush()
-        from quintet.train.plots import plot_losses  # half a second that short runs do not pay
-
         lines = [json.loads(line) for line in (self.folder / LOG).read_text().splitlines()]
-        lines += [{"step": step, **scores}] * last
-        plot_losses(lines, self.folder / PICTURE, f"{self.name}, {step + 1:,} steps")
+        self._draw([*lines, *[{"step": step, **scores}] * last])
+
+    def _draw(self, lines: list[Values]) -> None:
+        # Matplotlib takes half a second, for which commands that draw nothing need not wait.
+        from quintet.train.plots import plot_losses
+
+        done = lines[-1]["step"] + 1
+        plot_losses(lines, self.folder / PICTURE, f"{self.name}, {done:,} steps")
 
     def _tell(self, step: int, values: Values) -> None:
         numbers = {k: v for k, v in values.items() if k != "step" and not isinstance(v, str)}
@@ -100,16 +110,17 @@ class Loggers:
         import soundfile
         from PIL import Image
 
-        for path in sorted(folder.glob("*")):
+        for path in sorted(folder.rglob("*")):
+            name = str(path.relative_to(folder).with_suffix(""))
             if path.suffix == ".png":
                 pixels = np.asarray(Image.open(path).convert("RGB"))
-                self.board.add_image(path.stem, pixels, step, dataformats="HWC")
+                self.board.add_image(name, pixels, step, dataformats="HWC")
             elif path.suffix == ".wav":
                 sound, rate = soundfile.read(path, dtype="float32")
-                self.board.add_audio(path.stem, sound[:, None], step, sample_rate=rate)
+                self.board.add_audio(name, sound[:, None], step, sample_rate=rate)
             elif path.suffix == ".txt":
                 indented = path.read_text(encoding="utf-8").replace("\n", "\n    ")
-                self.board.add_text(path.stem, "    " + indented, step)
+                self.board.add_text(name, "    " + indented, step)
 
     def __enter__(self) -> Loggers:
         return self

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from quintet.config import UserError
 from quintet.train.processes import Place
 
-
 PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb"}  # what loggers need
 
 
