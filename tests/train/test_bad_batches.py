@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 import torch
 from conftest import make_config
 from safetensors.torch import load_file
-from short_runs import SETTINGS, make_samples
+from short_runs import SETTINGS, DyingOmni, Killed, log_of, make_samples
 
 from quintet import train
 from quintet.config import UserError, load_preset
@@ -19,12 +18,11 @@ from quintet.data.shards import load_samples, save_samples
 from quintet.data.world.speech_bank import SpeechBank
 from quintet.stages.audio_tokenizer import AudioTokenizerTask, CodecSettings
 from quintet.stages.image_tokenizer import ImageSettings, ImageTokenizerTask
-from quintet.stages.omni_task import OmniTask
 
 POISON = 7  # an entry of the vocabulary whose embedding is no number
 
 
-class _Poisoned(OmniTask):
+class _Poisoned(DyingOmni):
     def module(self):
         module = super().module()
         with torch.no_grad():
@@ -32,7 +30,7 @@ class _Poisoned(OmniTask):
         return module
 
 
-def _task(tmp_path: Path, poisoned: set[int]) -> OmniTask:
+def _task(tmp_path: Path, poisoned: set[int]) -> DyingOmni:
     """On a shard of which the samples `poisoned` begin with that entry, and no others have it."""
     samples = make_samples(10)
     for index, sample in enumerate(samples):
@@ -47,16 +45,12 @@ def _task(tmp_path: Path, poisoned: set[int]) -> OmniTask:
     return _Poisoned(make_config(), SETTINGS, read[:8], read[8:], start_from=None)
 
 
-def _log(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-
-
 def test_a_poisoned_sample_is_named_and_passed_over(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     task = _task(tmp_path, {5})
     train.run(task, SETTINGS, tmp_path / "run", "one")
-    bad = [line for line in _log(tmp_path / "run") if "batch" in line]
+    bad = [line for line in log_of(tmp_path / "run") if "batch" in line]
     assert len(bad) == 3  # once an epoch
     for line in bad:
         shard, _, samples = line["batch"].partition(", samples ")
@@ -71,18 +65,19 @@ def test_a_poisoned_sample_is_named_and_passed_over(
 
 
 def test_where_every_batch_is_poison_the_run_stops_and_says_where_to_look(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    train.run(_task(tmp_path, set()), replace(SETTINGS, steps=12), folder, "all")
-    whole = _log(folder)
-    for path in folder.glob("checkpoints/00000012/*"):
-        path.unlink()  # it goes on from the one before
-    with pytest.raises(UserError, match=r"log.jsonl names the samples .*mend them and run it"):
-        train.run(_task(tmp_path, set(range(8))), replace(SETTINGS, steps=12), folder, "all")
-    assert "batch" in _log(folder)[-1]
-    train.run(_task(tmp_path, set()), SETTINGS, folder, "all")
-    assert [{**line, "seconds": 0} for line in _log(folder)] == [
-        {**line, "seconds": 0} for line in whole
-    ]
+    config, whole, folder = replace(SETTINGS, steps=16), tmp_path / "whole", tmp_path / "run"
+    clean, poisoned = _task(tmp_path, set()), _task(tmp_path, set(range(8)))
+    train.run(clean, config, whole, "all")
+    clean.dies_at = 9
+    with pytest.raises(Killed):
+        train.run(clean, config, folder, "all")
+    with pytest.raises(UserError, match=r"step 8 to 12 .*log.jsonl names the samples .*mend them"):
+        train.run(poisoned, config, folder, "all")
+    named = [line["batch"] for line in log_of(folder) if "batch" in line]
+    assert len(named) == 5 and all(n.startswith("instruct/00003.safetensors, ") for n in named)
+    clean.dies_at = -1
+    train.run(clean, config, folder, "all")
+    assert log_of(folder) == log_of(whole)
 
 
 def test_poisoned_sound_is_named_by_its_seconds(tmp_path: Path) -> None:
@@ -96,7 +91,7 @@ def test_poisoned_sound_is_named_by_its_seconds(tmp_path: Path) -> None:
     task.show = lambda module, folder: None  # type: ignore[method-assign]
     config = replace(SETTINGS, steps=24, checkpoint_every=24, evaluate_every=24)
     train.run(task, config, tmp_path, "sound")
-    bad = [line["batch"] for line in _log(tmp_path) if "batch" in line]
+    bad = [line["batch"] for line in log_of(tmp_path) if "batch" in line]
     assert 1 <= len(bad) < 20
     for batch in bad:
         starts = [

@@ -194,7 +194,9 @@ def test_many_bad_steps_stop_the_run(whole: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="From step 6 to 10 of lost no loss was a number"):
         train.run(_bad(range(6, 6 + MOST_BAD_STEPS)), SETTINGS, tmp_path, "lost")
     assert [path.name for path in (tmp_path / FOLDER).iterdir()] == ["00000004"]
-    named = [line["batch"] for line in log_of(tmp_path)[-MOST_BAD_STEPS:]]
-    assert all(name.startswith("those that were given, samples ") for name in named)
+    named = [line["batch"] for line in log_of(tmp_path) if "batch" in line]
+    assert len(named) == MOST_BAD_STEPS and all(
+        name.startswith("those that were given, samples ") for name in named
+    )
     train.run(omni(), SETTINGS, tmp_path, "again")
     assert log_of(tmp_path) == log_of(whole)

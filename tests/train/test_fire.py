@@ -101,17 +101,20 @@ def whole(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return runs / "small"
 
 
-def _without(whole: Path, stage: str, runs: Path) -> Path:
-    """A copy of a run in which `stage` has not begun."""
-    shutil.copytree(whole, runs / whole.name)
-    shutil.rmtree(runs / whole.name / stage)
+def _without(whole: Path, made: set[str], runs: Path) -> Path:
+    """A copy of a run in which nothing is yet of the folders `made`."""
+    shutil.copytree(
+        whole,
+        runs / whole.name,
+        ignore=lambda at, names: made & set(names) if at == str(whole) else (),
+    )
     return runs / whole.name
 
 
 def test_killed_at_every_turn_it_ends_as_if_never_stopped(
     recipe: Path, whole: Path, tmp_path: Path
 ) -> None:
-    run = _without(whole, "instruct", tmp_path)
+    run = _without(whole, {"instruct"}, tmp_path)
     for death in DEATHS:
         end = train(recipe, tmp_path, "instruct", death)
         assert end.died, f"{death} did not come: {end}"
@@ -124,7 +127,7 @@ def test_killed_at_every_turn_it_ends_as_if_never_stopped(
 def test_killed_at_random_it_ends_as_if_never_stopped(
     stage: str, recipe: Path, whole: Path, tmp_path: Path
 ) -> None:
-    run, rng = _without(whole, stage, tmp_path), random.Random(f"{SEED} {stage}")
+    run, rng = _without(whole, {stage}, tmp_path), random.Random(f"{SEED} {stage}")
     for _ in range(3):
         train(recipe, tmp_path, stage, random_death(rng, 60, 1.0))
     assert train(recipe, tmp_path, stage).exitcode == 0
@@ -145,7 +148,7 @@ def _kill_a_worker(parent: int) -> None:
 def test_documents_go_on_when_they_or_a_helper_of_theirs_is_killed(
     recipe: Path, whole: Path, tmp_path: Path
 ) -> None:
-    run = _without(whole, "documents", tmp_path)
+    run = _without(whole, {"documents"}, tmp_path)
     end = train(recipe, tmp_path, "documents", meanwhile=_kill_a_worker)
     assert end.exitcode == 2
     assert end.errors.startswith("A process that makes documents was killed")
@@ -166,19 +169,21 @@ def test_every_stage_under_fire(tmp_path: Path) -> None:
     recipe, whole = RECIPES / "tiny.toml", tmp_path / "whole" / "tiny"
     runs, rng = tmp_path / "runs", random.Random(SEED)
     whole.mkdir(parents=True)
-    expected, survived = {}, {}
+    survived = {}
     for table in recipe.read_text(encoding="utf-8").split("[[stages]]\nname = ")[1:]:
         stage = table.split('"')[1]
-        ends = [train(recipe, whole.parent, stage)]
-        assert ends[0].exitcode == 0, ends[0].errors
-        expected = results(whole)
+        before = set(whole.iterdir())
+        alone = train(recipe, whole.parent, stage)
+        assert alone.exitcode == 0, alone.errors
+        expected, made = results(whole), {path.name for path in set(whole.iterdir()) - before}
         survived[stage] = 0
         while survived[stage] < KILLS:
             shutil.rmtree(runs, ignore_errors=True)
-            run = _without(whole, stage, runs)
-            survived[stage] += _under_fire(recipe, runs, stage, rng, ends[0], KILLS)
+            run = _without(whole, made, runs)
+            survived[stage] += _under_fire(recipe, runs, stage, rng, alone, KILLS)
             assert results(run) == expected
-        print(f"{stage}: {survived[stage]} kills")
+            assert stage == "documents" or not leftovers(run)
+        print(f"{stage}: {survived[stage]} kills", flush=True)
     print(f"survived {sum(survived.values())} kills in {len(survived)} stages")
 
 
