@@ -40,6 +40,7 @@ name = "audio_tokenizer"
 utterances = 4
 held_out_utterances = 4
 fill_at = 0.2
+clip_seconds = 0.5
 [stages.train]
 steps = 2
 [[stages]]
