@@ -56,6 +56,18 @@ class Loader:
         rng = np.random.default_rng((self.seed, 1, step))
         return [self._move(self.samples[i], rng) for i in self._batches(epoch)[index]]
 
+    def sources(self, step: int) -> str:
+        """Where the samples of `step` come from, in words: shard by shard."""
+        epoch, index = divmod(step, self.batches_per_epoch)
+        places: dict[str, list[int]] = {}
+        for number in self._batches(epoch)[index].tolist():
+            shard, place = self.samples[number].source or ("those that were given", number)
+            places.setdefault(shard, []).append(place)
+        return "; ".join(
+            f"{shard}, samples {', '.join(map(str, sorted(found)))}"
+            for shard, found in sorted(places.items())
+        )
+
     def _move(self, sample: Sample, rng: np.random.Generator) -> Sample:
         rows = sample.rows
         steps = int(rng.integers(LATEST_START))

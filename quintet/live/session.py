@@ -120,7 +120,13 @@ class Session:
         started = time.perf_counter()
         inputs = self.read(audio, image, text)
         codes_BTQ, self.heard = self.tokenizers.audio.encode(inputs.sound_S[None], self.heard)
-        answer = self.decoder.run(self.rounds(inputs, codes_BTQ[0]))
+        return self.answer(inputs, codes_BTQ[0], started)
+
+    @torch.no_grad()
+    def answer(self, inputs: Inputs, codes_TQ: Tensor, started: float) -> StepOutput:
+        """A step whose inputs are encoded already, its sound as `codes_TQ`; `started` is when, by
+        `time.perf_counter`."""
+        answer = self.decoder.run(self.rounds(inputs, codes_TQ))
         sound_S = self._decode(answer.frames)
         return self.output(inputs, answer, sound_S, time.perf_counter() - started)
 

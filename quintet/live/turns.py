@@ -17,7 +17,7 @@ from quintet.live.sampling import Sampling
 from quintet.media.images import fit_image
 from quintet.model.cache import KVCache
 from quintet.model.omni import Omni
-from quintet.timeline.rows import single_column
+from quintet.timeline.rows import Rows, single_column
 from quintet.timeline.streams import Modality, Stream
 from quintet.tokenizers.bundle import Tokenizers
 
@@ -82,10 +82,15 @@ class _Conversation:
             self.decoder.append(stream, Modality.AUDIO, frames, step)
             step += 1
 
-    def answer(self) -> TurnReply:
-        """Ask both heads until each says `No Output`."""
+    def answer(
+        self,
+        rows: int = MAX_ANSWER_ROWS,
+        frames: int = MAX_ANSWER_FRAMES,
+        words: Stream = Stream.TEXT_OUT,
+    ) -> TurnReply:
+        """Ask both heads until each says `No Output`, for at most so many rows and frames."""
         decoder, step_of = self.decoder, self.config.audio.step_of
-        answer = decoder.run(decoder.answer(0, MAX_ANSWER_ROWS, MAX_ANSWER_FRAMES, step_of))
+        answer = decoder.run(decoder.answer(0, rows, frames, step_of, words))
         return TurnReply(*self._words_and_pictures(answer), self._sound(answer))
 
     def _words_and_pictures(self, answer: Answer) -> tuple[str, list[np.ndarray]]:
@@ -137,3 +142,15 @@ def chat(
         for part in parts:
             conversation.add(str(role), part)
     return conversation.answer()
+
+
+@torch.no_grad()
+def answer_rows(
+    model: Omni, tokenizers: Tokenizers, request: Rows, rows: int, frames: int, seed: int = 0
+) -> TurnReply:
+    """Answer a request that is rows already, as training has it, by at most so many rows and
+    frames; frames=0 goes on writing where a document that was read stops."""
+    conversation = _Conversation(model, tokenizers, Sampling(), seed)
+    conversation.decoder.read(request)
+    words = Stream.TEXT_OUT if frames else Stream.TEXT_IN
+    return conversation.answer(rows, frames, words)

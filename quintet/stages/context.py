@@ -8,8 +8,10 @@ from typing import Any
 
 from quintet.config import OmniConfig, UserError, from_dict
 from quintet.train import TrainConfig
+from quintet.train.exports import is_whole
 
 MODEL_FILE = "model.safetensors"  # what a stage of the transformer exports
+SCORES = "scores.json"  # in a stage's folder, once it is finished
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,15 @@ class Context:
         """A file that an earlier stage exported.
 
         Raises:
-            UserError: that stage has not run.
+            UserError: that stage has not run, or the file has changed since.
         """
         path = self.run_folder / stage / file
+        if path.exists() and not is_whole(path):
+            raise UserError(
+                f"{path} is not what stage {stage!r} wrote there, so it is damaged; delete "
+                f"{path} and {path.with_name(SCORES)} and run that stage again, which ends quickly "
+                f"(quintet train RECIPE --stage {stage})."
+            )
         if not path.exists():
             raise UserError(
                 f"Stage {self.name!r} needs {path}, which stage {stage!r} makes; "

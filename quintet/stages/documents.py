@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import torch
@@ -125,8 +126,14 @@ def run(context: Context) -> dict[str, float]:
         with ProcessPoolExecutor(
             processes, multiprocessing.get_context("spawn"), _start, (context,)
         ) as pool:
-            for _ in track(pool.map(_make, jobs), "documents", total=len(jobs)):
-                pass
+            try:
+                for _ in track(pool.map(_make, jobs), "documents", total=len(jobs)):
+                    pass
+            except BrokenProcessPool:
+                raise UserError(
+                    "A process that makes documents was killed, perhaps for want of memory; run "
+                    "the stage again, which keeps what is made, with a lower 'processes'."
+                ) from None
     return {f"{kind}_shards": float(count) for kind, count in shards.items()}
 
 

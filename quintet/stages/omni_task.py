@@ -33,6 +33,7 @@ OMNI_SETTINGS = {
     "train": TrainConfig, "start_from": str, "shards": dict[str, Natural], "held_out": Count,
 }  # fmt: skip
 EVALUATION_BATCHES = 8
+SHOWN = 3  # samples at every evaluation
 
 
 def tokenizers_of(context: Context) -> Tokenizers:
@@ -53,6 +54,8 @@ class OmniTask(Task):
         trains: says by name which parameters train; the others stay as they are, to the bit.
         text_weight: how much more a word counts in the loss than another row.
         window_steps: how far a row sees back.
+        shows: writes into a folder, under a number, what the model makes of a sample kept out of
+            training; nothing by default.
     """
 
     def __init__(
@@ -65,9 +68,11 @@ class OmniTask(Task):
         trains: Callable[[str], bool] = lambda name: True,
         text_weight: float = 1.0,
         window_steps: int = FOREVER,
+        shows: Callable[[Omni, Sample, Path, int], None] | None = None,
     ) -> None:
         self.preset, self.config, self.start_from, self.trains = preset, config, start_from, trains
         self.text_weight, self.window_steps = text_weight, window_steps
+        self.shows = shows
         picture_rows = preset.image.num_tokens
         self.loader = Loader(samples, config.batch_size, config.seed, picture_rows)
         self.held_out = Loader(held_out, config.batch_size, config.seed, picture_rows)
@@ -116,6 +121,9 @@ class OmniTask(Task):
             batch = batch.share(place.data_rank, place.data_size)
         return batch.to(place.device)
 
+    def describe_batch(self, step: int) -> str:
+        return self.loader.sources(step)
+
     def losses(self, module: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
         assert isinstance(module, Omni)
         rows = torch.tensor(float(batch.rows.step.numel()))
@@ -131,6 +139,13 @@ class OmniTask(Task):
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0.0) + float(value) / count
         return self.place.add_up(totals)
+
+    def show(self, module: nn.Module, folder: Path) -> None:
+        """In one process: of a divided model each has only a part."""
+        assert isinstance(module, Omni)
+        if self.shows is not None and self.place.world_size == 1:
+            for index, sample in enumerate(self.held_out.samples[:SHOWN]):
+                self.shows(module, sample, folder, index)
 
     def export(self, module: nn.Module, folder: Path) -> None:
         save_file(module.state_dict(), folder / MODEL_FILE)

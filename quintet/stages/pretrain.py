@@ -11,6 +11,7 @@ from quintet.settings import Count, Natural
 from quintet.stages.context import Context
 from quintet.stages.documents import training_and_held_out
 from quintet.stages.omni_task import OmniTask
+from quintet.stages.shown import Shown
 from quintet.train import TrainConfig
 
 SETTINGS = {"train": TrainConfig, "shards": dict[str, Natural], "held_out": Count}
@@ -22,5 +23,6 @@ def run(context: Context) -> dict[str, float]:
         context.preset, context.train, samples, held_out,
         start_from=None,
         trains=lambda name: "audio" not in name,
+        shows=Shown(context).document,
     )  # fmt: skip
     return train.run(task, context.train, context.folder, context.name)

@@ -22,7 +22,7 @@ from typing import Any
 
 from quintet.config import OmniConfig, UserError, load_preset
 from quintet.settings import check_type, read_toml
-from quintet.stages.context import Context
+from quintet.stages.context import SCORES, Context
 from quintet.stages.documents import HELD_OUT, KINDS, SHARD_SIZE, check_counts
 from quintet.stages.record import alone, check_same, record, recorded
 from quintet.train import TrainConfig
@@ -37,7 +37,6 @@ STAGES = (
 ON_MANY_DEVICES = {  # those of the transformer; see docs/many-devices.md
     "pretrain", "audio", "unfrozen", "instruct", "transcribe", "describe", "realtime",
 }  # fmt: skip
-SCORES = "scores.json"  # in a stage's folder, once it is finished
 
 
 @dataclass(frozen=True)
@@ -200,12 +199,21 @@ def _check_samples(context: Context, made: dict[str, int], size: int) -> None:
 def is_finished(context: Context) -> bool:
     """Whether there is nothing left to do. Documents of which a recipe asks for more than there
     are go on with those that are missing."""
-    if not (context.folder / SCORES).is_file():
+    if _scores(context) is None:
         return False
     if context.settings["stage"] != "documents" or not (made := recorded(context)):
         return True
     asked = context.settings.get("shards", {})
     return all(count <= made.get(f"shards.{kind}", 0) for kind, count in asked.items())
+
+
+def _scores(context: Context) -> dict[str, float] | None:
+    """Those of a finished stage. One whose file is damaged counts as unfinished: from its last
+    checkpoint it soon makes the same again."""
+    try:
+        return dict(json.loads((context.folder / SCORES).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def run_stage(context: Context) -> dict[str, float]:
@@ -218,7 +226,8 @@ def run_stage(context: Context) -> dict[str, float]:
     path = context.folder / SCORES
     if is_finished(context):
         check_same(context)
-        finished: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
+        finished = _scores(context)
+        assert finished is not None
         return finished
     if world_size() > 1 and context.settings["stage"] not in ON_MANY_DEVICES:
         raise UserError(
