@@ -29,11 +29,12 @@ from quintet.train.processes import leads, world_size
 RECIPES = Path(__file__).parent.parent.parent / "recipes"  # beside the package, in a checkout
 STAGES = (
     "text_tokenizer", "audio_tokenizer", "image_tokenizer", "documents", "pretrain", "audio",
-    "unfrozen", "instruct", "transcribe", "describe", "realtime", "audio_decoder", "judges",
+    "unfrozen", "instruct", "transcribe", "describe", "realtime", "prefer", "audio_decoder", "judges",
     "release",
 )  # fmt: skip
 ON_MANY_DEVICES = {  # those of the transformer; see docs/many-devices.md
     "pretrain", "audio", "unfrozen", "instruct", "transcribe", "describe", "realtime",
+    "prefer",
 }  # fmt: skip
 SCORES = "scores.json"  # in a stage's folder, once it is finished
 
@@ -130,6 +131,8 @@ def _stage(
     for key, kind in module.SETTINGS.items():
         if kind is TrainConfig:
             context.train_table(key)
+    if check := getattr(module, "check", None):  # of what types do not say
+        check(context)
     _check_start(context, getattr(module, "START", None), earlier)
     return context
 
