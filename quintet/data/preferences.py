@@ -173,15 +173,16 @@ def _unasked(scene: Scene, rng: np.random.Generator) -> Reply | None:
         if _steps_of(line)[1] + SPOKEN_DELAY not in answered
     ]
     overheard = [(line, step) for line, step in overheard if step < scene.num_steps]
+    quiet = sorted(set(range(1, scene.num_steps)) - _busy(scene))
     if overheard:
         line, step = overheard[int(rng.integers(len(overheard)))]
-        return _reply_about(_named_in(line.text), step, rng)
-    quiet = sorted(set(range(1, scene.num_steps)) - _busy(scene))
-    if not quiet:
+        named = _named_in(line.text)
+    elif quiet:
+        step, named = int(rng.choice(quiet)), None
+    else:
         return None
-    step = int(rng.choice(quiet))
     shown = [one.thing for one in scene.shown if one.step < step]
-    return _reply_about(shown[-1] if shown else None, step, rng)
+    return _reply_about(named or (shown[-1] if shown else None), step, rng)
 
 
 def _busy(scene: Scene) -> set[int]:

@@ -44,8 +44,8 @@ class PreferenceConfig:
 def preference_losses(
     config: PreferenceConfig, policy_2P: Tensor, reference_2P: Tensor, num_answers_2P: Tensor
 ) -> dict[str, Tensor]:
-    """"loss" [P] of each pair; "margin" [P], the nats by which the chosen answer has gained more
-    on the reference than the rejected one; "chosen_gain" [P], what it has gained itself.
+    """The loss of each pair, [P]; its "margin", the nats by which the chosen answer has gained
+    more on the reference than the rejected one; and the "chosen_gain", what it has gained itself.
 
     Nothing is learned through `reference_2P`.
     """

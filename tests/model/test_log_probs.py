@@ -41,6 +41,7 @@ def _by_a_loop(model: Omni, sample: Sample) -> tuple[float, int]:
             nonlocal total
             total += float(logits.double().log_softmax(-1)[0, entry])
             return torch.tensor([entry])
+
         return choose  # fmt: skip
 
     for hidden_D, text, audio_Q in zip(

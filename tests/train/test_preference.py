@@ -135,12 +135,15 @@ def test_a_killed_run_goes_on_exactly(tmp_path: Path) -> None:
         train.run(_task(tmp_path, beta=0.3), GENTLE, tmp_path / "killed", "other")
 
 
+SHORT = replace(GENTLE, steps=4, evaluate_every=2)
+
+
 def _two(folder: Path) -> None:
-    train.run(_task(folder), GENTLE, folder / "two", "two")
+    train.run(_task(folder, SHORT), SHORT, folder / "two", "two")
 
 
 def test_one_device_equals_many(tmp_path: Path) -> None:
-    train.run(_task(tmp_path), GENTLE, tmp_path / "alone", "alone")
+    train.run(_task(tmp_path, SHORT), SHORT, tmp_path / "alone", "alone")
     many.start([(2, _two)], tmp_path)
     for one, both in zip(log_of(tmp_path / "alone"), log_of(tmp_path / "two"), strict=True):
         assert both == pytest.approx(one, rel=1e-3, abs=1e-4)
