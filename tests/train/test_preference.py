@@ -17,7 +17,7 @@ from short_runs import SETTINGS, Dying, Killed, log_of, make_samples
 from quintet import train
 from quintet.config import UserError
 from quintet.data.preferences import Pair, PairLoader, pairs_of
-from quintet.stages.prefer import PreferTask
+from quintet.stages.prefer_task import PreferTask
 from quintet.timeline.targets import NOT_ASKED, Sample
 from quintet.train import TrainConfig
 from quintet.train.preference import PreferenceConfig, preference_losses
