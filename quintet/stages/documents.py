@@ -83,16 +83,17 @@ class _Worker:
             first += HELD_OUT_SEED if split == "test" else 0
             samples = [self.scenes.sample(make_scene(first + i, split)) for i in range(self.size)]
         else:
+            make_samples = self._preferences if kind == PREFERENCES else MAKERS[kind]
             if self.maker is None:
                 preset = self.context.preset
                 material = Material.make(preset, self.tokenizers, self.each, self.seed)
                 self.maker = DocumentMaker(preset, self.tokenizers, material)
-            seed = self.seed * 1_000_000 + index
-            if kind == PREFERENCES:
-                samples = preference_samples(self.maker, self.scenes, self.size, seed)
-            else:
-                samples = MAKERS[kind](self.maker, self.size, seed)
+            samples = make_samples(self.maker, self.size, self.seed * 1_000_000 + index)
         save_samples(path, samples)
+
+    def _preferences(self, maker: DocumentMaker, count: int, seed: int) -> list[Sample]:
+        """`count` pairs, of which the live ones need scenes."""
+        return preference_samples(maker, self.scenes, count, seed)
 
 
 _worker: _Worker
