@@ -5,6 +5,7 @@ Interleaved text and pictures, spoken lines, and conversations; all from the syn
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,7 @@ CAPTIONS = ("This is {a}.", "Here is {a}.", "{A}.", "I see {a}.", "A picture of 
 TRANSCRIBE = ("write down what you hear.", "what am I saying?", "transcribe this.")
 AUDIO_LEVELS = (0.1, 0.9)  # peak of a spoken request
 SPOKEN_SHARE = 0.5  # of the requests in conversations
+ASKED = tuple(kind for kind in KINDS if kind != "chatter")  # kinds of requests with an answer
 TURN_TIME = 0  # the constant time of text and pictures outside live mode
 
 
@@ -136,8 +138,11 @@ class DocumentMaker:
 
     def conversation(self, rng: np.random.Generator) -> Sample:
         """A request, written or spoken, with a picture where it needs one, and its answer."""
-        kinds = [kind for kind in KINDS if kind != "chatter"]
-        said = request(str(rng.choice(kinds)), rng)
+        said = request(str(rng.choice(ASKED)), rng)
+        return self.answered(self.question(said, rng), said)
+
+    def question(self, said: Request, rng: np.random.Generator) -> Timeline:
+        """A conversation up to its answer."""
         timeline, text = self._timeline(), self.tokenizers.text
         if said.kind == "name" and said.thing:
             self._add_picture(timeline, self._picture(said.thing, rng))
@@ -146,6 +151,11 @@ class DocumentMaker:
         else:
             ids = [*text.encode(as_typed(said.text, rng)), text.end_id]
             timeline.add_text(Stream.TEXT_IN, ids, TURN_TIME)
+        return timeline
+
+    def answered(self, question: Timeline, said: Request) -> Sample:
+        """A conversation to its end, with the answer to `said`; `question` stays as it is."""
+        timeline = copy.deepcopy(question)
         self._add_answer(timeline, said)
         return turn_sample(timeline.turns(), self.vocabulary)
 

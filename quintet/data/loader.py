@@ -50,11 +50,15 @@ class Loader:
             self._epoch = (epoch, [batches[i] for i in shuffled])
         return self._epoch[1]
 
+    def indices(self, step: int) -> np.ndarray:
+        """Which samples [batch_size] training step `step` takes."""
+        epoch, index = divmod(step, self.batches_per_epoch)
+        return self._batches(epoch)[index]
+
     def batch(self, step: int) -> list[Sample]:
         """The samples of training step `step`, moved to a random place in time."""
-        epoch, index = divmod(step, self.batches_per_epoch)
         rng = np.random.default_rng((self.seed, 1, step))
-        return [self._move(self.samples[i], rng) for i in self._batches(epoch)[index]]
+        return [self._move(self.samples[i], rng) for i in self.indices(step)]
 
     def sources(self, step: int) -> str:
         """Where the samples of `step` come from, in words: shard by shard."""

@@ -9,6 +9,7 @@ from quintet.config import STEP_SAMPLES, OmniConfig
 from quintet.data.world.pictures import canonical_picture
 from quintet.data.world.scenes import Reply, Scene
 from quintet.media.images import fit_image
+from quintet.timeline.rows import Rows
 from quintet.timeline.streams import Stream
 from quintet.timeline.targets import Sample, Vocabulary, live_sample
 from quintet.timeline.timeline import Timeline
@@ -56,10 +57,11 @@ class SceneEncoder:
             picture = fit_image(Image.fromarray(shown.picture), self.config.image.size)
             timeline.add_image(Stream.IMAGE_IN, tokenizers.encode_image(picture), shown.step)
         for reply in scene.replies:
-            self._add_reply(timeline, reply)
+            self.add_reply(timeline, reply)
         return timeline
 
-    def _add_reply(self, timeline: Timeline, reply: Reply) -> None:
+    def add_reply(self, timeline: Timeline, reply: Reply) -> None:
+        """What the assistant writes, draws and says, from the reply's step on."""
         text, budget = self.tokenizers.text, self.config.live.text_image_rows_per_step
         written = [(False, token) for token in text.encode(reply.text)]
         if reply.drawing is not None:
@@ -81,8 +83,12 @@ class SceneEncoder:
 
     def sample(self, scene: Scene) -> Sample:
         """The scene's rows in live order, with what is asked at each tip."""
+        return self.asked(self.timeline(scene).rows())
+
+    def asked(self, rows: Rows) -> Sample:
+        """Rows in live order, with what is asked at each tip."""
         return live_sample(
-            self.timeline(scene).rows(),
+            rows,
             self.config.live.text_image_rows_per_step,
             self.config.audio.frames_in,
             self.vocabulary,

@@ -28,6 +28,7 @@ from quintet.data.documents import (
     transcribe_samples,
     unfrozen_samples,
 )
+from quintet.data.preferences import preference_samples
 from quintet.data.scene_rows import SceneEncoder
 from quintet.data.shards import load_samples, save_samples
 from quintet.data.world.scenes import make_scene
@@ -46,7 +47,8 @@ MAKERS: dict[str, Callable[[DocumentMaker, int, int], list[Sample]]] = {
     "describe": describe_samples,
 }
 SCENES = {"realtime": "train", "realtime_test": "test"}  # kinds of live scenes, of which split
-KINDS = (*MAKERS, *SCENES)
+PREFERENCES = "preferences"  # of which a shard holds `shard_size` pairs
+KINDS = (*MAKERS, *SCENES, PREFERENCES)
 SETTINGS = {
     "seed": Seed, "shards": dict[str, Natural], "shard_size": Count, "pictures_each": Count,
     "processes": Count,
@@ -85,13 +87,17 @@ class _Worker:
             first += HELD_OUT_SEED if split == "test" else 0
             samples = [self.scenes.sample(make_scene(first + i, split)) for i in range(self.size)]
         else:
-            make_samples = MAKERS[kind]
+            make_samples = self._preferences if kind == PREFERENCES else MAKERS[kind]
             if self.maker is None:
                 preset = self.context.preset
                 material = Material.make(preset, self.tokenizers, self.each, self.seed)
                 self.maker = DocumentMaker(preset, self.tokenizers, material)
             samples = make_samples(self.maker, self.size, self.seed * 1_000_000 + index)
         save_samples(path, samples)
+
+    def _preferences(self, maker: DocumentMaker, count: int, seed: int) -> list[Sample]:
+        """`count` pairs, of which the live ones need scenes."""
+        return preference_samples(maker, self.scenes, count, seed)
 
 
 _worker: _Worker
