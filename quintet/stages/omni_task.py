@@ -93,11 +93,15 @@ class OmniTask(Task):
 
     def spread(self, module: nn.Module, place: Place) -> Place:
         assert isinstance(module, Omni)
-        self.place = parallelize(module, self.config, place)
-        if module.device.type == "meta":
-            stored = None if self.start_from is None else each_weight(self.start_from)
-            materialize(module, self.place.device, stored)
+        self.place = self._divide(module, place)
         return self.place
+
+    def _divide(self, model: Omni, place: Place) -> Place:
+        place = parallelize(model, self.config, place)
+        if model.device.type == "meta":
+            stored = None if self.start_from is None else each_weight(self.start_from)
+            materialize(model, place.device, stored)
+        return place
 
     def parameters(self, module: nn.Module) -> list[dict[str, object]]:
         """Matrices decay towards zero; norms and embeddings do not."""

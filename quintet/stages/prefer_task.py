@@ -23,7 +23,6 @@ from quintet.timeline.masks import FOREVER
 from quintet.timeline.packing import pack
 from quintet.timeline.targets import Sample
 from quintet.train import TrainConfig
-from quintet.train.parallel import parallelize
 from quintet.train.preference import PreferenceConfig, preference_losses
 from quintet.train.processes import Place
 
@@ -76,7 +75,7 @@ class PreferTask(OmniTask):
     def spread(self, module: nn.Module, place: Place) -> Place:
         reference = self.module().requires_grad_(False).eval()
         assert isinstance(reference, Omni)
-        parallelize(reference, self.config, place)
+        self._divide(reference, place)
         self.reference = reference
         return super().spread(module, place)
 

@@ -15,9 +15,10 @@ from PIL import Image
 from short_runs import SETTINGS, DyingOmni, Killed, log_of, make_samples, omni
 
 from quintet import train
-from quintet.config import UserError, check_type
+from quintet.config import UserError
 from quintet.media.audio import write_audio
 from quintet.media.images import write_image
+from quintet.settings import check_type
 from quintet.train import TrainConfig
 from quintet.train.loggers import BOARD, PICTURE, Loggers
 from quintet.train.plots import plot_losses
