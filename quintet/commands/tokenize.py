@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rich.console import Console
 from rich.progress import Progress
 
 from quintet.config import UserError
@@ -25,7 +26,7 @@ def run_tokenize(
     if out.resolve().is_relative_to(source.resolve()):
         raise UserError(f"{out} lies in the source; name a folder outside of it with --out.")
     kinds = KINDS if kind == "all" else (kind,)
-    with Progress(transient=True) as bar:
+    with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("shards", total=None)
 
         def progress(done: int, all: int) -> None:

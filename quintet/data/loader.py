@@ -54,17 +54,20 @@ class Loader:
         """The samples of training step `step`, moved to a random place in time."""
         epoch, index = divmod(step, self.batches_per_epoch)
         rng = np.random.default_rng((self.seed, 1, step))
-        return [self._move(self.samples[i], rng) for i in self._batches(epoch)[index]]
+        chosen = self._batches(epoch)[index]
+        return [moved(self.samples[i], rng, self.picture_rows) for i in chosen]
 
-    def _move(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        rows = sample.rows
-        steps = int(rng.integers(LATEST_START))
-        # One offset for each modality and source: [modality, flag].
-        offsets = rng.integers(0, LATEST_POSITION, (len(Modality), 2))
-        offsets[Modality.IMAGE] -= offsets[Modality.IMAGE] % self.picture_rows
-        moved = Rows(
-            rows.stream, rows.modality, rows.tokens,
-            rows.position + offsets[rows.modality, rows.flag].astype(np.int32),
-            rows.step + steps,
-        )  # fmt: skip
-        return replace(sample, rows=moved)
+
+def moved(sample: Sample, rng: np.random.Generator, picture_rows: int) -> Sample:
+    """A sample at a random place in time, its positions in each modality and source shifted."""
+    rows = sample.rows
+    steps = int(rng.integers(LATEST_START))
+    # One offset for each modality and source: [modality, flag].
+    offsets = rng.integers(0, LATEST_POSITION, (len(Modality), 2))
+    offsets[Modality.IMAGE] -= offsets[Modality.IMAGE] % picture_rows
+    shifted = Rows(
+        rows.stream, rows.modality, rows.tokens,
+        rows.position + offsets[rows.modality, rows.flag].astype(np.int32),
+        rows.step + steps,
+    )  # fmt: skip
+    return replace(sample, rows=shifted)

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from quintet.config import OmniConfig, UserError, from_dict
+from quintet.tokenizers.folders import find
 from quintet.train import TrainConfig
 
+TOKENIZER_STAGES = ("text_tokenizer", "audio_tokenizer", "image_tokenizer")
 MODEL_FILE = "model.safetensors"  # what a stage of the transformer exports
 
 
@@ -20,6 +22,7 @@ class Context:
     preset: OmniConfig
     settings: dict[str, Any]  # the stage's table in the recipe
     run_folder: Path  # of the whole recipe; each stage has a folder below it
+    tokenizers: str | None = None  # the model whose tokenizers the recipe takes, if it trains none
 
     @property
     def folder(self) -> Path:
@@ -59,6 +62,8 @@ class Context:
         Raises:
             UserError: that stage has not run.
         """
+        if self.tokenizers is not None and stage in TOKENIZER_STAGES:
+            return find(self.tokenizers) / file
         path = self.run_folder / stage / file
         if not path.exists():
             raise UserError(

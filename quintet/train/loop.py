@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
 from quintet.config import UserError
+from quintet.train.prefetch import Prefetch
 from quintet.train.processes import Place, join
 from quintet.train.task import Task, TrainConfig
 
@@ -99,10 +102,14 @@ def run(task: Task, config: TrainConfig, folder: Path, name: str) -> dict[str, f
     log = _Log(folder / LOG, first, place)
     module.train()
     bad_steps = 0
-    with checkpoints, _progress(place) as progress:
+    with (
+        checkpoints,
+        _batches(task, first, config.steps) as next_batch,
+        _progress(place) as progress,
+    ):
         bar = progress.add_task(name, total=config.steps, completed=first, note="")
         for step in range(first, config.steps):
-            values = _train_step(task, module, optimizer, config, step, place)
+            values = _train_step(task, module, optimizer, config, step, place, next_batch)
             log.write(step, values)
             progress.update(bar, advance=1, note=f"loss {values['loss']:.4f}")
             bad_steps = 0 if _is_good(values) else bad_steps + 1
@@ -116,6 +123,17 @@ def run(task: Task, config: TrainConfig, folder: Path, name: str) -> dict[str, f
     scores = _evaluate(task, module, folder / SAMPLES / f"{config.steps:06}")
     _export(task, module, folder, place)
     return scores
+
+
+@contextmanager
+def _batches(task: Task, first: int, last: int) -> Iterator[Callable[[], Any]]:
+    """A function that gives the batch of each step, one after another."""
+    if not task.made_ahead:
+        steps = iter(range(first, last))
+        yield lambda: task.batch(next(steps))
+        return
+    with Prefetch(task.batch, first, last) as ahead:
+        yield ahead.take
 
 
 def _is_good(values: dict[str, float]) -> bool:
@@ -156,6 +174,7 @@ def _train_step(
     config: TrainConfig,
     step: int,
     place: Place,
+    next_batch: Callable[[], Any],
 ) -> dict[str, float]:
     started = time.perf_counter()
     rate = learning_rate(step, config)
@@ -164,7 +183,10 @@ def _train_step(
     task.before_step(module, step)
     reduced = config.precision == "bfloat16"
     with torch.autocast(place.device.type, torch.bfloat16, enabled=reduced):
-        losses = task.losses(module, task.batch(step), step)
+        asked = time.perf_counter()
+        batch = next_batch()
+        waited = time.perf_counter() - asked
+        losses = task.losses(module, batch, step)
     optimizer.zero_grad(set_to_none=True)
     # Gradients are averaged over the shares of the batch, whose losses are meant to be added.
     (losses["loss"] * place.data_size).backward()
@@ -173,7 +195,9 @@ def _train_step(
         optimizer.step()
     values = place.add_up({key: float(value.detach()) for key, value in losses.items()})
     seconds = time.perf_counter() - started
-    return values | {"gradient_norm": float(norm), "learning_rate": rate, "seconds": seconds}
+    # Of the step's time, the share that was spent waiting for its batch.
+    times = {"seconds": seconds, "waiting": waited / seconds}
+    return values | {"gradient_norm": float(norm), "learning_rate": rate} | times
 
 
 def _clip(optimizer: torch.optim.Optimizer, limit: float, place: Place) -> torch.Tensor:
