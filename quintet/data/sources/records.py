@@ -58,7 +58,8 @@ class _Maker:
         self.missing = 0
 
     def parallel(self, texts: list[Any], images: list[Any] | None) -> None:
-        for text, image in zip(texts, images or [None] * len(texts), strict=True):
+        images = [None] * len(texts) if images is None else images
+        for text, image in zip(texts, images, strict=True):
             self._image(image)
             self._text(text)
 
