@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
+from quintet.commands.token_header import counted
 from quintet.config import UserError
 from quintet.data.raw_rows import KINDS, Report
 from quintet.data.sources.document import Found
@@ -26,7 +27,8 @@ def run_tokenize(
     if out.resolve().is_relative_to(source.resolve()):
         raise UserError(f"{out} lies in the source; name a folder outside of it with --out.")
     kinds = KINDS if kind == "all" else (kind,)
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("shards", total=None)
 
         def progress(done: int, all: int) -> None:
@@ -38,22 +40,19 @@ def run_tokenize(
 
 
 def _told(report: Report, out: Path, kind: str) -> str:
-    made = f"{out / kind}: {report.samples[kind]:,} samples, {report.rows[kind]:,} rows"
+    samples, rows = counted(report.samples[kind], "sample"), counted(report.rows[kind], "row")
     if kind == "audio":
-        return (
-            f"{made}; {report.speech_seconds:,.1f} s of speech in {report.heard_seconds:,.1f} s "
-            f"of {report.sounds:,} sounds"
-        )
-    return (
-        f"{made}; {report.documents:,} documents, {report.characters:,} characters, "
-        f"{report.pictures:,} pictures"
-    )
+        found = f"{report.speech_seconds:,.1f} s of speech in {report.heard_seconds:,.1f} s"
+        return f"{out / kind}: {samples}, {rows}; {found} of {counted(report.sounds, 'sound')}"
+    documents = counted(report.documents, "document")
+    pictures = counted(report.pictures, "picture")
+    return f"{out / kind}: {samples}, {rows}; {documents}, {report.characters:,} characters, {pictures}"
 
 
 def _left_out(report: Report, found: Found, out: Path) -> str:
     skipped = len(report.skipped) + len(found.damaged)
     other = ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(found.left_out.items()))
     return (
-        f"Left out: {skipped:,} damaged (named in {out / SKIPPED}), {report.missing_pictures:,} "
-        f"pictures that are not there, {other or 'no'} files of other kinds; see {out / REPORT}"
+        f"Left out: {skipped:,} damaged, {report.missing_pictures:,} missing pictures"
+        f"{', of other kinds ' + other if other else ''}; see {out / REPORT} and {out / SKIPPED}"
     )

@@ -35,6 +35,7 @@ class Mixture:
 def shares(weights: Sequence[float], total: int) -> np.ndarray:
     """Whole numbers [S] that add up to `total`, as near to the weights as they can be, and none
     of them 0."""
+    assert min(weights) > 0 and len(weights) <= total
     exact = np.array(weights, np.float64) / sum(weights) * total
     counts = np.maximum(1, np.floor(exact)).astype(np.int64)
     while (missing := total - int(counts.sum())) != 0:

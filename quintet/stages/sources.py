@@ -19,7 +19,7 @@ from quintet.stages.omni_task import tokenizers_of
 from quintet.timeline.targets import Sample
 
 SOURCE_SETTINGS = {"sources": dict[str, float]}
-MOST_HELD_OUT = 0.1  # of a source
+MOST_HELD_OUT = 0.2  # of a source
 SMALLEST_SHARE = 1 / 1_000  # of the samples that a stage sees
 
 
@@ -31,7 +31,8 @@ def indexes(context: Context, kinds: tuple[str, ...]) -> dict[str, ShardIndex]:
             train on, or too few; or a weight is none.
     """
     weights: dict[str, float] = context.settings["sources"]
-    if not weights or min(weights.values()) < SMALLEST_SHARE * sum(weights.values()):
+    least = min(weights.values(), default=0.0)
+    if least <= 0 or least < SMALLEST_SHARE * sum(weights.values()):
         raise UserError(
             f"Stage {context.name!r} has a source without weight, or none at all; give each a "
             f"weight above 0, and at least {SMALLEST_SHARE:g} of all."
@@ -90,7 +91,7 @@ def samples_for(
     else of the shards of `kind` that the documents stage made.
 
     Of each source, the last samples are kept out: no more than `held_out` in all, nor than a
-    tenth. `remake` is applied to samples of sources.
+    fifth. `remake` is applied to samples of sources.
     """
     if "sources" not in context.settings:
         return training_and_held_out(context, kind)
