@@ -44,9 +44,8 @@ def _told(report: Report, out: Path, kind: str) -> str:
     if kind == "audio":
         found = f"{report.speech_seconds:,.1f} s of speech in {report.heard_seconds:,.1f} s"
         return f"{out / kind}: {samples}, {rows}; {found} of {counted(report.sounds, 'sound')}"
-    documents = counted(report.documents, "document")
-    pictures = counted(report.pictures, "picture")
-    return f"{out / kind}: {samples}, {rows}; {documents}, {report.characters:,} characters, {pictures}"
+    of = f"{counted(report.documents, 'document')}, {report.characters:,} characters"
+    return f"{out / kind}: {samples}, {rows}; {of}, {counted(report.pictures, 'picture')}"
 
 
 def _left_out(report: Report, found: Found, out: Path) -> str:

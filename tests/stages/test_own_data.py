@@ -92,7 +92,11 @@ MISTAKES = [
     ('"shards/pretrain" = 1.0 }', '"shards/pretrain" = 0.0 }', "without weight"),
     ('"shards/pretrain" = 1.0 }', "}", "without weight, or none at all"),
     ("batch_size = 2", "batch_size = 200", "too small to keep a batch of 200"),
-    ('name = "pretrain"', 'name = "image_tokenizer"', "does not have it|leave out one"),
+    (
+        'name = "pretrain"',
+        'name = "text_tokenizer"\n[[stages]]\nname = "pretrain"',
+        "leave out one",
+    ),
     ('about = "', 'sources = { "shards/audio" = 1.0 }\nabout = "', "does not have it"),
 ]
 
