@@ -126,6 +126,10 @@ class Source(Protocol):
         """
 
 
+class NotInstalled(UserError):
+    """What reads a form of data is missing, which no reading of other files makes good."""
+
+
 @dataclass
 class Found:
     """What looking through a source came upon beside its documents."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from quintet.config import UserError
 from quintet.data.sources import files, json_lines, parquet, tars
-from quintet.data.sources.document import Document, Found, Source
+from quintet.data.sources.document import Document, Found, NotInstalled, Source
 from quintet.data.sources.files import Files
 from quintet.data.sources.json_lines import JsonLines
 from quintet.data.sources.parquet import Parquet
@@ -55,9 +55,9 @@ class Documents:
     def _open(self, reader: Callable[[Path, Found], Source], path: Path) -> None:
         try:
             self._sources.append(reader(path, self.found))
+        except NotInstalled:
+            raise
         except UserError as error:
-            if "not installed" in str(error):
-                raise
             self.found.damage(str(path), str(error))
 
     def __len__(self) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from quintet.config import UserError
-from quintet.data.sources.document import Document, Found
+from quintet.data.sources.document import Document, Found, NotInstalled
 from quintet.data.sources.nearby import find_nearby
 from quintet.data.sources.records import COLUMNS, FORMS, document_of
 
@@ -50,7 +50,7 @@ def _pyarrow() -> Any:
     try:
         from pyarrow import parquet
     except ImportError:
-        raise UserError(
+        raise NotInstalled(
             "Parquet is read with pyarrow, which is not installed; install the extra parquet: "
             "pip install -c constraints.txt -e '.[parquet]'"
         ) from None
