@@ -220,6 +220,31 @@ def world(out: Path, scenes: int, seed: int, split: str) -> None:
 
 
 @commands.command()
+@click.argument("source", type=FOLDER)
+@click.option("--out", required=True, type=FOLDER)
+@click.option("--model", default="nano", show_default=True,
+              help="Whose tokenizers: name, folder or hub id.")  # fmt: skip
+@click.option("--kind", type=click.Choice(["pretrain", "audio", "all"]), default="all",
+              show_default=True, help="pretrain: text and pictures; audio: speech.")  # fmt: skip
+@click.option("--rows", default=1_024, show_default=True, type=click.IntRange(min=2),
+              help="Of a sample at most; what is longer is divided.")  # fmt: skip
+@click.option("--documents", default=256, show_default=True, type=click.IntRange(min=1),
+              help="For one shard at most.")  # fmt: skip
+@click.option("--processes", default=2, show_default=True, type=click.IntRange(1, 1_024))
+def tokenize(
+    source: Path, out: Path, model: str, kind: str, rows: int, documents: int, processes: int
+) -> None:
+    """Your own data to shards of rows, which recipes name as sources to train on.
+
+    SOURCE is a folder of texts, pictures and sounds, of JSON lines, Parquet files or WebDataset
+    tars, or one such file. A run that was stopped goes on where it was. See docs/data.md.
+    """
+    from quintet.commands.tokenize import run_tokenize
+
+    click.echo(run_tokenize(source, out, model, kind, rows, documents, processes))
+
+
+@commands.command()
 @click.argument("recipe")
 @click.option("--stage", help="Only this stage.")
 @click.option("--out", "runs", default=Path("runs"), show_default=True, type=FOLDER,

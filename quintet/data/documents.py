@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from quintet.config import STEP_SAMPLES, OmniConfig
+from quintet.data.turn_rows import TURN_TIME, add_picture, add_speech
 from quintet.data.world.grammar import KINDS, NAME, THE_ASSISTANT_SAYS, Request, request
 from quintet.data.world.pictures import canonical_picture, render_picture
 from quintet.data.world.scenes import PICTURE_SIZE, as_typed, assistant_speech
@@ -29,7 +30,6 @@ TRANSCRIBE = ("write down what you hear.", "what am I saying?", "transcribe this
 AUDIO_LEVELS = (0.1, 0.9)  # peak of a spoken request
 SPOKEN_SHARE = 0.5  # of the requests in conversations
 ASKED = tuple(kind for kind in KINDS if kind != "chatter")  # kinds of requests with an answer
-TURN_TIME = 0  # the constant time of text and pictures outside live mode
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,7 @@ class DocumentMaker:
         return timeline.turns()
 
     def _add_picture(self, timeline: Timeline, picture: np.ndarray) -> None:
-        """A received picture in the middle of the text stream."""
-        timeline.add_text(Stream.TEXT_IN, [self.tokenizers.text.image_id], TURN_TIME)
-        timeline.add_image(Stream.TEXT_IN, picture, TURN_TIME)
+        add_picture(timeline, picture, self.tokenizers.text.image_id)
 
     def sentences(self, rng: np.random.Generator, count: int = 8) -> Rows:
         """Plain text, a line after another."""
@@ -111,13 +109,7 @@ class DocumentMaker:
         return self.tokenizers.encode_audio(sound + level * noise)
 
     def _add_speech(self, timeline: Timeline, stream: Stream, codes: np.ndarray) -> None:
-        """Audio rows whose time is their own position, in steps."""
-        audio = self.config.audio
-        step = 0
-        while audio.frames_before(step) < len(codes):
-            frames = slice(audio.frames_before(step), audio.frames_before(step + 1))
-            timeline.add_audio(stream, codes[frames], step)
-            step += 1
+        add_speech(timeline, stream, codes, self.config.audio)
 
     def spoken(self, rng: np.random.Generator) -> Rows:
         """One spoken line: a user's, or an answer in the assistant's voice."""

@@ -24,6 +24,13 @@ MAX_SECONDS = 600.0  # of a file that a person hands in, unless the caller says 
 MAX_CHANNELS = 8
 RATES = (4_000, 192_000)  # samples a second: lowest and highest that are read
 FULL_SCALE = 2**15 - 1  # the 16-bit value of 1.0
+# What libsndfile or FFmpeg may read; a film counts as its sound.
+SUFFIXES = (
+    ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".snd",
+    ".caf", ".w64", ".rf64", ".m4a", ".m4b", ".aac", ".ac3", ".eac3", ".amr", ".ape", ".wv", ".tta",
+    ".mp2", ".wma", ".mka", ".weba", ".webm", ".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".avi",
+    ".wmv", ".flv", ".mpg", ".mpeg", ".ts", ".ogv",
+)  # fmt: skip
 
 
 class AudioReader:
@@ -133,12 +140,19 @@ def open_audio(path: Path | str, max_seconds: float = MAX_SECONDS) -> Iterator[A
         raise UserError(
             f"{path} cannot be read ({error.strerror}); check its permissions."
         ) from None
-    with file, _reader(file, str(path), max_seconds) as reader:
+    with file, open_audio_in(file, str(path), max_seconds) as reader:
         yield reader
 
 
 @contextmanager
-def _reader(file: IO[bytes], name: str, max_seconds: float) -> Iterator[AudioReader]:
+def open_audio_in(
+    file: IO[bytes], name: str, max_seconds: float = MAX_SECONDS
+) -> Iterator[AudioReader]:
+    """The same for an opened file that can seek; `name` is what messages call it.
+
+    Raises:
+        UserError: as `open_audio`.
+    """
     with open_decoder(file, name) as decoder:
         yield AudioReader(decoder, name, max_seconds)
 
@@ -162,7 +176,7 @@ def read_audio_bytes(
     Raises:
         UserError: as `read_audio`.
     """
-    with _reader(io.BytesIO(data), name, max_seconds) as reader:
+    with open_audio_in(io.BytesIO(data), name, max_seconds) as reader:
         return np.concatenate(list(reader))
 
 

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from quintet.config import OmniConfig, UserError, from_dict
+from quintet.tokenizers.folders import find
 from quintet.train import TrainConfig
 from quintet.train.exports import is_whole
 
+TOKENIZER_STAGES = ("text_tokenizer", "audio_tokenizer", "image_tokenizer")
 MODEL_FILE = "model.safetensors"  # what a stage of the transformer exports
 SCORES = "scores.json"  # in a stage's folder, once it is finished
 
@@ -22,6 +24,7 @@ class Context:
     preset: OmniConfig
     settings: dict[str, Any]  # the stage's table in the recipe
     run_folder: Path  # of the whole recipe; each stage has a folder below it
+    tokenizers: str | None = None  # the model whose tokenizers the recipe takes, if it trains none
 
     @property
     def folder(self) -> Path:
@@ -61,6 +64,8 @@ class Context:
         Raises:
             UserError: that stage has not run, or the file has changed since.
         """
+        if self.tokenizers is not None and stage in TOKENIZER_STAGES:
+            return find(self.tokenizers) / file
         path = self.run_folder / stage / file
         if path.exists() and not is_whole(path):
             raise UserError(

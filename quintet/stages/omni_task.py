@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from quintet.config import OmniConfig
 from quintet.data.loader import Loader
+from quintet.data.mixture import Mixture, MixtureLoader
 from quintet.model.omni import Batch, Omni
 from quintet.settings import Count, Natural
 from quintet.stages.context import MODEL_FILE, Context
@@ -47,7 +49,7 @@ def tokenizers_of(context: Context) -> Tokenizers:
 
 
 class OmniTask(Task):
-    """Train the transformer on samples.
+    """Train the transformer on samples, or on a mixture of sources of them.
 
     Args:
         start_from: weights of an earlier stage; None starts from nothing.
@@ -58,11 +60,13 @@ class OmniTask(Task):
             training; nothing by default.
     """
 
+    made_ahead = True  # samples are read and laid out while the transformer trains
+
     def __init__(
         self,
         preset: OmniConfig,
         config: TrainConfig,
-        samples: Sequence[Sample],
+        samples: Sequence[Sample] | Mixture,
         held_out: Sequence[Sample],
         start_from: Path | None,
         trains: Callable[[str], bool] = lambda name: True,
@@ -74,7 +78,12 @@ class OmniTask(Task):
         self.text_weight, self.window_steps = text_weight, window_steps
         self.shows = shows
         picture_rows = preset.image.num_tokens
-        self.loader = Loader(samples, config.batch_size, config.seed, picture_rows)
+        self.mixture = samples if isinstance(samples, Mixture) else None
+        self.loader: Loader | MixtureLoader
+        if isinstance(samples, Mixture):
+            self.loader = MixtureLoader(samples, config.batch_size, config.seed, picture_rows)
+        else:
+            self.loader = Loader(samples, config.batch_size, config.seed, picture_rows)
         self.held_out = Loader(held_out, config.batch_size, config.seed, picture_rows)
         self.place = Place()  # until the model is spread
 
@@ -102,6 +111,17 @@ class OmniTask(Task):
             stored = None if self.start_from is None else each_weight(self.start_from)
             materialize(model, place.device, stored)
         return place
+
+    def record(self) -> dict[str, Any]:
+        if self.mixture is None:
+            return {}
+        parts = zip(self.mixture.sources, self.mixture.weights, strict=True)
+        return {
+            "sources": [
+                [about.kind, about.tokenizers, list(about.samples), about.rows, weight]
+                for about, weight in ((shards.about, weight) for shards, weight in parts)
+            ]
+        }
 
     def parameters(self, module: nn.Module) -> list[dict[str, object]]:
         """Matrices decay towards zero; norms and embeddings do not."""

@@ -6,6 +6,8 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from torch import nn
 from quintet.config import UserError
 from quintet.train.exports import export
 from quintet.train.loggers import LOG, Loggers
+from quintet.train.prefetch import Prefetch
 from quintet.train.processes import Place, join
 from quintet.train.task import Task, TrainConfig
 
@@ -68,10 +71,15 @@ def run(task: Task, config: TrainConfig, folder: Path, name: str) -> dict[str, f
     loggers = Loggers(folder, name, first, config.loggers, settings, place.leads)
     module.train()
     bad_steps = 0
-    with checkpoints, loggers, _progress(place) as progress:
+    with (
+        checkpoints,
+        loggers,
+        _batches(task, first, config.steps) as next_batch,
+        _progress(place) as progress,
+    ):
         bar = progress.add_task(name, total=config.steps, completed=first, note="")
         for step in range(first, config.steps):
-            values = _train_step(task, module, optimizer, config, step, place)
+            values = _train_step(task, module, optimizer, config, step, place, next_batch)
             bad_steps = 0 if _is_good(values) else bad_steps + 1
             if bad_steps:
                 values["batch"] = task.describe_batch(step)
@@ -89,6 +97,17 @@ def run(task: Task, config: TrainConfig, folder: Path, name: str) -> dict[str, f
         loggers.evaluated(last, scores, last=True)
     _export(task, module, folder, place)
     return scores
+
+
+@contextmanager
+def _batches(task: Task, first: int, last: int) -> Iterator[Callable[[], Any]]:
+    """A function that gives the batch of each step, one after another."""
+    if not task.made_ahead:
+        steps = iter(range(first, last))
+        yield lambda: task.batch(next(steps))
+        return
+    with Prefetch(task.batch, first, last) as ahead:
+        yield ahead.take
 
 
 def _is_good(values: dict[str, Any]) -> bool:
@@ -132,6 +151,7 @@ def _train_step(
     config: TrainConfig,
     step: int,
     place: Place,
+    next_batch: Callable[[], Any],
 ) -> dict[str, Any]:
     started = time.perf_counter()
     rate = learning_rate(step, config)
@@ -140,7 +160,10 @@ def _train_step(
     task.before_step(module, step)
     reduced = config.precision == "bfloat16"
     with torch.autocast(place.device.type, torch.bfloat16, enabled=reduced):
-        losses = task.losses(module, task.batch(step), step)
+        asked = time.perf_counter()
+        batch = next_batch()
+        waited = time.perf_counter() - asked
+        losses = task.losses(module, batch, step)
     optimizer.zero_grad(set_to_none=True)
     # Gradients are averaged over the shares of the batch, whose losses are meant to be added.
     (losses["loss"] * place.data_size).backward()
@@ -149,7 +172,9 @@ def _train_step(
     values |= {"gradient_norm": float(norm), "learning_rate": rate}
     if _is_good(values):  # one bad batch must not poison the weights
         optimizer.step()
-    return values | {"seconds": time.perf_counter() - started}
+    seconds = time.perf_counter() - started
+    # Of the step's time, the share that was spent waiting for its batch.
+    return values | {"seconds": seconds, "waiting": waited / seconds}
 
 
 def _clip(optimizer: torch.optim.Optimizer, limit: float, place: Place) -> torch.Tensor:

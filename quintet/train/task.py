@@ -96,7 +96,13 @@ class Task(ABC):
 
     `batch` is a pure function of the step, so a run that was killed continues with exactly the
     batches it would have seen.
+
+    Attributes:
+        made_ahead: whether a thread may call `batch` for later steps while the module trains;
+            then `batch` may look at nothing that training changes, nor at PyTorch's random state.
     """
+
+    made_ahead = False
 
     @abstractmethod
     def module(self) -> nn.Module:
