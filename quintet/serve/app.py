@@ -15,8 +15,10 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from quintet.serve.conductor import Conductor, LiveModel
-from quintet.serve.live_socket import STEP_SECONDS, LiveConnection, close
+from quintet.serve.connection import STEP_SECONDS, close
+from quintet.serve.live_socket import LiveConnection
 from quintet.serve.metrics import Metrics
+from quintet.serve.protocol import error_event
 
 PAGE = Path(__file__).parent / "page"
 HEADERS = {
@@ -72,7 +74,7 @@ class Server:
         refusal = self.refusal()
         if refusal:
             self.metrics.rejected[refusal[0]] += 1
-            await close(socket, 1013, refusal[1])
+            await close(socket, error_event(refusal[1]), 1013, refusal[1])
             return
         self.metrics.sessions += 1
         try:

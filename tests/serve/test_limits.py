@@ -20,7 +20,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from quintet.config import STEP_SAMPLES
 from quintet.live.session import StepOutput
-from quintet.serve import live_socket
+from quintet.serve import connection
 from quintet.serve.protocol import IDLE, MAX_MESSAGE
 
 Server = Callable[..., RunningServer]
@@ -161,7 +161,7 @@ def test_two_conversations_get_all_their_steps(start: Server) -> None:
 
 
 def test_silence_for_long_frees_the_place(start: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live_socket, "IDLE_SECONDS", 0.8)
+    monkeypatch.setattr(connection, "IDLE_SECONDS", 0.8)
     silence = np.zeros(STEP_SAMPLES, "<i2").tobytes()
     with enter(start(FakeModel())) as live:
         with pytest.raises(ConnectionClosed) as closed:
