@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import errno
 import socket
+from pathlib import Path
 
 import uvicorn
 from uvicorn.config import WS_PROTOCOLS
 
 from quintet.config import UserError
-from quintet.serve.app import create_app
-from quintet.serve.conductor import LiveModel
-from quintet.serve.protocol import MAX_MESSAGE
+from quintet.serve.app import ServedModel, create_app
+from quintet.serve.keys import Keys
+from quintet.serve.protocol import MAX_FRAME
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
 
@@ -19,15 +20,21 @@ __all__ = ["create_app", "serve"]
 
 
 def serve(
-    model: LiveModel, host: str = "127.0.0.1", port: int = 8321, max_sessions: int = 8
+    model: ServedModel,
+    host: str = "127.0.0.1",
+    port: int = 8321,
+    max_sessions: int = 8,
+    key_file: Path | None = None,
 ) -> None:
-    """Serve `model` and its page until interrupted.
+    """Serve `model` and its page until interrupted; to everybody, or to who has a key of a file.
 
     Raises:
-        UserError: the port is taken or may not be used, or the host is not of this machine.
+        UserError: the port is taken or may not be used, the host is not of this machine, or the
+            file holds no keys.
     """
+    keys = Keys.read(key_file) if key_file else None
     listening = listen(host, port)
-    app = create_app(model, max_sessions, LOOPBACK if host in LOOPBACK else None)
+    app = create_app(model, max_sessions, LOOPBACK if host in LOOPBACK else None, keys)
     server = uvicorn.Server(uvicorn_config(app))
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listening.getsockname()[1]}"
@@ -42,7 +49,7 @@ def uvicorn_config(app: object) -> uvicorn.Config:
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
         ws=next(name for name in protocols if name in WS_PROTOCOLS),
-        ws_max_size=MAX_MESSAGE,
+        ws_max_size=MAX_FRAME,
         ws_per_message_deflate=False,
         log_level="warning",
         server_header=False,

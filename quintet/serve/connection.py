@@ -145,11 +145,15 @@ class Connection:
         try:
             self.out.put_nowait(frame)
         except asyncio.QueueFull:
-            raise ClosingError(1013, "The client reads too slowly; reconnect.") from None
+            raise too_slow() from None
 
     async def _write(self) -> None:
         while True:
             await self._transmit(await self.out.get())
+
+
+def too_slow() -> ClosingError:
+    return ClosingError(1013, "The client reads too slowly; reconnect.")
 
 
 async def close(socket: WebSocket, event: dict[str, Any], code: int, reason: str) -> None:

@@ -55,11 +55,11 @@ class Metrics:
             ),
             *_labelled(
                 "quintet_rejected_total", "Connections that got no session.", "reason",
-                {"full": 0, "busy": 0, "origin": 0} | self.rejected,
+                {"full": 0, "busy": 0, "origin": 0, "key": 0, "beta": 0} | self.rejected,
             ),
             *_labelled(
                 "quintet_closed_total", "Sessions that the server ended.", "code",
-                {1008: 0, 1011: 0, 1013: 0, 4000: 0} | self.closed,
+                {1001: 0, 1008: 0, 1011: 0, 1013: 0, 4000: 0} | self.closed,
             ),
         ]  # fmt: skip
         return "\n".join(lines) + "\n"

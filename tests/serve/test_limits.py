@@ -21,7 +21,7 @@ from websockets.sync.client import ClientConnection, connect
 from quintet.config import STEP_SAMPLES
 from quintet.live.session import StepOutput
 from quintet.serve import connection
-from quintet.serve.protocol import IDLE, MAX_MESSAGE
+from quintet.serve.protocol import IDLE, MAX_FRAME
 
 Server = Callable[..., RunningServer]
 
@@ -60,7 +60,7 @@ def test_a_frame_larger_than_any_limit_is_never_read_whole(start: Server) -> Non
     with enter(server) as live:
         events(live, "hello", 1)
         with pytest.raises(ConnectionClosed) as closed:
-            live.send("a" * (MAX_MESSAGE + 1))
+            live.send("a" * (MAX_FRAME + 1))
             while True:  # our own check of the length would be an error event instead
                 assert '"error"' not in str(live.recv(timeout=5))
         # Closing may overtake the frame; then the code is lost with what was still on its way.
