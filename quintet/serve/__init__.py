@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import socket
 from pathlib import Path
 
@@ -45,6 +46,7 @@ def serve(
 
 def uvicorn_config(app: object) -> uvicorn.Config:
     """How the server runs: without compression, which sound and pictures do not need."""
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     protocols = ("websockets-sansio", "auto")
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
@@ -55,6 +57,11 @@ def uvicorn_config(app: object) -> uvicorn.Config:
         server_header=False,
         timeout_graceful_shutdown=3,
     )
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """False of what uvicorn logs, as an error, about every handshake that is denied by HTTP."""
+    return "without completing handshake" not in record.getMessage()
 
 
 def listen(host: str, port: int) -> socket.socket:
