@@ -48,7 +48,7 @@ def encode_g711(sound: np.ndarray, kind: str) -> bytes:
     levels = LEVELS[kind][order]
     between = (levels[1:] + levels[:-1]) / 2
     samples = np.clip(sound, -1, 1) * 32_767
-    return bytes(order[np.searchsorted(between, samples)].astype(np.uint8).tobytes())
+    return bytes(order[np.searchsorted(between, samples, side="right")].astype(np.uint8).tobytes())
 
 
 def decode_base64(text: object, param: str) -> bytes:
