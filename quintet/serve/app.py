@@ -17,6 +17,8 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from quintet.serve.conductor import Conductor, LiveModel
 from quintet.serve.keys import Keys
 from quintet.serve.metrics import Metrics
+from quintet.serve.rest.requests import Api
+from quintet.serve.rest.routes import add_endpoints
 from quintet.serve.sockets import Sockets
 from quintet.serve.turn_mode import TurnMode, TurnModel
 
@@ -126,3 +128,4 @@ def _add_routes(app: FastAPI, server: Server) -> None:
     app.add_api_websocket_route("/live", server.sockets.page)
     app.add_api_websocket_route("/v1/realtime", server.sockets.realtime)
     app.add_api_websocket_route("/v1/live/sessions", server.sockets.live)
+    add_endpoints(app, Api(server.conductor.model.config.name, server.keys), server.turns)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -23,7 +24,13 @@ TRANSCRIBE = "transcribe this."  # an order that the model knows
 class TurnModel(Protocol):
     """What turn mode needs of `quintet.live.Quintet`."""
 
-    def chat(self, messages: Sequence[dict[str, object]], seed: int = 0) -> TurnReply: ...
+    def chat(
+        self,
+        messages: Sequence[dict[str, object]],
+        seed: int = 0,
+        *,
+        tell: Callable[[str], None] | None = None,
+    ) -> TurnReply: ...
 
 
 class BusyError(Exception):
@@ -39,9 +46,12 @@ class TurnMode:
         self._waiting = 0
 
     async def chat(
-        self, messages: Sequence[dict[str, object]], seed: int | None = None
+        self,
+        messages: Sequence[dict[str, object]],
+        seed: int | None = None,
+        tell: Callable[[str], None] | None = None,
     ) -> TurnReply:
-        """The answer to the last of `messages`.
+        """The answer to the last of `messages`; `tell` gets words, in another thread.
 
         Raises:
             BusyError: too many ask.
@@ -52,15 +62,19 @@ class TurnMode:
         self._waiting += 1
         try:
             seed = secrets.randbelow(2**31) if seed is None else seed
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self.worker, self.model.chat, messages, seed)
+            job = partial(self.model.chat, messages, seed, tell=tell)
+            return await asyncio.get_running_loop().run_in_executor(self.worker, job)
         finally:
             self._waiting -= 1
 
     async def transcribe(self, sound: np.ndarray) -> str:
         """The words of float32 [N], as far as the model hears them; as `chat`."""
-        reply = await self.chat([{"role": "user", "content": [TRANSCRIBE, sound]}])
-        return reply.text.strip()
+        return (await self.chat(transcript_of(sound))).text.strip()
 
     def close(self) -> None:
         self.worker.shutdown(wait=False, cancel_futures=True)
+
+
+def transcript_of(sound: np.ndarray) -> list[dict[str, object]]:
+    """The messages that ask for the words of float32 [N]."""
+    return [{"role": "user", "content": [TRANSCRIBE, sound]}]

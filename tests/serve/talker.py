@@ -1,4 +1,4 @@
-"""A fake model that listens: it answers speech a step after it has ended, and goes on for a while."""
+"""A fake model that listens: it answers speech when it has ended, and goes on for a while."""
 
 from __future__ import annotations
 

@@ -40,7 +40,10 @@ def test_g711_is_that_of_the_standard() -> None:
     samples = np.arange(-32_768, 32_768, 7)
     theirs = audioop.lin2ulaw(samples.astype("<i2").tobytes(), 2)
     ours = encode_g711(samples / 32_767, MULAW)
-    far = LEVELS[MULAW][np.frombuffer(ours, np.uint8)] - LEVELS[MULAW][np.frombuffer(theirs, np.uint8)]
+    far = (
+        LEVELS[MULAW][np.frombuffer(ours, np.uint8)]
+        - LEVELS[MULAW][np.frombuffer(theirs, np.uint8)]
+    )
     assert np.abs(far).max() <= 1_024
 
 

@@ -123,7 +123,9 @@ def test_mute_update_and_what_is_refused(server: RunningServer) -> None:
             assert await refused(start | {"session": session}) == "unsupported_delegation"
             audio = {"format": {"type": "audio/pcmu", "rate": 8_000}}
             delegation = {"type": "client"}
-            await live.session.start(session={"model": "x", "audio": audio, "delegation": delegation})  # type: ignore[typeddict-item]
+            await live.session.start(
+                session={"model": "x", "audio": audio, "delegation": delegation}
+            )  # type: ignore[typeddict-item]
             await client.until("session.started")
             assert await refused(start | {"session": {"model": "x"}}) == "session_already_started"
             update = {"type": "session.update", "session": {"instructions": "x"}}
@@ -135,7 +137,9 @@ def test_mute_update_and_what_is_refused(server: RunningServer) -> None:
             assert 1_000 < len(data) <= 2_000 and set(data) == {0xFF}
             await live.session.input_audio.mute()
             await client.until("session.input_audio.muted")
-            await live.session.input_audio.append(audio=base64.b64encode(b"\x00\x80" * 4_000).decode())
+            await live.session.input_audio.append(
+                audio=base64.b64encode(b"\x00\x80" * 4_000).decode()
+            )
             for _ in range(12):
                 await client.until("session.output_audio.delta")
             assert "session.output_transcript.delta" not in [e["type"] for e in client.events]

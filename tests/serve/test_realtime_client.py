@@ -233,9 +233,16 @@ def test_what_is_wrong_is_told_and_the_session_goes_on(server: RunningServer) ->
             assert (error.code, error.param) == (code, param)
         await client.live.send_raw(b"binary")
         assert (await client.until("error")).error.code == "invalid_event"
-        await client.update(instructions="still here", tracing="auto", prompt={"id": "p"},
-                            include=None, audio={"input": {"noise_reduction": {"type": "near_field"}},
-                                                 "output": {"speed": 1.2, "voice": "marin"}})
+        await client.update(
+            instructions="still here",
+            tracing="auto",
+            prompt={"id": "p"},
+            include=None,
+            audio={
+                "input": {"noise_reduction": {"type": "near_field"}},
+                "output": {"speed": 1.2, "voice": "marin"},
+            },
+        )
         session = client.events[-1].session
         assert session.instructions == "still here" and session.audio.output.voice == "marin"
         assert session.audio.input.turn_detection.type == "server_vad"
