@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import socket
+import ssl
 from pathlib import Path
 
 import uvicorn
@@ -26,25 +27,33 @@ def serve(
     port: int = 8321,
     max_sessions: int = 8,
     key_file: Path | None = None,
+    certificate: Path | None = None,
 ) -> None:
-    """Serve `model` and its page until interrupted; to everybody, or to who has a key of a file.
+    """Serve `model` and its page until interrupted.
+
+    Args:
+        key_file: one API key a line, of those who may enter; without it, everybody may.
+        certificate: a PEM file with the private key and the chain; without it, no TLS.
 
     Raises:
         UserError: the port is taken or may not be used, the host is not of this machine, or the
-            file holds no keys.
+            files hold no keys or no certificate.
     """
     keys = Keys.read(key_file) if key_file else None
+    if certificate:
+        check_certificate(certificate)
     listening = listen(host, port)
     app = create_app(model, max_sessions, LOOPBACK if host in LOOPBACK else None, keys)
-    server = uvicorn.Server(uvicorn_config(app))
+    server = uvicorn.Server(uvicorn_config(app, certificate))
     shown = f"[{host}]" if ":" in host else host
-    address = f"http://{shown}:{listening.getsockname()[1]}"
+    scheme = "https" if certificate else "http"
+    address = f"{scheme}://{shown}:{listening.getsockname()[1]}"
     print(f"Quintet ({model.config.name}) listens at {address}; Ctrl-C stops it.", flush=True)
     with listening:
         server.run(sockets=[listening])
 
 
-def uvicorn_config(app: object) -> uvicorn.Config:
+def uvicorn_config(app: object, certificate: Path | None = None) -> uvicorn.Config:
     """How the server runs: without compression, which sound and pictures do not need."""
     logging.getLogger("uvicorn.error").addFilter(_is_news)
     protocols = ("websockets-sansio", "auto")
@@ -56,7 +65,22 @@ def uvicorn_config(app: object) -> uvicorn.Config:
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=3,
+        ssl_certfile=certificate,
     )
+
+
+def check_certificate(path: Path) -> None:
+    """Load the file once, so that a mistake is told before the model's page is.
+
+    Raises:
+        UserError: no such file, or no key and certificate that belong together in it.
+    """
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(path)
+    except OSError:  # an SSLError is one
+        raise UserError(
+            f"{path} is no certificate; name a PEM file with a private key and its certificate."
+        ) from None
 
 
 def _is_news(record: logging.LogRecord) -> bool:

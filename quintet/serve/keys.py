@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from quintet.config import UserError
 
 SUBPROTOCOL = "openai-insecure-api-key."  # by which browsers, which set no headers, send a key
 SHORTEST = 16  # characters of a key: less can be guessed
+ALLOWED = re.compile(r"[A-Za-z0-9._~-]+")  # in headers, subprotocols and addresses alike
 
 
 class Keys:
@@ -24,7 +26,7 @@ class Keys:
         """A file of one key a line; empty lines and those that begin with # do not count.
 
         Raises:
-            UserError: no such file, no key in it, or one that is too short.
+            UserError: no such file, no key in it, or one that is too short or cannot be sent.
         """
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
@@ -38,6 +40,8 @@ class Keys:
                 f"{path} holds a key of less than {SHORTEST} characters, which can be guessed; "
                 "make longer ones."
             )
+        if not all(map(ALLOWED.fullmatch, keys)):
+            raise UserError(f"{path} holds a key with other characters than A-Z a-z 0-9 . _ ~ -.")
         return cls(keys)
 
     def allow(self, authorization: str | None, subprotocols: Iterable[str] = ()) -> bool:

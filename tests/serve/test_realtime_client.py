@@ -328,12 +328,16 @@ def test_a_flood_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_keys_come_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "keys"
-    file.write_text(f"# ours\n\n{KEY}\n  another key, as long\n")
+    file.write_text(f"# ours\n\n{KEY}\n  another-key-as-long\n")
     keys = Keys.read(file)
-    assert keys.allow(f"Bearer {KEY}") and keys.allow("bearer another key, as long")
+    assert keys.allow(f"Bearer {KEY}") and keys.allow("bearer another-key-as-long")
     assert not keys.allow(f"Basic {KEY}") and not keys.allow(None) and not keys.allow("Bearer ")
     assert Keys().allow(None)
-    for content, sentence in (("# none", "holds no key"), ("short", "can be guessed")):
+    for content, sentence in (
+        ("# none", "holds no key"),
+        ("short", "can be guessed"),
+        ("a key with spaces", "characters"),
+    ):
         file.write_text(content)
         with pytest.raises(UserError, match=sentence):
             Keys.read(file)
