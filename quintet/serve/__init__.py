@@ -16,6 +16,7 @@ from quintet.serve.app import ServedModel, create_app
 from quintet.serve.keys import Keys
 from quintet.serve.protocol import MAX_FRAME
 
+MAX_CONNECTIONS = 512  # of which a few are sessions; the rest may be slow, but not many
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
 
 __all__ = ["create_app", "serve"]
@@ -65,6 +66,7 @@ def uvicorn_config(app: object, certificate: Path | None = None) -> uvicorn.Conf
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=3,
+        limit_concurrency=MAX_CONNECTIONS,
         ssl_certfile=certificate,
     )
 

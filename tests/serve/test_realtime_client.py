@@ -223,6 +223,9 @@ def test_what_is_wrong_is_told_and_the_session_goes_on(server: RunningServer) ->
         ('{"type": "input_audio_buffer.append", "audio": "?"}', "invalid_audio", "audio"),
         ('{"type": "nothing.like.it"}', "invalid_value", "type"),
         ("[" * 100_000, "invalid_json", None),
+        ('{"type": "response.create", "response": ' + '{"a":' * 100 + "1" + "}" * 101,
+         "invalid_json", None),
+        ("[" + "{}," * 100_000 + "{}]", "invalid_json", None),
         ("[]", "missing_parameter", "type"),
     ]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""JSON frames of a client: bounded before they are parsed, and at a bounded pace."""
+"""JSON of a client: bounded before it is parsed, and frames at a bounded pace."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from quintet.serve.protocol import MAX_FRAME
 from quintet.serve.realtime.problems import RequestError
 
 LONG = 262_144  # characters; only sound and pictures need more
-STRUCTURE, STRUCTURE_MAX = "[{,", 200  # a long frame has fewer: parsing many holds up everybody
+STRUCTURE, STRUCTURE_MAX = "[{,", 50_000  # a long text has fewer: parsing many holds up all
+DEEPEST = 64  # objects in objects
 FRAMES_PER_SECOND, FRAMES_AT_ONCE = 200, 1_000
 BYTES_PER_SECOND, BYTES_AT_ONCE = 4 * 2**20, 4 * MAX_FRAME
 
@@ -25,20 +26,41 @@ def parse_frame(message: Mapping[str, Any]) -> dict[str, Any]:
     text = message.get("text")
     if text is None:
         raise RequestError("Events are JSON in text frames; send no binary ones.", "invalid_event")
-    if len(text) > LONG and sum(map(text.count, STRUCTURE)) > STRUCTURE_MAX:
-        raise RequestError(
-            f"Only sound and pictures may have more than {LONG:,} characters; send less.",
-            "invalid_event",
-        )
-    try:
-        event = json.loads(text)
-    except (ValueError, RecursionError):  # deep nesting exhausts the stack of the parser
-        raise RequestError("The message is not JSON; send an event.", "invalid_json") from None
+    event = parse_json(text)
     if not isinstance(event, dict) or not isinstance(event.get("type"), str):
         raise RequestError(
             "The event has no type; send an object with one.", "missing_parameter", "type"
         )
     return event
+
+
+def parse_json(text: str) -> Any:
+    """What `text` says, if it is neither made of too many parts nor nested too deeply.
+
+    Raises:
+        RequestError: it is not JSON, or one of these.
+    """
+    if len(text) > LONG and sum(map(text.count, STRUCTURE)) > STRUCTURE_MAX:
+        raise RequestError(
+            f"Only sound and pictures may have more than {LONG:,} characters; send less.",
+            "invalid_json",
+        )
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):  # deep nesting exhausts the stack of the parser
+        raise RequestError("The message is not JSON; send an object.", "invalid_json") from None
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [inner for outer in level for inner in _inside(outer)]
+        if not level:
+            return value
+    raise RequestError("The message is nested too deeply; flatten it.", "invalid_json")
+
+
+def _inside(value: Any) -> list[Any]:
+    """The objects and lists in one."""
+    held = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [one for one in held if isinstance(one, dict | list)]
 
 
 def client_id(event: dict[str, Any]) -> str | None:

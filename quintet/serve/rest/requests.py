@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
-import json
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -19,12 +19,15 @@ from pydantic import BaseModel
 from quintet.config import SAMPLE_RATE, UserError
 from quintet.live.turns import TurnReply
 from quintet.serve.keys import Keys
+from quintet.serve.realtime.frames import parse_json
 from quintet.serve.realtime.problems import RequestError
 from quintet.serve.realtime.settings import validated
 from quintet.serve.sockets import NO_KEY, same_origin
 from quintet.serve.turn_mode import BusyError, TurnMode
 
 MAX_BODY = 32 * 2**20  # bytes of a request
+MAX_COMING = 8 * MAX_BODY  # of all that are on their way
+BODY_SECONDS = 60.0  # that one may take to come
 # What soundfile calls the formats of these APIs, and what the web does.
 SOUND_FORMATS = {
     "wav": ("WAV", "PCM_16", "audio/wav"),
@@ -43,6 +46,7 @@ class Api:
     def __init__(self, name: str, keys: Keys) -> None:
         self.name, self.keys = name, keys
         self.began = int(time.time())
+        self._coming = 0  # bytes of bodies that are on their way
 
     def admit(self, request: Request) -> None:
         """Check who asks.
@@ -65,29 +69,36 @@ class Api:
             RequestError: no such body, or as `admit`.
         """
         self.admit(request)
-        body = await bounded_body(request)
-        try:
-            values = json.loads(body)
-        except (ValueError, RecursionError):
-            raise RequestError("The body is not JSON; send an object.", "invalid_json") from None
+        text = (await self.body(request)).decode("utf-8", "replace")
+        values = await asyncio.to_thread(parse_json, text)
         return validated(kind, values, "body")
 
+    async def body(self, request: Request) -> bytes:
+        """The body.
 
-async def bounded_body(request: Request) -> bytes:
-    """The body.
-
-    Raises:
-        RequestError: it is larger than `MAX_BODY`.
-    """
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MAX_BODY:
+        Raises:
+            RequestError: it is larger than `MAX_BODY`, comes too slowly, or too many come at once.
+        """
+        body = bytearray()
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                async for piece in request.stream():
+                    body += piece
+                    self._coming += len(piece)
+                    if len(body) > MAX_BODY:
+                        raise RequestError(
+                            f"A request may have {MAX_BODY // 2**20} MiB; send less.",
+                            "request_too_large", status=413,
+                        )  # fmt: skip
+                    if self._coming > MAX_COMING:
+                        raise busy()
+        except TimeoutError:
             raise RequestError(
-                f"A request may have {MAX_BODY // 2**20} MiB; send less.",
-                "request_too_large", status=413,
-            )  # fmt: skip
-    return bytes(body)
+                "The request came too slowly; send it again.", "timeout", status=408
+            ) from None
+        finally:
+            self._coming -= len(body)
+        return bytes(body)
 
 
 def form(content_type: str, body: bytes) -> dict[str, bytes]:
@@ -113,6 +124,10 @@ def as_request_error(error: UserError, param: str | None = None) -> RequestError
     return RequestError(str(error), "invalid_value", param)
 
 
+def busy() -> RequestError:
+    return RequestError("The server is busy; try again.", "busy", status=429, kind="server_error")
+
+
 async def answer(
     turns: TurnMode,
     messages: Sequence[dict[str, object]],
@@ -127,9 +142,7 @@ async def answer(
     try:
         return await turns.chat(messages, seed, tell)
     except BusyError:
-        raise RequestError(
-            "The server is busy; try again.", "busy", status=429, kind="server_error"
-        ) from None
+        raise busy() from None
     except UserError as error:
         raise as_request_error(error, "messages") from None
     except Exception:

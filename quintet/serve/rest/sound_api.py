@@ -21,7 +21,6 @@ from quintet.serve.rest.requests import (
     Api,
     answer,
     as_request_error,
-    bounded_body,
     encode_file,
     form,
     media_type,
@@ -72,7 +71,7 @@ async def speak(api: Api, turns: TurnMode, request: Request) -> Response:
 async def transcribe(api: Api, turns: TurnMode, request: Request) -> Response:
     """The words of a file, piece by piece between its pauses."""
     api.admit(request)
-    body = await bounded_body(request)
+    body = await api.body(request)
     content_type = request.headers.get("content-type", "")
     fields = await asyncio.to_thread(form, content_type, body)
     kind = fields.get("response_format", b"json").decode("utf-8", "replace")
