@@ -46,40 +46,40 @@ class Sockets:
         """The page's own protocol, from the handshake to the end."""
         if not await self._admitted(socket):
             return
-        await socket.accept(self._subprotocol(socket))
         refusal = self.refusal()
-        if refusal:
+        if refusal:  # told over the socket, for a page cannot read what HTTP says
             self.metrics.rejected[refusal[0]] += 1
+            await socket.accept(self._subprotocol(socket))
             await close(socket, error_event(refusal[1]), 1013, refusal[1])
             return
-        await self._serve(lambda: LiveConnection(socket, self.conductor, self.metrics))
+        await self._serve(socket, lambda: LiveConnection(socket, self.conductor, self.metrics))
 
     async def realtime(self, socket: WebSocket) -> None:
         """The Realtime API."""
-        if not await self._admitted(socket) or not await self._has_place(socket):
+        if not await self._admitted(socket):
             return
-        await socket.accept(self._subprotocol(socket))
         if "realtime=v1" in socket.headers.get("openai-beta", "").replace(" ", ""):
+            self.metrics.rejected["beta"] += 1
             problem = RequestError(
                 "The beta form of the Realtime API is no more; leave out the header OpenAI-Beta.",
                 "beta_api_shape_disabled",
             )
+            await socket.accept(self._subprotocol(socket))
             event = events.error(problem, None)
-            self.metrics.rejected["beta"] += 1
             await close(socket, event, BETA_CLOSED, "beta_api_shape_disabled")
-            return
-        await self._serve(
-            lambda: RealtimeConnection(socket, self.conductor, self.metrics, self.turns)
-        )
+        elif await self._has_place(socket):
+            await self._serve(
+                socket,
+                lambda: RealtimeConnection(socket, self.conductor, self.metrics, self.turns),
+            )
 
     async def live(self, socket: WebSocket) -> None:
         """The Live API."""
-        if not await self._admitted(socket) or not await self._has_place(socket):
-            return
-        await socket.accept(self._subprotocol(socket))
-        await self._serve(
-            lambda: LiveApiConnection(socket, self.conductor, self.metrics, self.turns)
-        )
+        if await self._admitted(socket) and await self._has_place(socket):
+            await self._serve(
+                socket,
+                lambda: LiveApiConnection(socket, self.conductor, self.metrics, self.turns),
+            )
 
     async def _admitted(self, socket: WebSocket) -> bool:
         """Whether the client may come in at all; if not, it has been told so by HTTP."""
@@ -102,9 +102,11 @@ class Sockets:
         await deny(socket, RequestError(refusal[1], refusal[0], status=503, kind="server_error"))
         return False
 
-    async def _serve(self, make: Callable[[], Connection]) -> None:
+    async def _serve(self, socket: WebSocket, make: Callable[[], Connection]) -> None:
+        """Take the place, before anything is waited for; then accept, and serve."""
         self.metrics.sessions += 1
         try:
+            await socket.accept(self._subprotocol(socket))
             await make().run()
         finally:
             self.metrics.sessions -= 1

@@ -13,13 +13,20 @@ from scripted_output import drawing, silent, speaking
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES
 from quintet.live.session import StepOutput
 from quintet.serve.protocol import encode_sound
-from quintet.serve.realtime.dialogue import ANSWER_STEPS, HELD_STEPS, QUIET_STEPS, Dialogue
+from quintet.serve.realtime.dialogue import (
+    ANSWER_STEPS,
+    HELD_STEPS,
+    MAX_WAITING,
+    QUIET_STEPS,
+    Dialogue,
+)
 from quintet.serve.realtime.items import Item, parse_item
 from quintet.serve.realtime.problems import RequestError
 from quintet.serve.realtime.response import DELTAS
 
 LOUD = encode_sound(0.3 * np.sin(np.arange(STEP_SAMPLES) / 9).astype(np.float32))
 QUIET = encode_sound(np.zeros(STEP_SAMPLES, np.float32))
+END = [silent()] * 2  # after its words, an answer is over when it is quiet for so long
 PUSH_TO_TALK = {"turn_detection": None}
 ANSWER = [
     "response.created", "response.output_item.added", "conversation.item.added",
@@ -86,7 +93,7 @@ def test_a_typed_question_is_answered_in_order() -> None:
     assert talk.given == [(False, False, None)]  # it waits to be asked for
     talk.events.clear()
     talk.dialogue.respond({"metadata": {"a": "b"}}, None)
-    talk.step(speaking("hi there", ended=True), speaking(), silent())
+    talk.step(speaking("hi there", ended=True), speaking(), *END)
     assert "hello" in [text for _, _, text in talk.given]
     kinds = talk.kinds()
     assert [kind for place, kind in enumerate(kinds) if kind not in kinds[:place]] == ANSWER
@@ -108,7 +115,7 @@ def test_a_spoken_turn_is_told_and_its_answer_becomes_a_response() -> None:
     assert 2_450 <= talk.events[1]["audio_end_ms"] <= 2_600  # and 500 ms after it
     spoken = talk.dialogue.conversation.items[0].parts[0].media["audio"]
     assert 1.3 < len(spoken) / 2 / SAMPLE_RATE < 2.3
-    talk.step(speaking("hi", ended=True), silent())
+    talk.step(speaking("hi", ended=True), *END)
     assert talk.kinds()[5:] == ANSWER
 
 
@@ -117,7 +124,7 @@ def test_an_answer_before_the_turn_has_ended_waits_for_its_end() -> None:
     talk.dialogue.ears.append(LOUD * 4 + QUIET * 4)
     talk.step(silent(), silent(), silent(), silent(), speaking("hi"))
     assert talk.kinds() == TURN[:1]
-    talk.step(speaking("", ended=True), speaking(), silent())
+    talk.step(speaking("", ended=True), speaking(), *END)
     assert talk.kinds()[:6] == [*TURN, "response.created"]
     audio = [e for e in talk.events if e["type"] == "response.output_audio.delta"]
     assert len(audio) == 3 and talk.last("response.done")["response"]["status"] == "completed"
@@ -127,7 +134,7 @@ def test_semantic_turns_end_when_the_model_answers() -> None:
     talk = Talk({"turn_detection": {"type": "semantic_vad"}})
     talk.hear(*[LOUD] * 4, *[QUIET] * 4)
     assert talk.kinds() == TURN[:1]  # a pause is no end
-    talk.step(speaking("hi", ended=True), silent())
+    talk.step(speaking("hi", ended=True), *END)
     assert talk.kinds() == [*TURN, *ANSWER]
 
 
@@ -150,7 +157,7 @@ def test_who_begins_to_speak_interrupts() -> None:
     assert done["output"][0]["status"] == "incomplete"
     assert not set(talk.kinds()[started:]) & set(DELTAS)  # within the step, and for good
     talk.hear(*[QUIET] * 5)
-    talk.step(speaking("what is it?", ended=True), silent())
+    talk.step(speaking("what is it?", ended=True), *END)
     assert talk.kinds()[-len(ANSWER) :] == ANSWER
     assert talk.last("response.done")["response"]["status"] == "completed"
 
@@ -161,7 +168,7 @@ def test_interruption_can_be_turned_off() -> None:
     talk.dialogue.respond(None, None)
     talk.step(speaking("a"))
     talk.dialogue.ears.append(LOUD * 3)
-    talk.step(speaking("b"), speaking("c"), speaking("d", ended=True), silent())
+    talk.step(speaking("b"), speaking("c"), speaking("d", ended=True), *END)
     assert talk.last("response.done")["response"]["status"] == "completed"
 
 
@@ -171,14 +178,14 @@ def test_push_to_talk_hears_when_it_is_asked() -> None:
     talk.step()
     talk.dialogue.commit()
     assert talk.kinds() == TURN[2:]
-    talk.step(speaking("unasked", ended=True), silent())
+    talk.step(speaking("unasked", ended=True), *END)
     assert not any(sound for sound, _, _ in talk.given) and len(talk.events) == 3
     talk.dialogue.respond(None, None)
     assert talk.dialogue.hurried
     talk.step(silent(), silent(), silent())
     assert [sound for sound, _, _ in talk.given[-3:]] == [True] * 3
     assert not talk.dialogue.hurried
-    talk.step(speaking("hi", ended=True), silent())
+    talk.step(speaking("hi", ended=True), *END)
     assert talk.kinds()[3:] == ANSWER
 
 
@@ -208,7 +215,7 @@ def test_a_file_that_is_committed_at_once_is_a_turn_when_it_was_heard() -> None:
 def test_an_answer_is_held_until_it_is_asked_for() -> None:
     talk = Talk({"turn_detection": {"create_response": False}})
     talk.hear(*[LOUD] * 4, *[QUIET] * 4)
-    talk.step(speaking("hi"), speaking(" you", ended=True), silent())
+    talk.step(speaking("hi"), speaking(" you", ended=True), *END)
     assert talk.kinds() == TURN
     talk.dialogue.respond(None, None)
     done = talk.last("response.done")["response"]
@@ -229,7 +236,7 @@ def test_one_response_at_a_time_and_one_that_is_cancelled() -> None:
     done = talk.last("response.done")["response"]
     assert done["status_details"] == {"type": "cancelled", "reason": "client_cancelled"}
     before = len(talk.events)
-    talk.step(speaking("two"), speaking("three"), silent())
+    talk.step(speaking("two"), speaking("three"), *END)
     assert len(talk.events) == before
     with pytest.raises(RequestError) as refused:
         talk.dialogue.cancel(None)
@@ -260,7 +267,7 @@ def test_text_only_responses_end_with_the_words() -> None:
     talk = Talk(output_modalities=["text"])
     talk.write("hello")
     talk.dialogue.respond(None, None)
-    talk.step(speaking("hi "), speaking("you", ended=True), speaking(), speaking(), silent())
+    talk.step(speaking("hi "), speaking("you", ended=True), speaking(), speaking(), *END)
     kinds = [kind for kind in talk.kinds() if kind.startswith("response.output_")]
     assert kinds == [
         "response.output_item.added", "response.output_text.delta", "response.output_text.delta",
@@ -269,7 +276,7 @@ def test_text_only_responses_end_with_the_words() -> None:
     assert talk.last("response.output_text.done")["text"] == "hi you"
     talk.write("again")
     talk.dialogue.respond({"output_modalities": ["audio"]}, None)
-    talk.step(speaking("aloud", ended=True), silent())
+    talk.step(speaking("aloud", ended=True), *END)
     assert talk.kinds()[-1] == "response.done"
     assert "response.output_audio.delta" in talk.kinds()
 
@@ -288,7 +295,7 @@ def test_pictures_only_for_who_asked() -> None:
     assert not talk.dialogue.wants_pictures
     talk.dialogue.update({"type": "realtime", "quintet": {"images": True}})
     talk.dialogue.respond(None, None)
-    for output in (drawing("Here."), drawing(done=True), silent()):
+    for output in (drawing("Here."), drawing(done=True), *END):
         talk.dialogue.given()
         talk.dialogue.answered(output, "data:..." if output.image is not None else None)
     drawn = [e for e in talk.events if e["type"].startswith("response.output_image")]
@@ -330,7 +337,7 @@ def test_items_are_kept_where_the_client_puts_them() -> None:
 def test_truncation_clamps(asked: Any, left: int) -> None:
     talk = Talk()
     talk.dialogue.respond(None, None)
-    talk.step(speaking("one two"), speaking("", ended=True), silent())
+    talk.step(speaking("one two"), speaking("", ended=True), *END)
     item_id = talk.last("response.done")["response"]["output"][0]["id"]
     talk.dialogue.truncate(item_id, 0, asked)
     assert talk.last("conversation.item.truncated")["audio_end_ms"] == left
@@ -358,7 +365,7 @@ def test_a_telephone_speaks_and_hears(kind: str) -> None:
     talk.dialogue.commit()
     assert len(talk.dialogue.waiting[0]) == SAMPLE_RATE
     talk.dialogue.respond(None, None)
-    talk.step(*[silent()] * 4, speaking("hi"), speaking("", ended=True), silent())
+    talk.step(*[silent()] * 4, speaking("hi"), speaking("", ended=True), *END)
     deltas = [e["delta"] for e in talk.events if e["type"] == "response.output_audio.delta"]
     assert sum(len(base64.b64decode(delta)) for delta in deltas) == 4_000  # half a second
 
@@ -380,3 +387,25 @@ def test_a_picture_is_seen_at_once_while_listening_and_else_when_asked() -> None
 PICTURE = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
 )
+
+
+def test_only_so_much_may_wait_for_the_model() -> None:
+    talk = Talk(PUSH_TO_TALK)
+    with pytest.raises(RequestError) as refused:
+        for _ in range(MAX_WAITING + 1):
+            talk.write("hello")
+    assert refused.value.code == "too_many_items"
+    assert len(talk.dialogue.conversation.items) == MAX_WAITING
+    loud = Talk(PUSH_TO_TALK)
+    with pytest.raises(RequestError):
+        for _ in range(10):
+            loud.dialogue.ears.append(bytes(250 * 2 * SAMPLE_RATE))
+            loud.dialogue.commit()
+
+
+def test_a_breath_after_the_words_does_not_cut_the_answer() -> None:
+    talk = Talk()
+    talk.dialogue.respond(None, None)
+    talk.step(speaking("one", ended=True), silent(), speaking(), *END)
+    assert talk.kinds().count("response.created") == 1
+    assert talk.kinds().count("response.output_audio.delta") == 2

@@ -41,7 +41,9 @@ ANSWER_STEPS = 16  # 4 s: the model that has heard everything and says nothing t
 QUIET_STEPS = 4  # without output after which an answer is over, though its words have no end
 HELD_STEPS = 80  # 20 s of an answer that nobody asked for yet; more of it is not kept
 EARLY_STEPS = 12  # 3 s: an answer that began longer before the end of a turn answers less than it
+ENDED_STEPS = 2  # the same, once its words have their end
 MAX_WAITING = 64  # entries that the model has not been given
+MAX_WAITING_BYTES = 64 * 2**20  # of them together
 
 Step = tuple[np.ndarray, np.ndarray | None, str | None]  # sound, picture, words
 
@@ -112,6 +114,7 @@ class Dialogue:
         self.send(events.session("session.updated", self.settings, self.id, self.conversation))
 
     def commit(self) -> None:
+        self._check_room([])
         spoken = self.ears.commit()
         if spoken:
             self._turn(spoken)
@@ -123,8 +126,7 @@ class Dialogue:
 
     def create(self, item: Item, after: object) -> None:
         """Add an item of the client's."""
-        if len(self.waiting) + len(item.entries) > MAX_WAITING:
-            raise RequestError("Too much waits for a response; ask for one.", "too_many_items")
+        self._check_room(item.entries)
         self._tell_item(item, self.conversation.add(item, after))
         for entry in item.entries:
             self._wait(entry)
@@ -161,6 +163,7 @@ class Dialogue:
         check_tool_choice(wished.tool_choice, "response.tool_choice")
         wishes = self._wishes(wished)
         if entries is not None:
+            self._check_room(entries)
             self.script += entries
         elif not self.waiting and not self.held and wished.instructions:
             self.script.append(wished.instructions)  # such as: greet the user
@@ -175,6 +178,16 @@ class Dialogue:
                 "response_cancel_not_active",
             )
         self._stop("cancelled", "client_cancelled")
+
+    def _check_room(self, entries: list[Entry]) -> None:
+        """Refuse more than may wait for the model, which takes its time."""
+        waiting = [*self.script, *self.waiting, *entries]
+        size = sum(one.nbytes for one in waiting if isinstance(one, np.ndarray))
+        if len(waiting) > MAX_WAITING or size > MAX_WAITING_BYTES:
+            raise RequestError(
+                "Too much waits for the model; ask for a response, or send this later.",
+                "too_many_items",
+            )
 
     def _wait(self, entry: Entry) -> None:
         """Keep an entry for the next response; a listening model sees pictures at once."""
@@ -270,7 +283,8 @@ class Dialogue:
             self._deliver(output, picture)
         elif answer.fate is Fate.HELD:
             self._hold(output, picture)
-        if answer.quiet >= (1 if answer.text_ended or answer.fate is Fate.DROPPED else QUIET_STEPS):
+        enough = ENDED_STEPS if answer.text_ended else QUIET_STEPS
+        if answer.quiet >= (1 if answer.fate is Fate.DROPPED else enough):
             self._end_answer()
 
     def _fate(self) -> Fate:

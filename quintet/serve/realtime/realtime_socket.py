@@ -24,6 +24,7 @@ from quintet.serve.turn_mode import TurnMode
 
 MAX_APPEND = 15 * 2**20  # characters of one piece of sound
 LONG = 100_000  # characters of sound whose decoding belongs to another thread
+MAX_ITEMS = 64  # of one response's own input
 AHEAD = 32  # steps at once with push-to-talk, while the model has time
 SHARE = 0.7  # of a step's 250 ms that such steps may take
 
@@ -93,7 +94,7 @@ class RealtimeConnection(ApiConnection):
             self.dialogue.respond(response, None)
             return
         entries: list[Entry] = []
-        for value in given if isinstance(given, list) else []:
+        for value in given[:MAX_ITEMS] if isinstance(given, list) else []:
             if isinstance(value, dict) and value.get("type") == "item_reference":
                 code = "item_reference_invalid_item_id"
                 value = self.dialogue.conversation.find(value.get("id"), code).public(whole=True)
@@ -121,6 +122,8 @@ class RealtimeConnection(ApiConnection):
     # ---- writer
 
     def _tell(self, event: Event) -> None:
+        if event["type"] == "response.done":
+            self.metrics.responses[event["response"]["status"]] += 1
         self._queue(event, event["response_id"] if event["type"] in DELTAS else None)
 
     def _forget(self, response_id: str) -> None:
