@@ -94,11 +94,18 @@ def _load(model: str) -> Any:
 @click.option("--port", default=8321, show_default=True)
 @click.option("--sessions", default=8, show_default=True, type=click.IntRange(1, 64),
               help="Conversations at once; more are turned away.")  # fmt: skip
-def serve(model: str, host: str, port: int, sessions: int) -> None:
-    """Serve MODEL and its page, where a person can talk to it."""
+@click.option("--api-key-file", "key_file", type=FOLDER,
+              help="Keys, one a line: only who has one may talk.")  # fmt: skip
+@click.option("--certificate", type=FOLDER,
+              help="A PEM file of a private key and its certificate: https and wss.")  # fmt: skip
+def serve(
+    model: str, host: str, port: int, sessions: int, key_file: Path | None,
+    certificate: Path | None,
+) -> None:  # fmt: skip
+    """Serve MODEL and its page, where a person can talk to it, and the Realtime API."""
     from quintet.serve import serve as run
 
-    run(_load(model), host, port, sessions)
+    run(_load(model), host, port, sessions, key_file, certificate)
 
 
 @commands.command()

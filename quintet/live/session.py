@@ -44,7 +44,7 @@ class StepOutput:
     seconds: float  # that the step took to compute
 
 
-class _Words:
+class Words:
     """Turns ids into words as they come, keeping back bytes of an unfinished character."""
 
     def __init__(self, tokenizers: Tokenizers) -> None:
@@ -96,7 +96,7 @@ class Session:
         self.voice: State | None = None  # of the audio decoder, None between utterances
         self._spare = np.zeros(0, np.float32)  # decoded samples that the last step had no room for
         self._speaks = False  # an utterance is under way
-        self._words = _Words(tokenizers)
+        self._words = Words(tokenizers)
         self._picture: list[int] = []  # codes of the picture being drawn
 
     def __enter__(self) -> Session:
