@@ -10,7 +10,8 @@ from conftest import needs_world
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES, UserError
 from quintet.data.world.grammar import KINDS, request
 from quintet.data.world.pictures import canonical_picture, render_picture
-from quintet.data.world.scenes import Scene, make_scene, save_scene
+from quintet.data.world.scene_files import save_scene
+from quintet.data.world.scenes import Scene, make_scene
 from quintet.data.world.things import BY_NAME, THINGS, with_article
 from quintet.data.world.viewer import write_viewer
 from quintet.media.audio import read_audio

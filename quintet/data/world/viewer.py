@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from quintet.config import STEPS_PER_SECOND, UserError
-from quintet.data.world.scenes import Scene, labels, save_scene
+from quintet.data.world.scene_files import labels, save_scene
+from quintet.data.world.scenes import Scene
 
 # The rows of a scene's timeline, from the top: class of the bars, then the label.
 ROWS = {
