@@ -7,7 +7,7 @@ from PIL import Image
 
 from quintet.config import STEP_SAMPLES, OmniConfig
 from quintet.data.world.pictures import canonical_picture
-from quintet.data.world.scenes import Reply, Scene
+from quintet.data.world.scenes import RECORDED, Reply, Scene
 from quintet.media.images import fit_image
 from quintet.timeline.streams import Stream
 from quintet.timeline.targets import Sample, Vocabulary, live_sample
@@ -26,11 +26,13 @@ class SceneEncoder:
 
     def speech_codes(self, reply: Reply) -> np.ndarray:
         """The answer's sound, padded to whole steps, as codes [T, Q]."""
-        if reply.text not in self._speech:
-            padding = -len(reply.speech) % STEP_SAMPLES
-            sound = np.pad(reply.speech, (0, padding))
-            self._speech[reply.text] = self.tokenizers.encode_audio(sound)
-        return self._speech[reply.text]
+        if reply.text in self._speech and reply.kind != RECORDED:
+            return self._speech[reply.text]
+        padding = -len(reply.speech) % STEP_SAMPLES
+        codes = self.tokenizers.encode_audio(np.pad(reply.speech, (0, padding)))
+        if reply.kind != RECORDED:  # people say the same words in many ways
+            self._speech[reply.text] = codes
+        return codes
 
     def drawing_codes(self, reply: Reply) -> np.ndarray:
         """The answer's picture as codes [G * G]."""

@@ -6,11 +6,7 @@ run that was killed goes on with the shards that are missing.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import threading
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
@@ -29,6 +25,7 @@ from quintet.data.documents import (
 )
 from quintet.data.scene_rows import SceneEncoder
 from quintet.data.shards import load_samples, save_samples
+from quintet.data.workers import worker_pool
 from quintet.data.world.scenes import make_scene
 from quintet.stages.context import Context
 from quintet.stages.omni_task import tokenizers_of
@@ -95,16 +92,7 @@ _worker: _Worker
 
 def _start(context: Context) -> None:
     global _worker
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker = _Worker(context)
-
-
-def _end_with_parent() -> None:
-    """A killed parent cannot stop its workers, which would go on making its shards."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _make(job: tuple[str, int]) -> None:
@@ -119,9 +107,7 @@ def run(context: Context) -> dict[str, float]:
     if jobs:
         tokenizers_of(context)  # what is missing is told here, not by a process that dies
         processes = int(context.settings.get("processes", 2))
-        with ProcessPoolExecutor(
-            processes, multiprocessing.get_context("spawn"), _start, (context,)
-        ) as pool:
+        with worker_pool(processes, _start, (context,)) as pool:
             for _ in track(pool.map(_make, jobs), "documents", total=len(jobs)):
                 pass
     return {f"{kind}_shards": float(count) for kind, count in shards.items()}

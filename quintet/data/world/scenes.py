@@ -30,6 +30,7 @@ TYPED_SHARE = 0.3  # of the requests; the others are spoken
 PICTURE_UNASKED = 0.1  # of the events: a picture is shown and nobody asks
 PICTURE_SIZE = 96  # pixels on a side
 DRAWING_STEPS = 5  # a drawn picture takes this many steps to arrive
+RECORDED = "recorded"  # the split of scenes cut from recordings, and the kind of their replies
 SPOKEN_DELAY, TYPED_DELAY = 2, 1  # steps from the end of a request to its answer
 
 
