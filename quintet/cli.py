@@ -287,6 +287,7 @@ def evaluate(model: str, out: Path, scenes: int, seed: int, json_file: Path | No
             "image-quality",
             "search",
             "train",
+            "world",
         ]
     ),
 )
@@ -296,8 +297,8 @@ def evaluate(model: str, out: Path, scenes: int, seed: int, json_file: Path | No
 @JSON
 def bench(what: str, model: str, speech: Path | None, json_file: Path | None) -> None:
     """Figures beside a peer or a limit, in one run: the speed of a live step, of many
-    sessions at once, of the codec, of the image tokenizer, of the search of codes, of decoding or
-    of training; or how good the codec sounds and
+    sessions at once, of the codec, of the image tokenizer, of the search of codes, of decoding,
+    of training or of making scenes; or how good the codec sounds and
     the image tokenizer looks.
     """
     from quintet.commands.bench import run_benchmark

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 import numpy as np
 from PIL import Image
 
@@ -68,12 +70,10 @@ class SceneEncoder:
             written.append((False, text.image_id))
             written += [(True, int(code)) for code in self.drawing_codes(reply)]
         written.append((False, text.end_id))
-        for index, (is_image, token) in enumerate(written):
-            step = reply.step + index // budget
-            if is_image:
-                timeline.add_image(Stream.TEXT_OUT, np.array([token]), step)
-            else:
-                timeline.add_text(Stream.TEXT_OUT, [token], step)
+        in_step = groupby(enumerate(written), lambda at: (at[0] // budget, at[1][0]))
+        for (late, is_image), group in in_step:
+            add = timeline.add_image if is_image else timeline.add_text
+            add(Stream.TEXT_OUT, np.array([token for _, (_, token) in group]), reply.step + late)
         codes, audio = self.speech_codes(reply), self.config.audio
         first, step = 0, reply.step
         while first < len(codes):

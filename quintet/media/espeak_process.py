@@ -116,6 +116,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     library = load()
     rate = library.espeak_Initialize(SYNCHRONOUS, 0, None, 0) if library else -1
+    if library is not None and rate > 0:
+        library.espeak_ListVoices(None)  # kept by the library: else every fork looks for them
     for line in sys.stdin.buffer:
         if library is None or rate <= 0:
             answer({"missing": True})
