@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 import numpy as np
 from PIL import Image
 
 from quintet.config import STEP_SAMPLES, OmniConfig
 from quintet.data.world.pictures import canonical_picture
-from quintet.data.world.scenes import Reply, Scene
+from quintet.data.world.scenes import RECORDED, Reply, Scene
 from quintet.media.images import fit_image
 from quintet.timeline.rows import Rows
 from quintet.timeline.streams import Stream
@@ -27,11 +29,13 @@ class SceneEncoder:
 
     def speech_codes(self, reply: Reply) -> np.ndarray:
         """The answer's sound, padded to whole steps, as codes [T, Q]."""
-        if reply.text not in self._speech:
-            padding = -len(reply.speech) % STEP_SAMPLES
-            sound = np.pad(reply.speech, (0, padding))
-            self._speech[reply.text] = self.tokenizers.encode_audio(sound)
-        return self._speech[reply.text]
+        if reply.text in self._speech and reply.kind != RECORDED:
+            return self._speech[reply.text]
+        padding = -len(reply.speech) % STEP_SAMPLES
+        codes = self.tokenizers.encode_audio(np.pad(reply.speech, (0, padding)))
+        if reply.kind != RECORDED:  # people say the same words in many ways
+            self._speech[reply.text] = codes
+        return codes
 
     def drawing_codes(self, reply: Reply) -> np.ndarray:
         """The answer's picture as codes [G * G]."""
@@ -68,12 +72,10 @@ class SceneEncoder:
             written.append((False, text.image_id))
             written += [(True, int(code)) for code in self.drawing_codes(reply)]
         written.append((False, text.end_id))
-        for index, (is_image, token) in enumerate(written):
-            step = reply.step + index // budget
-            if is_image:
-                timeline.add_image(Stream.TEXT_OUT, np.array([token]), step)
-            else:
-                timeline.add_text(Stream.TEXT_OUT, [token], step)
+        in_step = groupby(enumerate(written), lambda at: (at[0] // budget, at[1][0]))
+        for (late, is_image), group in in_step:
+            add = timeline.add_image if is_image else timeline.add_text
+            add(Stream.TEXT_OUT, np.array([token for _, (_, token) in group]), reply.step + late)
         codes, audio = self.speech_codes(reply), self.config.audio
         first, step = 0, reply.step
         while first < len(codes):
