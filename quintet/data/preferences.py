@@ -1,10 +1,10 @@
 """Pairs of answers to the same: the one that people would rather have, and one that they would not.
 
 From a live scene, whose own script is the chosen answer, one thing is spoiled: the assistant
-speaks where nobody asked it (often about what it overheard), begins before the request has ended,
-or keeps silent when its turn has come. Both ends are cut soon after the two have parted, so that
-what is learned is the decision and not the sentence that follows it. From a conversation without
-a clock: the right answer, and the right answer to something else.
+speaks where nobody asked it (often about what it overheard), begins before the request has ended
+or right after it, or keeps silent when its turn has come. Both ends are cut soon after the two
+have parted, so that what is learned is the decision and not the sentence that follows it. From a
+conversation without a clock: the right answer, and the right answer to something else.
 
 In a list of samples, as in a shard, chosen and rejected stand by turns.
 """
@@ -37,9 +37,8 @@ from quintet.data.world.things import BY_NAME, THINGS, Thing, with_article
 from quintet.timeline.rows import Rows
 from quintet.timeline.targets import Sample, join
 
-# What is wrong with the rejected answers, in turn: as many are to keep silent as are to speak.
-FORMS = ("unasked", "late", "interrupts", "unasked", "late", "wrong")
-LIVE_FORMS = ("unasked", "late", "interrupts")
+FORMS = ("unasked", "late", "early", "wrong")  # what the rejected answers are, in turn
+LIVE_FORMS = ("unasked", "late", "early")
 KEPT_STEPS = 2  # of a scene, from where the two answers part
 LATE_STEPS = (3, 8)  # after its turn, an answer is late
 QUIET_AROUND = 2  # steps before and after all events, where no answer belongs
@@ -130,13 +129,13 @@ def spoil(scene: Scene, form: str, rng: np.random.Generator) -> Scene | None:
     moved = [
         (index, step)
         for index, reply in enumerate(scene.replies)
-        for step in (_before_the_end(scene, reply) if form == "interrupts" else _too_late(reply))
+        for step in (_too_early(scene, reply) if form == "early" else _too_late(reply))
         if step < scene.num_steps
     ]
     if not moved:
         return None
     index, step = moved[int(rng.integers(len(moved)))]
-    replies = [*scene.replies]
+    replies = list(scene.replies)
     replies[index] = replace(replies[index], step=step)
     return _with_replies(scene, replies)
 
@@ -150,17 +149,19 @@ def _steps_of(line: Line) -> tuple[int, int]:
     return line.start_sample // STEP_SAMPLES, (line.end_sample - 1) // STEP_SAMPLES
 
 
-def _before_the_end(scene: Scene, reply: Reply) -> range:
-    """Steps in which the request of `reply` is still being spoken, and has been heard in part."""
+def _too_early(scene: Scene, reply: Reply) -> list[int]:
+    """Steps in which the request of `reply` has been heard in part, and no quiet step after it.
+    Half of them are the last of these, which is what a model is tempted by most."""
     for line in scene.lines:
         first, last = _steps_of(line)
         if not reply.typed and last + SPOKEN_DELAY == reply.step:
-            return range(first + 2, last + 1)
-    return range(0)
+            steps = list(range(first + 2, reply.step))
+            return steps + [reply.step - 1] * len(steps)
+    return []
 
 
-def _too_late(reply: Reply) -> range:
-    return range(reply.step + LATE_STEPS[0], reply.step + LATE_STEPS[1] + 1)
+def _too_late(reply: Reply) -> list[int]:
+    return list(range(reply.step + LATE_STEPS[0], reply.step + LATE_STEPS[1] + 1))
 
 
 def _unasked(scene: Scene, rng: np.random.Generator) -> Reply | None:
