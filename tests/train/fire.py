@@ -154,4 +154,5 @@ def results(run: Path) -> dict[str, Any]:
 
 def leftovers(run: Path) -> list[str]:
     """What is named as unfinished."""
-    return [str(path.relative_to(run)) for path in run.rglob("*partial*")]
+    names = (path for pattern in ("*partial*", ".tmp*") for path in run.rglob(pattern))
+    return [str(path.relative_to(run)) for path in names]
