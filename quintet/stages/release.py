@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 from quintet.live.pretrained import assemble
 from quintet.stages.context import MODEL_FILE, Context
@@ -58,5 +59,9 @@ def run(context: Context) -> dict[str, float]:
         recipe=context.settings.get("recipe", "recipes/nano.toml"),
         scores=json.dumps(scores, indent=2),
     )
-    system.save_pretrained(context.folder / "model")
+    folder, partial = context.folder / "model", context.folder / "model.partial"
+    for old in (partial, folder):  # of a run that was killed
+        shutil.rmtree(old, ignore_errors=True)
+    system.save_pretrained(partial)
+    partial.rename(folder)
     return {"parameters": float(sum(p.numel() for p in system.model.parameters()))}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +26,8 @@ def export(write: Callable[[Path], None], folder: Path) -> None:
     leaves no half file under a final name. The digests go first: a file that the next stage
     finds has one."""
     partial = folder / "export.partial"
-    partial.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(partial, ignore_errors=True)  # safetensors leaves files of chance names in it
+    partial.mkdir(parents=True)
     write(partial)
     files = sorted(path for path in partial.iterdir() if path.name != DIGESTS)
     digests = {path.name: digest(path) for path in files}

@@ -7,6 +7,7 @@ Processes are forked from one that has imported everything, which is most of wha
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import os
 import random
@@ -61,10 +62,11 @@ class End:
 
 
 def random_death(rng: random.Random, changes: int, seconds: float) -> Death:
-    """At one of so many changes, or within so many seconds."""
-    if rng.random() < 0.25:
+    """At one of so many changes, or within so many seconds: always so, where helpers make the
+    changes."""
+    if rng.random() < 0.25 or changes < 10:
         return Death(seconds=rng.uniform(0, seconds))
-    half = rng.randrange(1, 3_000) if rng.random() < 0.5 else None
+    half = round(math.exp(rng.uniform(0, 8))) if rng.random() < 0.5 else None
     return Death(rng.randrange(1, changes + 1), half_bytes=half)
 
 
@@ -152,4 +154,5 @@ def results(run: Path) -> dict[str, Any]:
 
 def leftovers(run: Path) -> list[str]:
     """What is named as unfinished."""
-    return [str(path.relative_to(run)) for path in run.rglob("*partial*")]
+    names = (path for pattern in ("*partial*", ".tmp*") for path in run.rglob(pattern))
+    return [str(path.relative_to(run)) for path in names]
