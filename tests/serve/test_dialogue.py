@@ -7,20 +7,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from openai_types import check_event
 from scripted_output import drawing, silent, speaking
+from talk import Talk
 
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES
-from quintet.live.session import StepOutput
 from quintet.serve.protocol import encode_sound
 from quintet.serve.realtime.dialogue import (
     ANSWER_STEPS,
     HELD_STEPS,
     MAX_WAITING,
     QUIET_STEPS,
-    Dialogue,
 )
-from quintet.serve.realtime.items import Item, parse_item
+from quintet.serve.realtime.items import parse_item
 from quintet.serve.realtime.problems import RequestError
 from quintet.serve.realtime.response import DELTAS
 
@@ -39,50 +37,6 @@ TURN = [
     "input_audio_buffer.speech_started", "input_audio_buffer.speech_stopped",
     "input_audio_buffer.committed", "conversation.item.added", "conversation.item.done",
 ]  # fmt: skip
-
-
-class Talk:
-    """A dialogue whose events are checked, and whose model says what the test wants."""
-
-    def __init__(self, input: dict[str, Any] | None = None, **session: Any) -> None:
-        self.events: list[dict[str, Any]] = []
-        self.given: list[tuple[bool, bool, str | None]] = []  # sound, picture, text
-        self.transcribed: list[tuple[Item, np.ndarray]] = []
-        self.dialogue = Dialogue(
-            "fake", self.send, lambda _: None, lambda *turn: self.transcribed.append(turn)
-        )
-        if input is not None:
-            session["audio"] = {"input": input}
-        if session:
-            self.dialogue.update({"type": "realtime"} | session)
-        self.events.clear()
-
-    def send(self, event: dict[str, Any]) -> None:
-        check_event(event)
-        self.events.append(event)
-
-    def step(self, *outputs: StepOutput) -> None:
-        for output in outputs or (silent(),):
-            sound, picture, text = self.dialogue.given()
-            self.given.append((bool(sound.any()), picture is not None, text))
-            self.dialogue.answered(output)
-
-    def hear(self, *frames: bytes) -> None:
-        """Step through sound, and a model that only listens."""
-        for frame in frames:
-            self.dialogue.ears.append(frame)
-        self.step(*[silent()] * (len(frames) + 1))
-
-    def write(self, text: str, **fields: Any) -> None:
-        item = {"type": "message", "role": "user",
-                "content": [{"type": "input_text", "text": text}]}  # fmt: skip
-        self.dialogue.create(parse_item(item | fields), None)
-
-    def kinds(self) -> list[str]:
-        return [event["type"] for event in self.events]
-
-    def last(self, kind: str) -> dict[str, Any]:
-        return next(event for event in reversed(self.events) if event["type"] == kind)
 
 
 def test_a_typed_question_is_answered_in_order() -> None:
