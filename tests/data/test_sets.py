@@ -145,7 +145,8 @@ def test_statistics_of_a_scene_that_was_counted_by_hand() -> None:
                                "overlap": 0.125, "silence": 0.5}  # fmt: skip
     assert found["words_said"] == {"total": 3, "distinct": 2,
                                    "most_common": {"hello": 2, "you": 1}}  # fmt: skip
-    assert found["latency_spoken"] == {"n": 0}  # it interrupts
+    assert found["latency_spoken"]["n"] == 1
+    assert found["latency_spoken"]["mean"] == -0.5  # it interrupts
     assert collect([])["scene_seconds"] == {"n": 0}
 
 

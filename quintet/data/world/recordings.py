@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice, takewhile
 from pathlib import Path
 
 import numpy as np
@@ -91,8 +92,13 @@ def recorded_scenes(path: Path, name: str, first: int = 0) -> Iterator[Scene]:
             for start, end in own
         ]
     said.sort(key=lambda utterance: utterance.start)
+    past = 0  # of what is said
     for number, piece in enumerate(_pieces(path, two), first):
-        yield _scene(piece, said, number, name)
+        while past < len(said) and said[past].end <= piece.start:
+            past += 1
+        end = piece.start + len(piece.samples_SC)
+        near = takewhile(lambda part, end=end: part.start < end, islice(said, past, None))
+        yield _scene(piece, list(near), number, name)
 
 
 def _pieces(path: Path, two_channels: bool) -> Iterator[_Piece]:

@@ -20,8 +20,8 @@ INK, FAINT, PERSON, ASSISTANT = "#22262a", "#b9b4a6", "#a84f2d", "#6a55b0"
 def collect(scenes: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """The statistics of scenes' labels; shares are of the whole time, times are in seconds.
 
-    The latency of an answer counts from the end of the last line before it, or of the step in
-    which its message was typed.
+    The latency of an answer counts from the end of the last line that began before it, or of the
+    step in which its message was typed; it is negative where the answer interrupts.
     """
     found = list(scenes)
     lines = [line for scene in found for line in scene["lines"]]
@@ -115,14 +115,15 @@ def _shares(scenes: list[dict[str, Any]]) -> dict[str, float]:
 
 def _latencies(scenes: list[dict[str, Any]], typed: bool) -> Iterable[float]:
     for scene in scenes:
-        ends = [line["end_seconds"] for line in scene["lines"]]
+        asked = [(line["start_seconds"], line["end_seconds"]) for line in scene["lines"]]
         if typed:
-            ends = [(message["step"] + 1) / STEPS_PER_SECOND for message in scene["typed"]]
+            steps = [message["step"] / STEPS_PER_SECOND for message in scene["typed"]]
+            asked = [(start, start + 1 / STEPS_PER_SECOND) for start in steps]
         for reply in scene["replies"]:
             start = reply["step"] / STEPS_PER_SECOND
-            before = [end for end in ends if end <= start]
+            before = [line for line in asked if line[0] < start]
             if reply["typed"] == typed and before:
-                yield start - max(before)
+                yield start - max(before)[1]
 
 
 def plot(statistics: dict[str, Any], scenes: Iterable[dict[str, Any]], file: IO[bytes]) -> None:
@@ -160,7 +161,8 @@ def _bars(axes: Any, title: str, numbers: Mapping[str, float], unit: str) -> Non
 def _histogram(axes: Any, title: str, values: dict[str, list[float]], unit: str) -> None:
     every = [value for some in values.values() for value in some]
     width = 0.125 if max(every, default=0) < 4 else 1.0
-    edges = np.arange(0, max(every, default=1) + 2 * width, width)
+    first = width * np.floor(min([0.0, *every]) / width)
+    edges = np.arange(first, max(every, default=1) + 2 * width, width)
     colours = (PERSON, ASSISTANT)
     some = {name: value for name, value in values.items() if value}
     if some:
