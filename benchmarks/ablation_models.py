@@ -99,6 +99,14 @@ class RotaryOmni(Omni):
         return super().forward(rows, *more, **named)
 
 
+class BothOmni(RotaryOmni):
+    """Concatenated as in the reference, and rotated besides."""
+
+    def __init__(self, config: OmniConfig) -> None:
+        super().__init__(config)
+        self.embedding = Embedding(config.model, config.audio, config.text_image_vocab_size)
+
+
 def _angles(values_BT: Tensor, pairs: int) -> Tensor:
     """[B, T, pairs], periods from 2 to 65,536 or so; in float64 until they are below a turn."""
     exponents = torch.linspace(1, SLOWEST, pairs, dtype=torch.float64, device=values_BT.device)
@@ -131,6 +139,7 @@ MODELS: dict[str, Callable[[OmniConfig], Omni]] = {
     "as it is": Omni,
     "added": added,
     "rotary": RotaryOmni,
+    "concatenated and rotary": BothOmni,
     "no source flag": Flagless,
     "silence rows": SilenceRows,
 }

@@ -110,11 +110,18 @@ def _load(model: str) -> Any:
 @click.option("--port", default=8321, show_default=True)
 @click.option("--sessions", default=8, show_default=True, type=click.IntRange(1, 64),
               help="Conversations at once; more are turned away.")  # fmt: skip
-def serve(model: str, host: str, port: int, sessions: int) -> None:
-    """Serve MODEL and its page, where a person can talk to it."""
+@click.option("--api-key-file", "key_file", type=FOLDER,
+              help="Keys, one a line: only who has one may talk.")  # fmt: skip
+@click.option("--certificate", type=FOLDER,
+              help="A PEM file of a private key and its certificate: https and wss.")  # fmt: skip
+def serve(
+    model: str, host: str, port: int, sessions: int, key_file: Path | None,
+    certificate: Path | None,
+) -> None:  # fmt: skip
+    """Serve MODEL and its page, where a person can talk to it, and the Realtime API."""
     from quintet.serve import serve as run
 
-    run(_load(model), host, port, sessions)
+    run(_load(model), host, port, sessions, key_file, certificate)
 
 
 @commands.command()
@@ -222,18 +229,56 @@ def decode(file: Path, out: Path | None, first: int | None, model: str) -> None:
 @click.option("--scenes", default=8, show_default=True, type=click.IntRange(1, 100_000))
 @SEED
 @click.option("--split", default="train", show_default=True, type=click.Choice(["train", "test"]))
-def world(out: Path, scenes: int, seed: int, split: str) -> None:
-    """Synthetic live scenes: scripts, sound, pictures, labels, and a page to look at them."""
-    from rich.progress import track
+@click.option("--from", "recordings", type=FOLDER, metavar="FOLDER",
+              help="Cut the recordings below FOLDER into scenes instead.")  # fmt: skip
+@click.option("--processes", default=1, show_default=True, type=click.IntRange(1, 256))
+@click.option("--view/--no-view", default=None,
+              help="A page for each scene; by default for up to 64 scenes.")  # fmt: skip
+@MODEL
+def world(
+    out: Path, scenes: int, seed: int, split: str, recordings: Path | None, processes: int,
+    view: bool | None, model: str,
+) -> None:  # fmt: skip
+    """Synthetic live scenes: scripts, sound, pictures, labels, statistics, and pages to look at
+    them. Scenes that are there are not made again.
 
-    from quintet.data.world.scenes import make_scene
-    from quintet.data.world.viewer import write_viewer
+    With --from, real ones: recordings with their text beside them (.txt), or conversations on two
+    channels, the person on the left and the assistant on the right. See docs/world.md.
+    """
+    from quintet.commands.world import make_world, print_statistics, world_from
 
     folder = _folder(out)
-    made = [
-        make_scene(seed + index, split) for index in track(range(scenes), "scenes", transient=True)
-    ]
-    click.echo(f"{len(made)} scenes; look at them in {write_viewer(folder, made)}")
+    if recordings is not None:
+        found = world_from(recordings, folder, processes, view, model)
+    else:
+        found = make_world(folder, scenes, seed, split, processes, view, model)
+    print_statistics(found)
+    click.echo(f"{found['scenes']:,} scenes; look at them in {folder / 'index.html'}")
+
+
+@commands.command()
+@click.argument("source", type=FOLDER)
+@click.option("--out", required=True, type=FOLDER)
+@click.option("--model", default="nano", show_default=True,
+              help="Whose tokenizers: name, folder or hub id.")  # fmt: skip
+@click.option("--kind", type=click.Choice(["pretrain", "audio", "all"]), default="all",
+              show_default=True, help="pretrain: text and pictures; audio: speech.")  # fmt: skip
+@click.option("--rows", default=1_024, show_default=True, type=click.IntRange(min=2),
+              help="Of a sample at most; what is longer is divided.")  # fmt: skip
+@click.option("--documents", default=256, show_default=True, type=click.IntRange(min=1),
+              help="For one shard at most.")  # fmt: skip
+@click.option("--processes", default=2, show_default=True, type=click.IntRange(1, 1_024))
+def tokenize(
+    source: Path, out: Path, model: str, kind: str, rows: int, documents: int, processes: int
+) -> None:
+    """Your own data to shards of rows, which recipes name as sources to train on.
+
+    SOURCE is a folder of texts, pictures and sounds, of JSON lines, Parquet files or WebDataset
+    tars, or one such file. A run that was stopped goes on where it was. See docs/data.md.
+    """
+    from quintet.commands.tokenize import run_tokenize
+
+    click.echo(run_tokenize(source, out, model, kind, rows, documents, processes))
 
 
 @commands.command()
@@ -295,6 +340,7 @@ def evaluate(model: str, out: Path, scenes: int, seed: int, json_file: Path | No
             "image-quality",
             "search",
             "train",
+            "world",
         ]
     ),
 )
@@ -304,8 +350,8 @@ def evaluate(model: str, out: Path, scenes: int, seed: int, json_file: Path | No
 @JSON
 def bench(what: str, model: str, speech: Path | None, json_file: Path | None) -> None:
     """Figures beside a peer or a limit, in one run: the speed of a live step, of many
-    sessions at once, of the codec, of the image tokenizer, of the search of codes, of decoding or
-    of training; or how good the codec sounds and
+    sessions at once, of the codec, of the image tokenizer, of the search of codes, of decoding,
+    of training or of making scenes; or how good the codec sounds and
     the image tokenizer looks.
     """
     from quintet.commands.bench import run_benchmark

@@ -33,7 +33,9 @@ from quintet.tokenizers.audio import AudioTokenizer
 from quintet.tokenizers.bundle import Tokenizers
 from quintet.tokenizers.image import ImageTokenizer
 from quintet.tokenizers.text import TextTokenizer
+from quintet.train.loggers import Loggers
 
+DRAW = Loggers._draw
 LINES = ["draw a cat.", "what is this?", "this is an apple.", "say the word banana.", "hello."] * 4
 # Frames a step: 3, and between 18 and 19 as in the reference.
 WHOLE, FRACTIONAL = (5, 5, 8, 10), (2, 4, 5, 8)
@@ -52,6 +54,12 @@ def _missing() -> str | None:
 
 
 needs_world = pytest.mark.skipif(_missing() is not None, reason=_missing() or "")
+
+
+@pytest.fixture(autouse=True)
+def _no_pictures_of_losses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing them takes longer than the short runs of these tests; `DRAW` draws."""
+    monkeypatch.setattr(Loggers, "_draw", lambda self, lines: None)
 
 
 def run(*arguments: object) -> int:

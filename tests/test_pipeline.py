@@ -19,6 +19,7 @@ from quintet.stages.recipe import RECIPES, STAGES, Recipe, is_finished, run_stag
 from quintet.stages.record import alone
 from quintet.tokenizers.text import TextTokenizer
 
+OPTIONAL = {"prefer"}  # stages that the bundled model went without
 PARTS = ("codec", "pictures-4k", "pictures-65k")  # recipes of one part of a system
 
 
@@ -35,7 +36,8 @@ def test_recipes_name_every_stage_in_order() -> None:
     for path in RECIPES.glob("*.toml"):
         recipe = Recipe.load(str(path), Path("runs"))
         if path.stem not in PARTS:
-            assert {context.settings["stage"] for context in recipe.stages} == set(STAGES)
+            run = {context.settings["stage"] for context in recipe.stages}
+            assert run == set(STAGES) or (run | OPTIONAL == set(STAGES) and path.stem != "tiny")
         names = [context.name for context in recipe.stages]
         assert len(names) == len(set(names))
         for place, context in enumerate(recipe.stages):
@@ -63,6 +65,9 @@ TYPING_MISTAKES = [
     ("recognizer = { steps = 2, batch_size = 2 }", "", "'judges' has no table 'recognizer'"),
     ("pictures = { steps = 2,", "pictures = { stepps = 2,", "'judges' does not say 'steps'"),
     ("pictures = { steps = 2,", "pictures = { steps = 2, stepps = 2,", "stepps.*TrainConfig"),
+    ("sft_weight = 0.1", "beta = 0.0", "beta is 0.0; make it larger"),
+    ("sft_weight = 0.1", "ipo = 1", "'prefer', sets 'ipo' to 1; make it true or false"),
+    ('name = "realtime"', 'name = "live"\nstage = "realtime"', "'realtime'.*no earlier"),
     ("steps = 6", "", "does not say 'steps'"),
     ("steps = 6", "steps = 6\nstepps = 6", "stepps.*TrainConfig"),
     ("pages = 0.2", 'pages = "a"', "'image_tokenizer', sets 'pages' to 'a'; make it a number"),

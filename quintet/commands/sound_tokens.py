@@ -34,13 +34,6 @@ from quintet.tokenizers.codec_folder import first_codebooks, load_codec
 from quintet.tokenizers.streaming import State
 from quintet.train.spectral import SCALES, MultiScaleMelLoss
 
-# What libsndfile or FFmpeg may read; a film counts as its sound.
-SOUNDS = (
-    ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".snd",
-    ".caf", ".w64", ".rf64", ".m4a", ".m4b", ".aac", ".ac3", ".eac3", ".amr", ".ape", ".wv", ".tta",
-    ".mp2", ".wma", ".mka", ".weba", ".webm", ".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".avi",
-    ".wmv", ".flv", ".mpg", ".mpeg", ".ts", ".ogv",
-)  # fmt: skip
 SOUND_EXAMPLES = ".wav, .flac, .ogg, .opus, .mp3, .m4a, .mp4"  # those that people have
 MAX_SECONDS = 12 * 3_600.0  # of a file: a working day; its codes are a few megabytes
 PIECE_SAMPLES = 10 * SAMPLE_RATE  # sound goes through the codec in pieces: it needs 18 MB a second

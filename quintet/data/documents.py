@@ -5,12 +5,14 @@ Interleaved text and pictures, spoken lines, and conversations; all from the syn
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from quintet.config import STEP_SAMPLES, OmniConfig
+from quintet.data.turn_rows import TURN_TIME, add_picture, add_speech
 from quintet.data.world.grammar import KINDS, NAME, THE_ASSISTANT_SAYS, Request, request
 from quintet.data.world.pictures import canonical_picture, render_picture
 from quintet.data.world.scenes import PICTURE_SIZE, as_typed, assistant_speech
@@ -27,7 +29,7 @@ CAPTIONS = ("This is {a}.", "Here is {a}.", "{A}.", "I see {a}.", "A picture of 
 TRANSCRIBE = ("write down what you hear.", "what am I saying?", "transcribe this.")
 AUDIO_LEVELS = (0.1, 0.9)  # peak of a spoken request
 SPOKEN_SHARE = 0.5  # of the requests in conversations
-TURN_TIME = 0  # the constant time of text and pictures outside live mode
+ASKED = tuple(kind for kind in KINDS if kind != "chatter")  # kinds of requests with an answer
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,7 @@ class DocumentMaker:
         return timeline.turns()
 
     def _add_picture(self, timeline: Timeline, picture: np.ndarray) -> None:
-        """A received picture in the middle of the text stream."""
-        timeline.add_text(Stream.TEXT_IN, [self.tokenizers.text.image_id], TURN_TIME)
-        timeline.add_image(Stream.TEXT_IN, picture, TURN_TIME)
+        add_picture(timeline, picture, self.tokenizers.text.image_id)
 
     def sentences(self, rng: np.random.Generator, count: int = 8) -> Rows:
         """Plain text, a line after another."""
@@ -109,13 +109,7 @@ class DocumentMaker:
         return self.tokenizers.encode_audio(sound + level * noise)
 
     def _add_speech(self, timeline: Timeline, stream: Stream, codes: np.ndarray) -> None:
-        """Audio rows whose time is their own position, in steps."""
-        audio = self.config.audio
-        step = 0
-        while audio.frames_before(step) < len(codes):
-            frames = slice(audio.frames_before(step), audio.frames_before(step + 1))
-            timeline.add_audio(stream, codes[frames], step)
-            step += 1
+        add_speech(timeline, stream, codes, self.config.audio)
 
     def spoken(self, rng: np.random.Generator) -> Rows:
         """One spoken line: a user's, or an answer in the assistant's voice."""
@@ -136,8 +130,11 @@ class DocumentMaker:
 
     def conversation(self, rng: np.random.Generator) -> Sample:
         """A request, written or spoken, with a picture where it needs one, and its answer."""
-        kinds = [kind for kind in KINDS if kind != "chatter"]
-        said = request(str(rng.choice(kinds)), rng)
+        said = request(str(rng.choice(ASKED)), rng)
+        return self.answered(self.question(said, rng), said)
+
+    def question(self, said: Request, rng: np.random.Generator) -> Timeline:
+        """A conversation up to its answer."""
         timeline, text = self._timeline(), self.tokenizers.text
         if said.kind == "name" and said.thing:
             self._add_picture(timeline, self._picture(said.thing, rng))
@@ -146,6 +143,11 @@ class DocumentMaker:
         else:
             ids = [*text.encode(as_typed(said.text, rng)), text.end_id]
             timeline.add_text(Stream.TEXT_IN, ids, TURN_TIME)
+        return timeline
+
+    def answered(self, question: Timeline, said: Request) -> Sample:
+        """A conversation to its end, with the answer to `said`; `question` stays as it is."""
+        timeline = copy.deepcopy(question)
         self._add_answer(timeline, said)
         return turn_sample(timeline.turns(), self.vocabulary)
 

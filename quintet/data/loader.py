@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -50,21 +50,44 @@ class Loader:
             self._epoch = (epoch, [batches[i] for i in shuffled])
         return self._epoch[1]
 
+    def indices(self, step: int) -> np.ndarray:
+        """Which samples [batch_size] training step `step` takes."""
+        epoch, index = divmod(step, self.batches_per_epoch)
+        return self._batches(epoch)[index]
+
     def batch(self, step: int) -> list[Sample]:
         """The samples of training step `step`, moved to a random place in time."""
-        epoch, index = divmod(step, self.batches_per_epoch)
         rng = np.random.default_rng((self.seed, 1, step))
-        return [self._move(self.samples[i], rng) for i in self._batches(epoch)[index]]
+        return [moved(self.samples[i], rng, self.picture_rows) for i in self.indices(step)]
 
-    def _move(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        rows = sample.rows
-        steps = int(rng.integers(LATEST_START))
-        # One offset for each modality and source: [modality, flag].
-        offsets = rng.integers(0, LATEST_POSITION, (len(Modality), 2))
-        offsets[Modality.IMAGE] -= offsets[Modality.IMAGE] % self.picture_rows
-        moved = Rows(
-            rows.stream, rows.modality, rows.tokens,
-            rows.position + offsets[rows.modality, rows.flag].astype(np.int32),
-            rows.step + steps,
-        )  # fmt: skip
-        return replace(sample, rows=moved)
+    def sources(self, step: int) -> str:
+        """Where the samples of `step` come from, in words: shard by shard."""
+        given = "those that were given"
+        numbers = self.indices(step).tolist()
+        return in_words([self.samples[n].source or (given, n) for n in numbers])
+
+
+def in_words(places: Iterable[tuple[str, int]]) -> str:
+    """Shards and places in them."""
+    found: dict[str, list[int]] = {}
+    for shard, place in places:
+        found.setdefault(shard, []).append(place)
+    return "; ".join(
+        f"{shard}, samples {', '.join(map(str, sorted(numbers)))}"
+        for shard, numbers in sorted(found.items())
+    )
+
+
+def moved(sample: Sample, rng: np.random.Generator, picture_rows: int) -> Sample:
+    """A sample at a random place in time, its positions in each modality and source shifted."""
+    rows = sample.rows
+    steps = int(rng.integers(LATEST_START))
+    # One offset for each modality and source: [modality, flag].
+    offsets = rng.integers(0, LATEST_POSITION, (len(Modality), 2))
+    offsets[Modality.IMAGE] -= offsets[Modality.IMAGE] % picture_rows
+    shifted = Rows(
+        rows.stream, rows.modality, rows.tokens,
+        rows.position + offsets[rows.modality, rows.flag].astype(np.int32),
+        rows.step + steps,
+    )  # fmt: skip
+    return replace(sample, rows=shifted)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 import numpy as np
 from PIL import Image
 
 from quintet.config import STEP_SAMPLES, OmniConfig
 from quintet.data.world.pictures import canonical_picture
-from quintet.data.world.scenes import Reply, Scene
+from quintet.data.world.scenes import RECORDED, Reply, Scene
 from quintet.media.images import fit_image
+from quintet.timeline.rows import Rows
 from quintet.timeline.streams import Stream
 from quintet.timeline.targets import Sample, Vocabulary, live_sample
 from quintet.timeline.timeline import Timeline
@@ -26,11 +29,13 @@ class SceneEncoder:
 
     def speech_codes(self, reply: Reply) -> np.ndarray:
         """The answer's sound, padded to whole steps, as codes [T, Q]."""
-        if reply.text not in self._speech:
-            padding = -len(reply.speech) % STEP_SAMPLES
-            sound = np.pad(reply.speech, (0, padding))
-            self._speech[reply.text] = self.tokenizers.encode_audio(sound)
-        return self._speech[reply.text]
+        if reply.text in self._speech and reply.kind != RECORDED:
+            return self._speech[reply.text]
+        padding = -len(reply.speech) % STEP_SAMPLES
+        codes = self.tokenizers.encode_audio(np.pad(reply.speech, (0, padding)))
+        if reply.kind != RECORDED:  # people say the same words in many ways
+            self._speech[reply.text] = codes
+        return codes
 
     def drawing_codes(self, reply: Reply) -> np.ndarray:
         """The answer's picture as codes [G * G]."""
@@ -56,22 +61,21 @@ class SceneEncoder:
             picture = fit_image(Image.fromarray(shown.picture), self.config.image.size)
             timeline.add_image(Stream.IMAGE_IN, tokenizers.encode_image(picture), shown.step)
         for reply in scene.replies:
-            self._add_reply(timeline, reply)
+            self.add_reply(timeline, reply)
         return timeline
 
-    def _add_reply(self, timeline: Timeline, reply: Reply) -> None:
+    def add_reply(self, timeline: Timeline, reply: Reply) -> None:
+        """What the assistant writes, draws and says, from the reply's step on."""
         text, budget = self.tokenizers.text, self.config.live.text_image_rows_per_step
         written = [(False, token) for token in text.encode(reply.text)]
         if reply.drawing is not None:
             written.append((False, text.image_id))
             written += [(True, int(code)) for code in self.drawing_codes(reply)]
         written.append((False, text.end_id))
-        for index, (is_image, token) in enumerate(written):
-            step = reply.step + index // budget
-            if is_image:
-                timeline.add_image(Stream.TEXT_OUT, np.array([token]), step)
-            else:
-                timeline.add_text(Stream.TEXT_OUT, [token], step)
+        in_step = groupby(enumerate(written), lambda at: (at[0] // budget, at[1][0]))
+        for (late, is_image), group in in_step:
+            add = timeline.add_image if is_image else timeline.add_text
+            add(Stream.TEXT_OUT, np.array([token for _, (_, token) in group]), reply.step + late)
         codes, audio = self.speech_codes(reply), self.config.audio
         first, step = 0, reply.step
         while first < len(codes):
@@ -81,8 +85,12 @@ class SceneEncoder:
 
     def sample(self, scene: Scene) -> Sample:
         """The scene's rows in live order, with what is asked at each tip."""
+        return self.asked(self.timeline(scene).rows())
+
+    def asked(self, rows: Rows) -> Sample:
+        """Rows in live order, with what is asked at each tip."""
         return live_sample(
-            self.timeline(scene).rows(),
+            rows,
             self.config.live.text_image_rows_per_step,
             self.config.audio.frames_in,
             self.vocabulary,

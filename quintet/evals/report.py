@@ -262,7 +262,8 @@ def _sentence_ceilings(
     """Word error rates of the recognizer on whole answers and on requests in unseen voices."""
     played = [result for kind in results.values() for result in kind]
     answers = {o.reply.text: o.reply.speech for result in played for o in result.outcomes}
-    asked = {(line.text, line.voice) for result in played for line in result.scene.lines}
+    lines = [line for result in played for line in result.scene.lines]
+    asked = {(line.text, line.voice) for line in lines if line.voice}
     real = [word_errors(text, recognizer.transcribe(sound)) for text, sound in answers.items()]
     coded = [
         word_errors(text, recognizer.transcribe(_through_codec(tokenizers, sound)))

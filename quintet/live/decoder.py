@@ -71,6 +71,15 @@ class TipDecoder:
         if len(tokens):
             self.extend(self.rows(stream, modality, tokens, step))
 
+    def read(self, rows: Rows) -> None:
+        """Add rows that have their positions, such as a sample's; later ones count on from them."""
+        self.extend(rows)
+        for modality in Modality:
+            for is_output in (False, True):
+                same = (rows.modality == modality) & (rows.flag == is_output)
+                if same.any():
+                    self._positions[modality, is_output] = int(rows.position[same].max()) + 1
+
     @torch.inference_mode()
     def extend(self, rows: Rows) -> None:
         """Add rows to the cache; the last of them is the tip."""
@@ -94,11 +103,17 @@ class TipDecoder:
         return single_column(np.array([token + offset]), config.audio.num_codebooks)
 
     def answer(
-        self, step: int, budget: int, frames: int, frame_step: Callable[[int], int] | None = None
+        self,
+        step: int,
+        budget: int,
+        frames: int,
+        frame_step: Callable[[int], int] | None = None,
+        words: Stream = Stream.TEXT_OUT,
     ) -> Rounds:
         """Ask both heads at the tip; at most `budget` text+image rows and `frames` frames.
 
         The time of all rows is `step`; in turn mode `frame_step` gives that of each frame.
+        Words and pictures are rows of the stream `words`.
         """
         made, silent_text = Answer([], []), 1.0
         while len(made.text_image) < budget:
@@ -108,7 +123,7 @@ class TipDecoder:
             if chosen is None:
                 break
             made.text_image.append(chosen)
-            yield self.rows(Stream.TEXT_OUT, chosen[0], self._entry(*chosen), step)
+            yield self.rows(words, chosen[0], self._entry(*chosen), step)
         silent_audio = self._silence_of_audio()
         while len(made.frames) < frames:
             codes_1Q, speaks_1 = self.model.audio_head.sample(self._tip(), self._choose_audio)

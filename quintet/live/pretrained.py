@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -151,9 +151,13 @@ class Quintet:
         messages: Sequence[dict[str, object]],
         seed: int = 0,
         sampling: Sampling | None = None,
+        tell: Callable[[str], None] | None = None,
     ) -> TurnReply:
-        """Turn mode: answer the last of `messages`, each {"role", "content": [parts]}."""
-        return chat(self.model, self.tokenizers, messages, sampling or Sampling(), seed)
+        """Turn mode: answer the last of `messages`, each {"role", "content": [parts]}.
+
+        `tell` is given the words of the answer one after another, while it is being made.
+        """
+        return chat(self.model, self.tokenizers, messages, sampling or Sampling(), seed, tell)
 
 
 def load(name: str | Path = "nano") -> Quintet:

@@ -44,7 +44,7 @@ class StepOutput:
     seconds: float  # that the step took to compute
 
 
-class _Words:
+class Words:
     """Turns ids into words as they come, keeping back bytes of an unfinished character."""
 
     def __init__(self, tokenizers: Tokenizers) -> None:
@@ -96,7 +96,7 @@ class Session:
         self.voice: State | None = None  # of the audio decoder, None between utterances
         self._spare = np.zeros(0, np.float32)  # decoded samples that the last step had no room for
         self._speaks = False  # an utterance is under way
-        self._words = _Words(tokenizers)
+        self._words = Words(tokenizers)
         self._picture: list[int] = []  # codes of the picture being drawn
 
     def __enter__(self) -> Session:
@@ -120,7 +120,13 @@ class Session:
         started = time.perf_counter()
         inputs = self.read(audio, image, text)
         codes_BTQ, self.heard = self.tokenizers.audio.encode(inputs.sound_S[None], self.heard)
-        answer = self.decoder.run(self.rounds(inputs, codes_BTQ[0]))
+        return self.answer(inputs, codes_BTQ[0], started)
+
+    @torch.no_grad()
+    def answer(self, inputs: Inputs, codes_TQ: Tensor, started: float) -> StepOutput:
+        """A step whose inputs are encoded already, its sound as `codes_TQ`; `started` is when, by
+        `time.perf_counter`."""
+        answer = self.decoder.run(self.rounds(inputs, codes_TQ))
         sound_S = self._decode(answer.frames)
         return self.output(inputs, answer, sound_S, time.perf_counter() - started)
 

@@ -156,7 +156,7 @@ def talk(
             break
     spoken = _spoken_steps(sound)
     asked_steps = first_sound + spoken if spoken else min(input_steps, first_sound)
-    return _collect(outputs, input_steps, asked_steps)
+    return collect(outputs, input_steps, asked_steps)
 
 
 def _spoken_steps(sound: np.ndarray) -> int:
@@ -170,7 +170,7 @@ def _spoken_steps(sound: np.ndarray) -> int:
     return int(loud[-1]) + 1 if len(loud) else 0
 
 
-def _collect(outputs: list[StepOutput], input_steps: int, asked_steps: int) -> Reply:
+def collect(outputs: list[StepOutput], input_steps: int, asked_steps: int) -> Reply:
     text = "".join(out.text + ("\n" if out.text_ended else "") for out in outputs).strip()
     # Output of step s plays during step s: the first call's output belongs to step 1.
     audio = np.concatenate([np.zeros(STEP_SAMPLES, np.float32), *(out.audio for out in outputs)])

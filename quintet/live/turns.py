@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +11,14 @@ import torch
 from PIL import Image
 
 from quintet.config import STEP_SAMPLES, UserError
-from quintet.live.decoder import Answer, TipDecoder
+from quintet.live.decoder import Answer, Rounds, TipDecoder
 from quintet.live.inputs import as_picture, as_sound
 from quintet.live.sampling import Sampling
+from quintet.live.session import Words
 from quintet.media.images import fit_image
 from quintet.model.cache import KVCache
 from quintet.model.omni import Omni
-from quintet.timeline.rows import single_column
+from quintet.timeline.rows import Rows, single_column
 from quintet.timeline.streams import Modality, Stream
 from quintet.tokenizers.bundle import Tokenizers
 
@@ -82,11 +83,32 @@ class _Conversation:
             self.decoder.append(stream, Modality.AUDIO, frames, step)
             step += 1
 
-    def answer(self) -> TurnReply:
-        """Ask both heads until each says `No Output`."""
+    def answer(
+        self,
+        rows: int = MAX_ANSWER_ROWS,
+        frames: int = MAX_ANSWER_FRAMES,
+        words: Stream = Stream.TEXT_OUT,
+        tell: Callable[[str], None] | None = None,
+    ) -> TurnReply:
+        """Ask both heads until each says `No Output`, for at most so many rows and frames; `tell`
+        gets words as they come."""
         decoder, step_of = self.decoder, self.config.audio.step_of
-        answer = decoder.run(decoder.answer(0, MAX_ANSWER_ROWS, MAX_ANSWER_FRAMES, step_of))
+        rounds = decoder.answer(0, rows, frames, step_of, words)
+        answer = decoder.run(self._told(rounds, tell) if tell else rounds)
         return TurnReply(*self._words_and_pictures(answer), self._sound(answer))
+
+    def _told(self, rounds: Rounds, tell: Callable[[str], None]) -> Rounds:
+        """`rounds`, whose words are told as they pass."""
+        words = Words(self.tokenizers)
+        while True:
+            try:
+                rows = next(rounds)
+            except StopIteration as end:
+                answer: Answer = end.value
+                return answer
+            if rows.modality[0] == Modality.TEXT and (text := words.push(int(rows.tokens[0, 0]))):
+                tell(text)
+            yield rows
 
     def _words_and_pictures(self, answer: Answer) -> tuple[str, list[np.ndarray]]:
         text = self.tokenizers.text
@@ -113,8 +135,11 @@ def chat(
     messages: Sequence[dict[str, object]],
     sampling: Sampling,
     seed: int,
+    tell: Callable[[str], None] | None = None,
 ) -> TurnReply:
     """Answer the last of `messages`: {"role": "user" or "assistant", "content": text or parts}.
+
+    `tell` is given the words of the answer one after another, while it is being made.
 
     Raises:
         UserError: no message, an unknown role, an empty message, or too long a conversation.
@@ -136,4 +161,16 @@ def chat(
             )
         for part in parts:
             conversation.add(str(role), part)
-    return conversation.answer()
+    return conversation.answer(tell=tell)
+
+
+@torch.no_grad()
+def answer_rows(
+    model: Omni, tokenizers: Tokenizers, request: Rows, rows: int, frames: int, seed: int = 0
+) -> TurnReply:
+    """Answer a request that is rows already, as training has it, by at most so many rows and
+    frames; frames=0 goes on writing where a document that was read stops."""
+    conversation = _Conversation(model, tokenizers, Sampling(), seed)
+    conversation.decoder.read(request)
+    words = Stream.TEXT_OUT if frames else Stream.TEXT_IN
+    return conversation.answer(rows, frames, words)

@@ -24,11 +24,19 @@ MAX_SECONDS = 600.0  # of a file that a person hands in, unless the caller says 
 MAX_CHANNELS = 8
 RATES = (4_000, 192_000)  # samples a second: lowest and highest that are read
 FULL_SCALE = 2**15 - 1  # the 16-bit value of 1.0
+# What libsndfile or FFmpeg may read; a film counts as its sound.
+SUFFIXES = (
+    ".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".snd",
+    ".caf", ".w64", ".rf64", ".m4a", ".m4b", ".aac", ".ac3", ".eac3", ".amr", ".ape", ".wv", ".tta",
+    ".mp2", ".wma", ".mka", ".weba", ".webm", ".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".avi",
+    ".wmv", ".flv", ".mpg", ".mpeg", ".ts", ".ogv",
+)  # fmt: skip
 
 
 class AudioReader:
     """The sound of an opened file, to be iterated once: float32 blocks [S] at 24 kHz, one
-    channel, within [-1, 1]; none is empty, and none is longer than a few seconds.
+    channel, within [-1, 1]; none is empty, and none is longer than a few seconds. With
+    `two_channels`, blocks [S, 2] of a file that has two.
 
     A file that was cut off gives the sound before the cut, where its format allows that (WAV,
     AIFF, OGG, MP3, WebM do; FLAC, and M4A that ends with its index, do not).
@@ -38,12 +46,25 @@ class AudioReader:
             turns out to hold.
     """
 
-    def __init__(self, decoder: Decoder, name: str, max_seconds: float) -> None:
+    def __init__(
+        self, decoder: Decoder, name: str, max_seconds: float, two_channels: bool = False
+    ) -> None:
         self._decoder, self._name, self._max_seconds = decoder, name, max_seconds
+        self._kept = 2 if two_channels else 1
         self._check_rate(decoder.rate)
         self._check_channels(decoder.channels)
+        if two_channels and decoder.channels != 2:
+            raise UserError(
+                f"{name} has {decoder.channels} channels; give a conversation one for the person, "
+                "on the left, and one for the assistant."
+            )
         if decoder.seconds is not None and decoder.seconds > max_seconds:
             raise self._too_long()
+
+    @property
+    def channels(self) -> int:
+        """Of the file, as the header claims."""
+        return self._decoder.channels
 
     @property
     def seconds(self) -> float | None:
@@ -53,27 +74,28 @@ class AudioReader:
     def __iter__(self) -> Iterator[np.ndarray]:
         resampler: soxr.ResampleStream | None = None
         heard, given = False, 0
-        for rate, mono_S in self._mono():
+        for rate, sound_S in self._sound():
             if not heard and rate != SAMPLE_RATE:
-                resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
+                resampler = soxr.ResampleStream(rate, SAMPLE_RATE, self._kept, dtype="float32")
             heard = True
-            block_S = resampler.resample_chunk(mono_S) if resampler else mono_S
+            block_S = resampler.resample_chunk(sound_S) if resampler else sound_S
             if len(block_S):
                 given += len(block_S)
                 yield np.clip(block_S, -1, 1)
         if not heard:
             raise UserError(f"{self._name} is empty; give a file that holds sound.")
         if resampler:
-            tail_S = resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+            nothing = np.zeros((0, 2) if self._kept == 2 else 0, np.float32)
+            tail_S = resampler.resample_chunk(nothing, last=True)
             given += len(tail_S)
             if len(tail_S):
                 yield np.clip(tail_S, -1, 1)
         if not given:
             raise UserError(f"{self._name} is too short; give a file that holds sound.")
 
-    def _mono(self) -> Iterator[tuple[int, np.ndarray]]:
-        """The mean of the channels at the file's rate. A header may lie: everything that it
-        promised is judged again, and nothing is kept."""
+    def _sound(self) -> Iterator[tuple[int, np.ndarray]]:
+        """The mean of the channels, or the two, at the file's rate. A header may lie: everything
+        that it promised is judged again, and nothing is kept."""
         first, total = 0, 0
         for rate, block_SC in self._decoder.blocks():
             if rate != first:
@@ -92,9 +114,13 @@ class AudioReader:
                 raise UserError(
                     f"{self._name} holds values that are not numbers; export the sound again."
                 )
-            mono_S = block_SC.mean(axis=1, dtype=np.float64)  # huge values would overflow float32
+            sound_S = block_SC
+            if self._kept == 1:
+                sound_S = block_SC.mean(axis=1, dtype=np.float64)  # float32 might overflow
+            elif block_SC.shape[1] != 2:
+                raise UserError(f"{self._name} changes its channels on its way; convert it.")
             # Clipped here too: beyond 1 the resampler would ring.
-            yield rate, np.clip(mono_S, -1, 1).astype(np.float32)
+            yield rate, np.clip(sound_S, -1, 1).astype(np.float32)
 
     def _check_rate(self, rate: int) -> None:
         if not RATES[0] <= rate <= RATES[1]:
@@ -117,12 +143,14 @@ class AudioReader:
 
 
 @contextmanager
-def open_audio(path: Path | str, max_seconds: float = MAX_SECONDS) -> Iterator[AudioReader]:
+def open_audio(
+    path: Path | str, max_seconds: float = MAX_SECONDS, two_channels: bool = False
+) -> Iterator[AudioReader]:
     """A sound file for reading in blocks; its header has been judged.
 
     Raises:
         UserError: the file is missing, is not sound, claims to last longer than `max_seconds`,
-            or has an unusual rate or number of channels.
+            or has an unusual rate or number of channels (with `two_channels`, other than two).
     """
     path = Path(path)
     if not path.is_file():
@@ -133,14 +161,21 @@ def open_audio(path: Path | str, max_seconds: float = MAX_SECONDS) -> Iterator[A
         raise UserError(
             f"{path} cannot be read ({error.strerror}); check its permissions."
         ) from None
-    with file, _reader(file, str(path), max_seconds) as reader:
+    with file, open_audio_in(file, str(path), max_seconds, two_channels) as reader:
         yield reader
 
 
 @contextmanager
-def _reader(file: IO[bytes], name: str, max_seconds: float) -> Iterator[AudioReader]:
+def open_audio_in(
+    file: IO[bytes], name: str, max_seconds: float = MAX_SECONDS, two_channels: bool = False
+) -> Iterator[AudioReader]:
+    """The same for an opened file that can seek; `name` is what messages call it.
+
+    Raises:
+        UserError: as `open_audio`.
+    """
     with open_decoder(file, name) as decoder:
-        yield AudioReader(decoder, name, max_seconds)
+        yield AudioReader(decoder, name, max_seconds, two_channels)
 
 
 def read_audio(path: Path | str, max_seconds: float = MAX_SECONDS) -> np.ndarray:
@@ -162,7 +197,7 @@ def read_audio_bytes(
     Raises:
         UserError: as `read_audio`.
     """
-    with _reader(io.BytesIO(data), name, max_seconds) as reader:
+    with open_audio_in(io.BytesIO(data), name, max_seconds) as reader:
         return np.concatenate(list(reader))
 
 

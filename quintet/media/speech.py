@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import subprocess
 from dataclasses import dataclass
 
 import numpy as np
-import soundfile
 import soxr
 
-from quintet.config import SAMPLE_RATE, UserError
+from quintet.config import SAMPLE_RATE
+from quintet.media import espeak
 
 
 @dataclass(frozen=True)
@@ -43,34 +41,64 @@ def random_voice(rng: np.random.Generator, split: str) -> Voice:
     )
 
 
+@dataclass(frozen=True)
+class Word:
+    """A word where it is said; samples at 24 kHz, `end` is one past its last."""
+
+    text: str
+    start: int
+    end: int
+
+    def later(self, samples: int) -> Word:
+        """The same word, `samples` later."""
+        return Word(self.text, self.start + samples, self.end + samples)
+
+
 def synthesize(text: str, voice: Voice) -> np.ndarray:
     """Speech, float32 [samples] at 24 kHz, digital silence cut at both ends; deterministic.
 
     Raises:
         UserError: espeak-ng is not installed, or failed.
     """
-    command = ["espeak-ng", "-v", voice.name, "-s", str(voice.speed), "-p", str(voice.pitch)]
-    try:
-        done = subprocess.run(
-            [*command, "--stdout", "--stdin"], input=text.encode(), capture_output=True, check=True
-        )
-    except FileNotFoundError:
-        raise UserError(
-            "The synthetic world speaks with espeak-ng, which is not installed; "
-            "install the Debian package espeak-ng."
-        ) from None
-    except subprocess.CalledProcessError as error:
-        raise UserError(
-            f"espeak-ng could not speak as {voice.name} ({error.stderr.decode().strip()}); "
-            "choose another voice."
-        ) from None
-    if not done.stdout:  # what it makes of an unknown language, or of an empty text
-        if not text.strip():
-            return np.zeros(0, np.float32)
-        raise UserError(f"espeak-ng has no voice {voice.name}; choose another voice.")
-    sound, rate = soundfile.read(io.BytesIO(done.stdout), dtype="float32")
+    return say(text, voice)[0]
+
+
+def say(text: str, voice: Voice) -> tuple[np.ndarray, tuple[Word, ...]]:
+    """The same, and its words in order: where one ends there may be silence before the next.
+
+    Raises:
+        UserError: as `synthesize`.
+    """
+    spoken = espeak.speak(text, voice.name, voice.speed, voice.pitch)
+    sound = spoken.samples.astype(np.float32) / 2**15
     loud = np.flatnonzero(np.abs(sound) > 1e-4)
     if not len(loud):
-        return np.zeros(0, np.float32)
-    sound = soxr.resample(sound[loud[0] : loud[-1] + 1], rate, SAMPLE_RATE)
-    return np.clip(sound, -1, 1).astype(np.float32)
+        return np.zeros(0, np.float32), ()
+    first, ratio = int(loud[0]), SAMPLE_RATE / spoken.rate
+    starts = _word_starts(text, spoken)
+    ends = [start for _, start in starts[1:]] + [len(sound)]
+    words = []
+    for (characters, start), end in zip(starts, ends, strict=True):
+        own = loud[np.searchsorted(loud, start) : np.searchsorted(loud, end)]
+        if len(own) and characters:
+            edges = round((own[0] - first) * ratio), round((own[-1] + 1 - first) * ratio)
+            words.append(Word(characters, *edges))
+    sound = soxr.resample(sound[first : loud[-1] + 1], spoken.rate, SAMPLE_RATE)
+    return np.clip(sound, -1, 1).astype(np.float32), tuple(words)
+
+
+def _word_starts(text: str, spoken: espeak.Spoken) -> list[tuple[str, int]]:
+    """Each word with what is written up to the next, and the sample at which espeak-ng begins it.
+
+    A long number is spoken in several parts, of which some are told as earlier ones: without a
+    space between, here it is one word.
+    """
+    starts: list[tuple[int, int]] = []
+    for place, sample in spoken.words:
+        if not starts or any(map(str.isspace, text[starts[-1][0] : place])):
+            starts.append((place, sample))
+    places = [place for place, _ in starts[1:]] + [len(text)]
+    return [
+        (text[start:end].strip(), sample)
+        for (start, sample), end in zip(starts, places, strict=True)
+    ]

@@ -6,7 +6,6 @@ import fcntl
 import glob
 import os
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,28 +18,32 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     an error, nothing does, and an older file stays.
 
     Until then it has a name of its own in the same folder: processes that write the same file at
-    once do not meet, and the last one's stays.
+    once do not meet, and the last one's stays. What a killed one left goes with the next.
     """
-    _clean_up(path)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    handle, partial = _begin(path)
     try:
-        with suppress(OSError):  # where a file system has no locks, leftovers stay
-            fcntl.flock(handle, fcntl.LOCK_EX)
         with os.fdopen(handle, "wb") as file:
             yield file
-            file.flush()
             os.chmod(partial, 0o644)  # a temporary file is private, the result need not be
+            file.flush()
             os.replace(partial, path)
     except BaseException:
         Path(partial).unlink(missing_ok=True)
         raise
 
 
-def _clean_up(path: Path) -> None:
-    """Remove what processes that were killed have left of `path`. Those that still write hold
-    the lock of theirs, unless they began in this very instant, which a second of age excludes."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
-        with suppress(OSError), left.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if time.time() - left.stat().st_mtime > 1:
-                left.unlink()
+def _begin(path: Path) -> tuple[int, str]:
+    """A file beside `path`, locked for as long as its writer lives."""
+    for old in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        with suppress(OSError), old.open("rb") as left:  # its writer lives, or it has just gone
+            fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            old.unlink()
+    while True:
+        handle, partial = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=".partial"
+        )
+        with suppress(OSError):  # a file system without locks: nothing is cleared away there
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.path.exists(partial):
+            return handle, partial
+        os.close(handle)  # another took it for a dead one's before it was locked

@@ -159,6 +159,12 @@ class _RowLosses(torch.autograd.Function):
         return gradient_NV.to(logits_NV.dtype), None, None
 
 
+def log_probs_of(logits_NV: Tensor, chosen_N: Tensor) -> Tensor:
+    """Log-probability [N] of an entry of each row of logits, in float32."""
+    losses_N: Tensor = _RowLosses.apply(logits_NV, chosen_N, 0.0)
+    return -losses_N
+
+
 def head_loss(
     logits: Tensor,
     targets: Tensor,

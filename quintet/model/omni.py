@@ -35,6 +35,7 @@ class Batch:
     audio_target: Tensor  # int64 [M, Q]
     sight: Sight | None = None  # who sees whom; plainly causal without
     whole: Batch | None = None  # what this is a share of, if it is one
+    starts: Tensor | None = None  # int64 [samples]: where each begins (flat index into B * T)
 
     @classmethod
     def from_samples(cls, samples: list[Sample], window_steps: int = FOREVER) -> Batch:
@@ -50,6 +51,8 @@ class Batch:
         """
         samples = [line[0] if len(line) == 1 else join(line) for line in lines]
         longest = max(len(s) for s in samples)
+        before = [np.cumsum([0, *map(len, line[:-1])]) for line in lines]
+        starts = np.concatenate([i * longest + rows for i, rows in enumerate(before)])
         pads = [longest - len(s) for s in samples]
         text = np.concatenate(
             [
@@ -76,6 +79,7 @@ class Batch:
             torch.from_numpy(audio_at),
             torch.from_numpy(audio[audio_at].astype(np.int64)),
             needed if packed or slides else None,
+            starts=torch.from_numpy(starts),
         )
 
     def share(self, rank: int, count: int) -> Batch:
@@ -91,10 +95,11 @@ class Batch:
 
         text, text_at = taken(self.text_at)
         audio, audio_at = taken(self.audio_at)
+        starts = None if self.starts is None else taken(self.starts)[1]
         return Batch(
             self.rows.take(slice(rank, None, count)),
             text_at, self.text_target[text], audio_at, self.audio_target[audio],
-            self.sight and self.sight.take(slice(rank, None, count)), self,
+            self.sight and self.sight.take(slice(rank, None, count)), self, starts,
         )  # fmt: skip
 
     def to(self, device: torch.device) -> Batch:
@@ -104,6 +109,7 @@ class Batch:
             self.text_at.to(device), self.text_target.to(device),
             self.audio_at.to(device), self.audio_target.to(device),
             self.sight, self.whole,
+            None if self.starts is None else self.starts.to(device),
         )  # fmt: skip
 
 
@@ -146,15 +152,20 @@ class Omni(nn.Module):
         place = cache.place(rows.step.cpu().numpy(), is_row_BT)
         return self.trunk.extend(self.embedding(rows), cache, place)
 
+    def hidden(self, batch: Batch) -> Tensor:
+        """Hidden vectors [B * T, D] of a batch's rows, seen as it says."""
+        rows, sight = batch.rows, batch.sight
+        mask = None if sight is None else mask_of(sight, rows.step.device)
+        hidden_BTD: Tensor = self(rows, mask)
+        return hidden_BTD.flatten(0, 1)
+
     def losses(self, batch: Batch, text_weight: float = 1.0) -> dict[str, Tensor]:
         """Cross-entropy in nats an asked row: "text_image", "audio" (summed over the choices of a
         frame), and "loss", their sum. Heads run only where they are asked.
 
         Words count `text_weight` times in the mean: a word is one row and a picture hundreds.
         """
-        rows, sight = batch.rows, batch.sight
-        mask = None if sight is None else mask_of(sight, rows.step.device)
-        hidden_ND = self(rows, mask).flatten(0, 1)
+        hidden_ND = self.hidden(batch)
         zero, z_loss = hidden_ND.new_zeros(()), self.config.model.z_loss
         losses = {"text_image": zero, "audio": zero}
         # A share that asks nothing of a head still runs it, on no rows, beside those that do.

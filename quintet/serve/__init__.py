@@ -3,51 +3,91 @@
 from __future__ import annotations
 
 import errno
+import logging
 import socket
+import ssl
+from pathlib import Path
 
 import uvicorn
 from uvicorn.config import WS_PROTOCOLS
 
 from quintet.config import UserError
-from quintet.serve.app import create_app
-from quintet.serve.conductor import LiveModel
-from quintet.serve.protocol import MAX_MESSAGE
+from quintet.serve.app import ServedModel, create_app
+from quintet.serve.keys import Keys
+from quintet.serve.protocol import MAX_FRAME
 
+MAX_CONNECTIONS = 512  # of which a few are sessions; the rest may be slow, but not many
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
 
 __all__ = ["create_app", "serve"]
 
 
 def serve(
-    model: LiveModel, host: str = "127.0.0.1", port: int = 8321, max_sessions: int = 8
+    model: ServedModel,
+    host: str = "127.0.0.1",
+    port: int = 8321,
+    max_sessions: int = 8,
+    key_file: Path | None = None,
+    certificate: Path | None = None,
 ) -> None:
     """Serve `model` and its page until interrupted.
 
+    Args:
+        key_file: one API key a line, of those who may enter; without it, everybody may.
+        certificate: a PEM file with the private key and the chain; without it, no TLS.
+
     Raises:
-        UserError: the port is taken or may not be used, or the host is not of this machine.
+        UserError: the port is taken or may not be used, the host is not of this machine, or the
+            files hold no keys or no certificate.
     """
+    keys = Keys.read(key_file) if key_file else None
+    if certificate:
+        check_certificate(certificate)
     listening = listen(host, port)
-    app = create_app(model, max_sessions, LOOPBACK if host in LOOPBACK else None)
-    server = uvicorn.Server(uvicorn_config(app))
+    app = create_app(model, max_sessions, LOOPBACK if host in LOOPBACK else None, keys)
+    server = uvicorn.Server(uvicorn_config(app, certificate))
     shown = f"[{host}]" if ":" in host else host
-    address = f"http://{shown}:{listening.getsockname()[1]}"
+    scheme = "https" if certificate else "http"
+    address = f"{scheme}://{shown}:{listening.getsockname()[1]}"
     print(f"Quintet ({model.config.name}) listens at {address}; Ctrl-C stops it.", flush=True)
     with listening:
         server.run(sockets=[listening])
 
 
-def uvicorn_config(app: object) -> uvicorn.Config:
+def uvicorn_config(app: object, certificate: Path | None = None) -> uvicorn.Config:
     """How the server runs: without compression, which sound and pictures do not need."""
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     protocols = ("websockets-sansio", "auto")
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
         ws=next(name for name in protocols if name in WS_PROTOCOLS),
-        ws_max_size=MAX_MESSAGE,
+        ws_max_size=MAX_FRAME,
         ws_per_message_deflate=False,
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=3,
+        limit_concurrency=MAX_CONNECTIONS,
+        ssl_certfile=certificate,
     )
+
+
+def check_certificate(path: Path) -> None:
+    """Load the file once, so that a mistake is told before the model's page is.
+
+    Raises:
+        UserError: no such file, or no key and certificate that belong together in it.
+    """
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(path)
+    except OSError:  # an SSLError is one
+        raise UserError(
+            f"{path} is no certificate; name a PEM file with a private key and its certificate."
+        ) from None
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """False of what uvicorn logs, as an error, about every handshake that is denied by HTTP."""
+    return "without completing handshake" not in record.getMessage()
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -1,4 +1,4 @@
-"""The HTTP side: the page, health, metrics, and who may open a live session."""
+"""The application: the page, health, metrics, and the routes of all protocols."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Protocol
 
-from fastapi import FastAPI, Request, Response, WebSocket
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from quintet.serve.conductor import Conductor, LiveModel
-from quintet.serve.live_socket import STEP_SECONDS, LiveConnection, close
+from quintet.serve.keys import Keys
 from quintet.serve.metrics import Metrics
+from quintet.serve.rest.requests import Api
+from quintet.serve.rest.routes import add_endpoints
+from quintet.serve.sockets import Sockets
+from quintet.serve.turn_mode import TurnMode, TurnModel
 
 PAGE = Path(__file__).parent / "page"
 HEADERS = {
@@ -35,12 +39,19 @@ HEADERS = {
 log = logging.getLogger(__name__)
 
 
-class Server:
-    """The engine with its thread, and the places for sessions."""
+class ServedModel(LiveModel, TurnModel, Protocol):
+    """What the server needs of `quintet.live.Quintet`."""
 
-    def __init__(self, model: LiveModel, max_sessions: int) -> None:
+
+class Server:
+    """The engine with its thread, turn mode with its own, and the places for sessions."""
+
+    def __init__(self, model: ServedModel, max_sessions: int, keys: Keys) -> None:
         self.conductor = Conductor(model, max_sessions)
+        self.turns = TurnMode(model)
         self.metrics = Metrics(max_sessions)
+        self.keys = keys
+        self.sockets = Sockets(self.conductor, self.turns, self.metrics, keys)
         self.warm = False
 
     async def warm_up(self) -> None:
@@ -51,50 +62,12 @@ class Server:
         except Exception:  # the server stays up, not ready, and says why
             log.exception("The model failed its first step.")
 
-    def refusal(self) -> tuple[str, str] | None:
-        """Why no further session can begin: a short word and a sentence, or None."""
-        metrics = self.metrics
-        if metrics.sessions >= metrics.max_sessions:
-            return "full", "All places for conversations are taken; try again later."
-        # A step of the engine is one of all sessions together.
-        needed = metrics.step_seconds(0.5) * (metrics.sessions + 1) / max(1, metrics.sessions)
-        if metrics.sessions and needed > STEP_SECONDS:
-            return "busy", "The machine is too slow for one more conversation; try again later."
-        return None
-
-    async def live(self, socket: WebSocket) -> None:
-        """A WebSocket from its handshake to its end."""
-        if not same_origin(socket.headers.get("origin"), socket.headers.get("host")):
-            self.metrics.rejected["origin"] += 1
-            await socket.close(1008)  # before the handshake: HTTP 403
-            return
-        await socket.accept()
-        refusal = self.refusal()
-        if refusal:
-            self.metrics.rejected[refusal[0]] += 1
-            await close(socket, 1013, refusal[1])
-            return
-        self.metrics.sessions += 1
-        try:
-            await LiveConnection(socket, self.conductor, self.metrics).run()
-        finally:
-            self.metrics.sessions -= 1
-
-
-def same_origin(origin: str | None, host: str | None) -> bool:
-    """Whether a browser's page of this very server asks. Programs send no origin: they may.
-
-    Browsers let any website open a WebSocket to any host; without this, every page that a person
-    visits could talk to the model on their machine.
-    """
-    try:
-        return origin is None or (host is not None and urlsplit(origin).netloc == host)
-    except ValueError:  # such as http://[
-        return False
-
 
 def create_app(
-    model: LiveModel, max_sessions: int = 8, hosts: Sequence[str] | None = None
+    model: ServedModel,
+    max_sessions: int = 8,
+    hosts: Sequence[str] | None = None,
+    keys: Keys | None = None,
 ) -> FastAPI:
     """The application for `model`.
 
@@ -102,8 +75,9 @@ def create_app(
         hosts: names by which browsers may call the server, any if None. On a person's own
             machine it should hold the loopback names only, so that no website can reach the
             server under a name of its own that it points there.
+        keys: that open everything but the page's files, health and metrics; everybody if None.
     """
-    server = Server(model, max_sessions)
+    server = Server(model, max_sessions, keys or Keys())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -111,6 +85,7 @@ def create_app(
         yield
         warming.cancel()
         server.conductor.close()
+        server.turns.close()
 
     # The built-in API pages load scripts from elsewhere, which this server's policy forbids.
     app = FastAPI(title="Quintet", lifespan=lifespan, openapi_url=None)
@@ -136,7 +111,7 @@ def _add_routes(app: FastAPI, server: Server) -> None:
 
     @app.get("/ready")
     def ready() -> JSONResponse:
-        refusal = server.refusal()
+        refusal = server.sockets.refusal()
         body = {
             "ready": server.warm and refusal is None,
             "warm": server.warm,
@@ -150,4 +125,7 @@ def _add_routes(app: FastAPI, server: Server) -> None:
     def metrics() -> PlainTextResponse:
         return PlainTextResponse(server.metrics.prometheus(), media_type="text/plain")
 
-    app.add_api_websocket_route("/live", server.live)
+    app.add_api_websocket_route("/live", server.sockets.page)
+    app.add_api_websocket_route("/v1/realtime", server.sockets.realtime)
+    app.add_api_websocket_route("/v1/live/sessions", server.sockets.live)
+    add_endpoints(app, Api(server.conductor.model.config.name, server.keys), server.turns)

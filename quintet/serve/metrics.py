@@ -21,6 +21,7 @@ class Metrics:
         self.errors = 0  # messages of clients that were refused
         self.rejected: Counter[str] = Counter()  # connections that got no session, by reason
         self.closed: Counter[int] = Counter()  # sessions that the server ended, by close code
+        self.responses: Counter[str] = Counter()  # of the Realtime API, by how they ended
         self._recent: deque[float] = deque(maxlen=RECENT_STEPS)
 
     def record_step(self, seconds: float) -> None:
@@ -55,11 +56,15 @@ class Metrics:
             ),
             *_labelled(
                 "quintet_rejected_total", "Connections that got no session.", "reason",
-                {"full": 0, "busy": 0, "origin": 0} | self.rejected,
+                {"full": 0, "busy": 0, "origin": 0, "key": 0, "beta": 0} | self.rejected,
             ),
             *_labelled(
                 "quintet_closed_total", "Sessions that the server ended.", "code",
-                {1008: 0, 1011: 0, 1013: 0, 4000: 0} | self.closed,
+                {1001: 0, 1008: 0, 1011: 0, 1013: 0, 4000: 0} | self.closed,
+            ),
+            *_labelled(
+                "quintet_responses_total", "Responses of the Realtime API.", "status",
+                {"completed": 0, "cancelled": 0, "incomplete": 0} | self.responses,
             ),
         ]  # fmt: skip
         return "\n".join(lines) + "\n"

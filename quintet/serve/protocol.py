@@ -51,6 +51,7 @@ MAX_TEXT = 2_000  # characters of one typed message
 MAX_MESSAGE = 8 * 2**20  # bytes of one text frame, picture included
 MAX_SOUND = 2 * SAMPLE_RATE * 2  # bytes of one binary frame: 2 s
 IMAGES_PER_SECOND = 4
+MAX_FRAME = 16 * 2**20  # bytes of one frame on any socket: the other APIs take sound by the minute
 SHORT = 65_536  # characters; only a picture needs more
 STRUCTURE, STRUCTURE_MAX = "[{,", 16  # a long message has fewer: parsing many holds up everybody
 MAX_PIXELS = 4_000_000  # of a received picture: the page sends 384 x 384 at most
@@ -99,7 +100,7 @@ def parse_event(frame: str) -> TextMessage | ImageMessage | ResetMessage:
     if kind == "text":
         return TextMessage(_typed(event.get("text")))
     if kind == "image":
-        return ImageMessage(_data_url(event.get("data")))
+        return ImageMessage(picture_body(event.get("data")))
     if kind == "reset":
         return ResetMessage()
     raise UserError("The message has no known type; use text, image or reset.")
@@ -117,8 +118,12 @@ def _typed(text: object) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _data_url(url: object) -> str:
-    """The base64 part."""
+def picture_body(url: object) -> str:
+    """The base64 part of a picture's data URL.
+
+    Raises:
+        UserError: another kind of URL.
+    """
     head, comma, body = url.partition(",") if isinstance(url, str) else ("", "", "")
     if not comma or head not in {f"data:image/{kind};base64" for kind in PICTURE_TYPES}:
         raise UserError(

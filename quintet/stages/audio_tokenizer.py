@@ -125,14 +125,22 @@ class AudioTokenizerTask(Task):
         """What is heard and what it holds, [B, S] each."""
         return self._clips(step, self.batch_size)
 
-    def _clips(self, step: int, count: int, held_out: bool = False) -> tuple[Tensor, Tensor]:
+    def describe_batch(self, step: int) -> str:
+        starts: list[float] = []
+        self._clips(step, self.batch_size, starts=starts)
+        where = "of the speech" + " or of the recordings" * (self.recordings is not None)
+        return f"clips from seconds {', '.join(f'{s:.2f}' for s in starts)} {where}"
+
+    def _clips(
+        self, step: int, count: int, held_out: bool = False, starts: list[float] | None = None
+    ) -> tuple[Tensor, Tensor]:
         rng = np.random.default_rng((self.seed, step))
         clean, heard = [], []
         for _ in range(count):
             bank = self.held_out if held_out else self.speech
             if not held_out and self.recordings and rng.random() < RECORDED_SHARE:
                 bank = self.recordings
-            clean.append(bank.clip(rng, self.samples))
+            clean.append(bank.clip(rng, self.samples, starts))
             heard.append(np.clip(clean[-1] + microphone_noise(rng, self.samples), -1, 1))
         return torch.from_numpy(np.stack(heard)), torch.from_numpy(np.stack(clean))
 

@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from quintet.config import OmniConfig, UserError, from_dict
+from quintet.tokenizers.folders import find
 from quintet.train import TrainConfig
+from quintet.train.exports import is_whole
 
+TOKENIZER_STAGES = ("text_tokenizer", "audio_tokenizer", "image_tokenizer")
 MODEL_FILE = "model.safetensors"  # what a stage of the transformer exports
+SCORES = "scores.json"  # in a stage's folder, once it is finished
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,7 @@ class Context:
     preset: OmniConfig
     settings: dict[str, Any]  # the stage's table in the recipe
     run_folder: Path  # of the whole recipe; each stage has a folder below it
+    tokenizers: str | None = None  # the model whose tokenizers the recipe takes, if it trains none
 
     @property
     def folder(self) -> Path:
@@ -57,9 +62,17 @@ class Context:
         """A file that an earlier stage exported.
 
         Raises:
-            UserError: that stage has not run.
+            UserError: that stage has not run, or the file has changed since.
         """
+        if self.tokenizers is not None and stage in TOKENIZER_STAGES:
+            return find(self.tokenizers) / file
         path = self.run_folder / stage / file
+        if path.exists() and not is_whole(path):
+            raise UserError(
+                f"{path} is not what stage {stage!r} wrote there, so it is damaged; delete "
+                f"{path} and {path.with_name(SCORES)} and run that stage again, which ends quickly "
+                f"(quintet train RECIPE --stage {stage})."
+            )
         if not path.exists():
             raise UserError(
                 f"Stage {self.name!r} needs {path}, which stage {stage!r} makes; "

@@ -6,11 +6,8 @@ run that was killed goes on with the shards that are missing.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import threading
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import torch
@@ -27,8 +24,10 @@ from quintet.data.documents import (
     transcribe_samples,
     unfrozen_samples,
 )
+from quintet.data.preferences import preference_samples
 from quintet.data.scene_rows import SceneEncoder
 from quintet.data.shards import load_samples, save_samples
+from quintet.data.workers import start_pool
 from quintet.data.world.scenes import make_scene
 from quintet.settings import Count, Natural, Seed
 from quintet.stages.context import Context
@@ -45,7 +44,8 @@ MAKERS: dict[str, Callable[[DocumentMaker, int, int], list[Sample]]] = {
     "describe": describe_samples,
 }
 SCENES = {"realtime": "train", "realtime_test": "test"}  # kinds of live scenes, of which split
-KINDS = (*MAKERS, *SCENES)
+PREFERENCES = "preferences"  # of which a shard holds `shard_size` pairs
+KINDS = (*MAKERS, *SCENES, PREFERENCES)
 SETTINGS = {
     "seed": Seed, "shards": dict[str, Natural], "shard_size": Count, "pictures_each": Count,
     "processes": Count,
@@ -84,7 +84,7 @@ class _Worker:
             first += HELD_OUT_SEED if split == "test" else 0
             samples = [self.scenes.sample(make_scene(first + i, split)) for i in range(self.size)]
         else:
-            make_samples = MAKERS[kind]
+            make_samples = self._preferences if kind == PREFERENCES else MAKERS[kind]
             if self.maker is None:
                 preset = self.context.preset
                 material = Material.make(preset, self.tokenizers, self.each, self.seed)
@@ -92,22 +92,17 @@ class _Worker:
             samples = make_samples(self.maker, self.size, self.seed * 1_000_000 + index)
         save_samples(path, samples)
 
+    def _preferences(self, maker: DocumentMaker, count: int, seed: int) -> list[Sample]:
+        """`count` pairs, of which the live ones need scenes."""
+        return preference_samples(maker, self.scenes, count, seed)
+
 
 _worker: _Worker
 
 
 def _start(context: Context) -> None:
     global _worker
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker = _Worker(context)
-
-
-def _end_with_parent() -> None:
-    """A killed parent cannot stop its workers, which would go on making its shards."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _make(job: tuple[str, int]) -> None:
@@ -122,11 +117,15 @@ def run(context: Context) -> dict[str, float]:
     if jobs:
         tokenizers_of(context)  # what is missing is told here, not by a process that dies
         processes = int(context.settings.get("processes", 2))
-        with ProcessPoolExecutor(
-            processes, multiprocessing.get_context("spawn"), _start, (context,)
-        ) as pool:
-            for _ in track(pool.map(_make, jobs), "documents", total=len(jobs)):
-                pass
+        with start_pool(processes, _start, context) as pool:
+            try:
+                for _ in track(pool.map(_make, jobs), "documents", total=len(jobs)):
+                    pass
+            except BrokenProcessPool:
+                raise UserError(
+                    "A process that makes documents was killed, perhaps for want of memory; run "
+                    "the stage again, which keeps what is made, with a lower 'processes'."
+                ) from None
     return {f"{kind}_shards": float(count) for kind, count in shards.items()}
 
 

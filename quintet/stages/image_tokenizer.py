@@ -114,10 +114,18 @@ class ImageTokenizerTask(Task):
         adversary = list(module.picture.parameters())
         return groups + [{"params": adversary, "part": "discriminator"}] * bool(adversary)
 
+    def _chosen(self, step: int) -> np.ndarray:
+        """Which pictures are the batch of `step`."""
+        rng = np.random.default_rng((self.seed, step))
+        return rng.integers(len(self.pictures), size=self.batch_size)
+
     def batch(self, step: int) -> Tensor:
         """Pictures [B, 3, H, W]."""
-        rng = np.random.default_rng((self.seed, step))
-        return to_images(self.pictures[rng.integers(len(self.pictures), size=self.batch_size)])
+        return to_images(self.pictures[self._chosen(step)])
+
+    def describe_batch(self, step: int) -> str:
+        chosen = ", ".join(map(str, sorted(self._chosen(step).tolist())))
+        return f"pictures {chosen} of the {len(self.pictures):,} to train on"
 
     def before_step(self, module: nn.Module, step: int) -> None:
         assert isinstance(module, ImageTraining)

@@ -11,6 +11,7 @@ from quintet.settings import Positive
 from quintet.stages.context import Context
 from quintet.stages.documents import training_and_held_out
 from quintet.stages.omni_task import OMNI_SETTINGS, OmniTask
+from quintet.stages.shown import Shown
 
 SETTINGS = {**OMNI_SETTINGS, "text_weight": Positive}
 START = "unfrozen"  # unless the setting `start_from` names another stage
@@ -22,5 +23,6 @@ def run(context: Context) -> dict[str, float]:
         context.preset, context.train, samples, held_out,
         start_from=context.start(START),
         text_weight=context.settings.get("text_weight", 4.0),
+        shows=Shown(context).answer,
     )  # fmt: skip
     return train.run(task, context.train, context.folder, context.name)

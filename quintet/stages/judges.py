@@ -111,11 +111,18 @@ class RecognizerTask(Task):
     def module(self) -> nn.Module:
         return Recognizer()
 
+    def _chosen(self, rng: np.random.Generator) -> np.ndarray:
+        return rng.integers(len(self.lines.lines), size=self.batch_size)
+
+    def describe_batch(self, step: int) -> str:
+        chosen = self._chosen(np.random.default_rng((self.seed, 22, step)))
+        return f"spoken lines {', '.join(map(str, sorted(chosen.tolist())))}"
+
     def batch(self, step: int) -> tuple[Tensor, list[str], list[int]]:
         """Sound [B, S], what it says, and its letter frames."""
         rng = np.random.default_rng((self.seed, 22, step))
         texts, sounds = [], []
-        for index in rng.integers(len(self.lines.lines), size=self.batch_size):
+        for index in self._chosen(rng):
             text, sound = self.lines.line(int(index))
             sound = vary(sound, rng) if rng.random() < VARIED_SHARE else sound
             pads = rng.integers(0, round(PAD * SAMPLE_RATE), 2)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from quintet.config import OmniConfig
 from quintet.data.loader import Loader
+from quintet.data.mixture import Mixture, MixtureLoader
 from quintet.model.omni import Batch, Omni
 from quintet.settings import Count, Natural
 from quintet.stages.context import MODEL_FILE, Context
@@ -33,6 +35,7 @@ OMNI_SETTINGS = {
     "train": TrainConfig, "start_from": str, "shards": dict[str, Natural], "held_out": Count,
 }  # fmt: skip
 EVALUATION_BATCHES = 8
+SHOWN = 3  # samples at every evaluation
 
 
 def tokenizers_of(context: Context) -> Tokenizers:
@@ -46,30 +49,41 @@ def tokenizers_of(context: Context) -> Tokenizers:
 
 
 class OmniTask(Task):
-    """Train the transformer on samples.
+    """Train the transformer on samples, or on a mixture of sources of them.
 
     Args:
         start_from: weights of an earlier stage; None starts from nothing.
         trains: says by name which parameters train; the others stay as they are, to the bit.
         text_weight: how much more a word counts in the loss than another row.
         window_steps: how far a row sees back.
+        shows: writes into a folder, under a number, what the model makes of a sample kept out of
+            training; nothing by default.
     """
+
+    made_ahead = True  # samples are read and laid out while the transformer trains
 
     def __init__(
         self,
         preset: OmniConfig,
         config: TrainConfig,
-        samples: Sequence[Sample],
+        samples: Sequence[Sample] | Mixture,
         held_out: Sequence[Sample],
         start_from: Path | None,
         trains: Callable[[str], bool] = lambda name: True,
         text_weight: float = 1.0,
         window_steps: int = FOREVER,
+        shows: Callable[[Omni, Sample, Path, int], None] | None = None,
     ) -> None:
         self.preset, self.config, self.start_from, self.trains = preset, config, start_from, trains
         self.text_weight, self.window_steps = text_weight, window_steps
+        self.shows = shows
         picture_rows = preset.image.num_tokens
-        self.loader = Loader(samples, config.batch_size, config.seed, picture_rows)
+        self.mixture = samples if isinstance(samples, Mixture) else None
+        self.loader: Loader | MixtureLoader
+        if isinstance(samples, Mixture):
+            self.loader = MixtureLoader(samples, config.batch_size, config.seed, picture_rows)
+        else:
+            self.loader = Loader(samples, config.batch_size, config.seed, picture_rows)
         self.held_out = Loader(held_out, config.batch_size, config.seed, picture_rows)
         self.place = Place()  # until the model is spread
 
@@ -88,11 +102,26 @@ class OmniTask(Task):
 
     def spread(self, module: nn.Module, place: Place) -> Place:
         assert isinstance(module, Omni)
-        self.place = parallelize(module, self.config, place)
-        if module.device.type == "meta":
-            stored = None if self.start_from is None else each_weight(self.start_from)
-            materialize(module, self.place.device, stored)
+        self.place = self._divide(module, place)
         return self.place
+
+    def _divide(self, model: Omni, place: Place) -> Place:
+        place = parallelize(model, self.config, place)
+        if model.device.type == "meta":
+            stored = None if self.start_from is None else each_weight(self.start_from)
+            materialize(model, place.device, stored)
+        return place
+
+    def record(self) -> dict[str, Any]:
+        if self.mixture is None:
+            return {}
+        parts = zip(self.mixture.sources, self.mixture.weights, strict=True)
+        return {
+            "sources": [
+                [about.kind, about.tokenizers, list(about.samples), about.rows, weight]
+                for about, weight in ((shards.about, weight) for shards, weight in parts)
+            ]
+        }
 
     def parameters(self, module: nn.Module) -> list[dict[str, object]]:
         """Matrices decay towards zero; norms and embeddings do not."""
@@ -116,6 +145,9 @@ class OmniTask(Task):
             batch = batch.share(place.data_rank, place.data_size)
         return batch.to(place.device)
 
+    def describe_batch(self, step: int) -> str:
+        return self.loader.sources(step)
+
     def losses(self, module: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
         assert isinstance(module, Omni)
         rows = torch.tensor(float(batch.rows.step.numel()))
@@ -131,6 +163,13 @@ class OmniTask(Task):
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0.0) + float(value) / count
         return self.place.add_up(totals)
+
+    def show(self, module: nn.Module, folder: Path) -> None:
+        """In one process: of a divided model each has only a part."""
+        assert isinstance(module, Omni)
+        if self.shows is not None and self.place.world_size == 1:
+            for index, sample in enumerate(self.held_out.samples[:SHOWN]):
+                self.shows(module, sample, folder, index)
 
     def export(self, module: nn.Module, folder: Path) -> None:
         save_file(module.state_dict(), folder / MODEL_FILE)

@@ -1,7 +1,7 @@
 """Pretrain: next-row prediction on interleaved text and pictures, as found on the web.
 
-Data: documents with pictures between paragraphs; time constant, flag 0. Everything but the
-audio embedding and the audio head trains; the audio head is never asked.
+Data: documents with pictures between paragraphs, or a person's own; time constant, flag 0.
+Everything but the audio embedding and the audio head trains; the audio head is never asked.
 """
 
 from __future__ import annotations
@@ -9,18 +9,23 @@ from __future__ import annotations
 from quintet import train
 from quintet.settings import Count, Natural
 from quintet.stages.context import Context
-from quintet.stages.documents import training_and_held_out
 from quintet.stages.omni_task import OmniTask
+from quintet.stages.shown import Shown
+from quintet.stages.sources import SOURCE_SETTINGS, samples_for
 from quintet.train import TrainConfig
 
-SETTINGS = {"train": TrainConfig, "shards": dict[str, Natural], "held_out": Count}
+SETTINGS = {
+    "train": TrainConfig, "shards": dict[str, Natural], "held_out": Count, **SOURCE_SETTINGS,
+}  # fmt: skip
+SOURCE_KINDS = ("pretrain",)
 
 
 def run(context: Context) -> dict[str, float]:
-    samples, held_out = training_and_held_out(context, "pretrain")
+    samples, held_out = samples_for(context, "pretrain", SOURCE_KINDS)
     task = OmniTask(
         context.preset, context.train, samples, held_out,
         start_from=None,
         trains=lambda name: "audio" not in name,
+        shows=Shown(context).document,
     )  # fmt: skip
     return train.run(task, context.train, context.folder, context.name)

@@ -12,6 +12,7 @@ from quintet.settings import Natural, Positive
 from quintet.stages.context import Context
 from quintet.stages.documents import check_counts, mixed_in, samples_of
 from quintet.stages.omni_task import OmniTask
+from quintet.stages.shown import Shown
 from quintet.timeline.masks import FOREVER
 from quintet.train import TrainConfig
 
@@ -33,5 +34,6 @@ def run(context: Context) -> dict[str, float]:
         start_from=context.start(START),
         text_weight=context.settings.get("text_weight", 4.0),
         window_steps=context.preset.live.window_steps if windowed else FOREVER,
+        shows=Shown(context).scene,
     )  # fmt: skip
     return train.run(task, context.train, context.folder, context.name)

@@ -1,6 +1,7 @@
 """A recipe: a preset and the stages that train it, in order, as one TOML file.
 
     preset = "nano"          # a preset, or the path of a file like one
+    tokenizers = "nano"      # a model whose tokenizers are taken, where no stage trains them
     [train]                  # what all trained stages share
     [[stages]]
     name = "pretrain"        # its folder, and the module of this package that runs
@@ -16,28 +17,30 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from quintet.config import OmniConfig, UserError, load_preset
 from quintet.settings import check_type, read_toml
-from quintet.stages.context import Context
+from quintet.stages.context import SCORES, TOKENIZER_STAGES, Context
 from quintet.stages.documents import HELD_OUT, KINDS, SHARD_SIZE, check_counts
 from quintet.stages.record import alone, check_same, record, recorded
+from quintet.stages.sources import check_tokenizers, indexes
+from quintet.tokenizers.bundle import Tokenizers
 from quintet.train import TrainConfig
 from quintet.train.processes import leads, world_size
 
 RECIPES = Path(__file__).parent.parent.parent / "recipes"  # beside the package, in a checkout
 STAGES = (
     "text_tokenizer", "audio_tokenizer", "image_tokenizer", "documents", "pretrain", "audio",
-    "unfrozen", "instruct", "transcribe", "describe", "realtime", "audio_decoder", "judges",
-    "release",
+    "unfrozen", "instruct", "transcribe", "describe", "realtime", "prefer", "audio_decoder",
+    "judges", "release",
 )  # fmt: skip
 ON_MANY_DEVICES = {  # those of the transformer; see docs/many-devices.md
     "pretrain", "audio", "unfrozen", "instruct", "transcribe", "describe", "realtime",
+    "prefer",
 }  # fmt: skip
-SCORES = "scores.json"  # in a stage's folder, once it is finished
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Recipe:
         """
         path = find(name)
         values = read_toml(path)
-        known = {"preset", "train", "stages"}
+        known = {"preset", "tokenizers", "train", "stages"}
         if unknown := sorted(set(values) - known):
             raise UserError(
                 f"{path} sets {unknown[0]!r}, which a recipe does not have; "
@@ -66,12 +69,17 @@ class Recipe:
         if not (tables and isinstance(tables, list) and all(isinstance(t, dict) for t in tables)):
             raise UserError(f"{path} has no stages; add a table [[stages]] with a name.")
         preset, folder = load_preset(str(values.get("preset", ""))), runs / path.stem
-        shared = values.get("train", {})
+        shared, tokenizers = values.get("train", {}), values.get("tokenizers")
+        if tokenizers is not None:
+            check_type("tokenizers", tokenizers, str, str(path))
+            preset = _with_sizes_of(preset, tokenizers)
         check_type("train", shared, TrainConfig, str(path))
         stages: list[Context] = []
         for table in tables:
             stages.append(_stage(table, shared, preset, folder, path, [s.name for s in stages]))
         _check_shards(stages)
+        stages = [replace(stage, tokenizers=tokenizers) for stage in stages]
+        _check_sources(stages, path)
         return cls(path.stem, tuple(stages))
 
     def only(self, stage: str | None) -> tuple[Context, ...]:
@@ -154,6 +162,27 @@ def _check_start(context: Context, start: str | None, earlier: list[str]) -> Non
             )
 
 
+def _with_sizes_of(preset: OmniConfig, tokenizers: str) -> OmniConfig:
+    """The preset, its tokenizers of the sizes that those of a model have."""
+    sizes, _ = Tokenizers.of_model(tokenizers)
+    return replace(preset, text=sizes.text, audio=sizes.audio, image=sizes.image)
+
+
+def _check_sources(stages: list[Context], recipe: Path) -> None:
+    """What stages train on of a person's own data is there, and fits."""
+    for context in stages:
+        if context.tokenizers is not None and context.settings["stage"] in TOKENIZER_STAGES:
+            raise UserError(
+                f"{recipe} takes the tokenizers of {context.tokenizers} and has a stage "
+                f"{context.name!r} that trains one; leave out one or the other."
+            )
+        if "sources" in context.settings:
+            module = importlib.import_module(f"quintet.stages.{context.settings['stage']}")
+            found = indexes(context, module.SOURCE_KINDS)
+            if context.tokenizers is not None:
+                check_tokenizers(context, found)
+
+
 def _check_shards(stages: list[Context]) -> None:
     """No stage may ask for more shards of a kind than the stages before it make, or for more
     samples at once than these hold."""
@@ -200,12 +229,21 @@ def _check_samples(context: Context, made: dict[str, int], size: int) -> None:
 def is_finished(context: Context) -> bool:
     """Whether there is nothing left to do. Documents of which a recipe asks for more than there
     are go on with those that are missing."""
-    if not (context.folder / SCORES).is_file():
+    if _scores(context) is None:
         return False
     if context.settings["stage"] != "documents" or not (made := recorded(context)):
         return True
     asked = context.settings.get("shards", {})
     return all(count <= made.get(f"shards.{kind}", 0) for kind, count in asked.items())
+
+
+def _scores(context: Context) -> dict[str, float] | None:
+    """Those of a finished stage. One whose file is damaged counts as unfinished: from its last
+    checkpoint it soon makes the same again."""
+    try:
+        return dict(json.loads((context.folder / SCORES).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def run_stage(context: Context) -> dict[str, float]:
@@ -218,7 +256,8 @@ def run_stage(context: Context) -> dict[str, float]:
     path = context.folder / SCORES
     if is_finished(context):
         check_same(context)
-        finished: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
+        finished = _scores(context)
+        assert finished is not None
         return finished
     if world_size() > 1 and context.settings["stage"] not in ON_MANY_DEVICES:
         raise UserError(

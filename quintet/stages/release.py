@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 from quintet.live.pretrained import assemble
 from quintet.stages.context import MODEL_FILE, Context
 from quintet.tokenizers.folders import AUDIO_FILE, IMAGE_FILE, TEXT_FILE
 
-SETTINGS = {"model": str, "audio": str, "recipe": str}
+SETTINGS = {"model": str, "audio": str, "recipe": str, "about": str}
 CARD = """---
 library_name: quintet
 pipeline_tag: any-to-any
@@ -16,18 +17,22 @@ license: apache-2.0
 ---
 # Quintet {name}
 
-A small omni model: it hears, sees, reads, writes, speaks and draws at once, on a clock of four
-steps a second. It knows {things} everyday things of a synthetic world and nothing else: its
-speech comes from espeak-ng, its pictures from the Noto Color Emoji font.
+{about}
 
 Trained from nothing by `quintet train {recipe}` (seeds are in that file). The last scores of
-every stage; voices, backgrounds and sizes of pictures are kept out of training, the sentences and
-things are those of training, and what was seen whole says so in its name:
+every stage; {kept_out}:
 
 ```json
 {scores}
 ```
 """
+WORLD = """\
+A small omni model: it hears, sees, reads, writes, speaks and draws at once, on a clock of four
+steps a second. It knows {things} everyday things of a synthetic world and nothing else: its
+speech comes from espeak-ng, its pictures from the Noto Color Emoji font."""
+WORLD_KEPT_OUT = """\
+voices, backgrounds and sizes of pictures are kept out of training, the sentences and
+things are those of training, and what was seen whole says so in its name"""
 
 
 def run(context: Context) -> dict[str, float]:
@@ -46,11 +51,17 @@ def run(context: Context) -> dict[str, float]:
         for path in sorted(context.run_folder.glob("*/scores.json"))
         if path.parent.name != context.name
     }
+    about, kept_out = context.settings.get("about"), "of samples kept out of training"
     system.card = CARD.format(
         name=context.preset.name,
-        things=64,
+        about=about or WORLD.format(things=64),
+        kept_out=kept_out if about else WORLD_KEPT_OUT,
         recipe=context.settings.get("recipe", "recipes/nano.toml"),
         scores=json.dumps(scores, indent=2),
     )
-    system.save_pretrained(context.folder / "model")
+    folder, partial = context.folder / "model", context.folder / "model.partial"
+    for old in (partial, folder):  # of a run that was killed
+        shutil.rmtree(old, ignore_errors=True)
+    system.save_pretrained(partial)
+    partial.rename(folder)
     return {"parameters": float(sum(p.numel() for p in system.model.parameters()))}

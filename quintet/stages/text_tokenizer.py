@@ -7,7 +7,9 @@ import numpy as np
 from quintet.data.world.grammar import KINDS, request
 from quintet.settings import Count, Seed
 from quintet.stages.context import Context
+from quintet.tokenizers.folders import TEXT_FILE
 from quintet.tokenizers.text import TextTokenizer
+from quintet.train.exports import export
 
 SETTINGS = {"lines": Count, "seed": Seed}
 
@@ -24,14 +26,12 @@ def world_lines(count: int, seed: int) -> list[str]:
 
 def run(context: Context) -> dict[str, float]:
     """Train and write `text_tokenizer.model`; what is there already is kept."""
-    path = context.folder / "text_tokenizer.model"
+    path = context.folder / TEXT_FILE
     count, seed = context.settings.get("lines", 20_000), context.settings.get("seed", 0)
     if not path.exists():
         lines = world_lines(count, seed)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")  # what a kill leaves must not pass for a model
-        TextTokenizer.train(lines, context.preset.text.vocab_size).save(partial)
-        partial.replace(path)
+        made = TextTokenizer.train(lines, context.preset.text.vocab_size)
+        export(lambda partial: made.save(partial / TEXT_FILE), context.folder)
     tokenizer = TextTokenizer.load(path)
     lines = world_lines(count // 10 + 1, seed + 1)  # some of them training had too
     ids = sum(len(tokenizer.encode(line)) for line in lines)

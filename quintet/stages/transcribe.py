@@ -10,6 +10,7 @@ from quintet import train
 from quintet.stages.context import Context
 from quintet.stages.documents import training_and_held_out
 from quintet.stages.omni_task import OMNI_SETTINGS, OmniTask
+from quintet.stages.shown import Shown
 
 SETTINGS = OMNI_SETTINGS
 START = "instruct"  # unless the setting `start_from` names another stage
@@ -20,5 +21,6 @@ def run(context: Context) -> dict[str, float]:
     task = OmniTask(
         context.preset, context.train, samples, held_out,
         start_from=context.start(START),
+        shows=Shown(context).answer,
     )  # fmt: skip
     return train.run(task, context.train, context.folder, context.name)

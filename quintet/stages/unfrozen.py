@@ -7,15 +7,23 @@ from __future__ import annotations
 
 from quintet import train
 from quintet.stages.context import Context
-from quintet.stages.documents import training_and_held_out
 from quintet.stages.omni_task import OMNI_SETTINGS, OmniTask
+from quintet.stages.sources import SOURCE_SETTINGS, samples_for
+from quintet.timeline.targets import Sample, Vocabulary, next_row_sample
 
-SETTINGS = OMNI_SETTINGS
+SETTINGS = OMNI_SETTINGS | SOURCE_SETTINGS
+SOURCE_KINDS = ("pretrain", "audio")
 START = "audio"  # unless the setting `start_from` names another stage
 
 
 def run(context: Context) -> dict[str, float]:
-    samples, held_out = training_and_held_out(context, "unfrozen")
+    sizes = context.preset
+    vocabulary = Vocabulary(sizes.text_image_vocab_size, sizes.audio.codebook_size)
+
+    def both_asked(sample: Sample) -> Sample:
+        return next_row_sample(sample.rows, vocabulary, both_heads=True)
+
+    samples, held_out = samples_for(context, "unfrozen", SOURCE_KINDS, both_asked)
     task = OmniTask(
         context.preset, context.train, samples, held_out,
         start_from=context.start(START),

@@ -45,6 +45,7 @@ class Sample:
     rows: Rows
     text_target: np.ndarray  # int32 [N]
     audio_target: np.ndarray  # int32 [N, Q]
+    source: tuple[str, int] | None = None  # the shard that it was read from, and its index there
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from quintet.config import OmniConfig, UserError
+from quintet.config import MISFITS, OmniConfig, UserError, from_dict
 from quintet.tokenizers.audio import AudioTokenizer
+from quintet.tokenizers.folders import (
+    AUDIO_FILE,
+    CONFIG_FILE,
+    IMAGE_FILE,
+    TEXT_FILE,
+    find,
+    read_config,
+)
 from quintet.tokenizers.image import ImageTokenizer, to_images
 from quintet.tokenizers.text import TextTokenizer
 from quintet.tokenizers.weight_files import load_weights
@@ -41,6 +50,40 @@ class Tokenizers:
                 f"{config.text.vocab_size:,}; use the file that came with the model."
             )
         return cls(text_tokenizer, audio_tokenizer, image_tokenizer)
+
+    @classmethod
+    def of_model(cls, name: str) -> tuple[OmniConfig, Tokenizers]:
+        """Those of a model's folder, a bundled name or a hub id, with all its sizes; its
+        transformer is not read.
+
+        Raises:
+            UserError: there is no such model, or its files are missing or damaged.
+        """
+        folder = find(name, (CONFIG_FILE, TEXT_FILE, AUDIO_FILE, IMAGE_FILE))
+        config_file, values = folder / CONFIG_FILE, read_config(folder)
+        if isinstance(values, dict) and "kind" in values:
+            raise UserError(
+                f"{name} is one tokenizer and not a whole model; name one such as nano."
+            )
+        try:
+            config = from_dict(OmniConfig, values, str(config_file))
+        except UserError:
+            raise
+        except MISFITS as error:
+            raise UserError(
+                f"{config_file} does not describe a model ({error}); "
+                "restore it from where the model came from."
+            ) from None
+        files = (folder / name for name in (TEXT_FILE, AUDIO_FILE, IMAGE_FILE))
+        return config, cls.load(config, *files)
+
+    def fingerprint(self) -> str:
+        """Tells tokenizers apart: a hash of the text's entries and of the first codebooks, as they
+        lie in the folders of models."""
+        digest = hashlib.sha256(self.text.model)
+        for codebook in (self.audio.quantizer.layers[0].codebook, self.image.quantizer.codebook):
+            digest.update(codebook.half().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def encode_audio(self, samples: np.ndarray) -> np.ndarray:
         """float32 [S] from a fresh state -> codes int32 [T, Q]."""

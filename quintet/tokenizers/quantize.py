@@ -67,9 +67,13 @@ class VectorQuantizer(nn.Module):
 
     @torch.no_grad()
     def fill(self, vectors_ND: Tensor, iterations: int = 10) -> None:
-        """Set the codebook by k-means on at least K vectors."""
+        """Set the codebook by k-means on at least K vectors; those that are no numbers, as of a
+        poisoned sample, leave no trace."""
         size = len(self.codebook)
         assert len(vectors_ND) >= size, f"{len(vectors_ND)} vectors cannot fill {size} codes"
+        vectors_ND = vectors_ND[vectors_ND.isfinite().all(1)]
+        if len(vectors_ND) < size:
+            return  # the encoder is broken, which the loop will notice
         self.codebook.copy_(vectors_ND[torch.randperm(len(vectors_ND))[:size]])
         for _ in range(iterations):
             ids = self.search(vectors_ND)
@@ -137,7 +141,7 @@ class ResidualQuantizer(nn.Module):
     @torch.no_grad()
     def fill(self, vectors_ND: Tensor) -> None:
         """Fill every codebook in turn from at least K vectors."""
-        residual = vectors_ND
+        residual = vectors_ND[vectors_ND.isfinite().all(1)]
         for layer in self.layers:
             layer.fill(residual)
             residual = residual - layer.codebook[layer.search(residual)]

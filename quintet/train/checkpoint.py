@@ -29,6 +29,7 @@ from torch.distributed.checkpoint.storage import WriteResult
 from torch.futures import Future
 
 from quintet.config import UserError
+from quintet.train.exports import digest
 from quintet.train.processes import Place
 from quintet.train.task import MAY_CHANGE
 
@@ -96,7 +97,7 @@ class Checkpoints:
             about = _about(path)
             files: dict[str, str] = about.get("files", {})
             mine = sorted(files)[self.place.rank :: self.place.world_size]
-            whole = bool(files) and all(_digest(path / name) == files[name] for name in mine)
+            whole = bool(files) and all(digest(path / name) == files[name] for name in mine)
             if self.place.all_agree(whole):
                 self._check_settings(path, about["settings"])
                 self._restore(path, module, optimizer)
@@ -197,8 +198,8 @@ class _Writer(FileSystemWriter):
         """The digests of this process's files go to the leader with what else it must know."""
         results = super().write_data(plan, planner).wait()
         for name in {result.storage_data.relative_path for result in results}:
-            digest = _digest(self.partial / name)
-            results.append(WriteResult(MetadataIndex(DIGEST + name), 0, digest))
+            written = digest(self.partial / name)
+            results.append(WriteResult(MetadataIndex(DIGEST + name), 0, written))
         done: Future[list[WriteResult]] = Future()
         done.set_result(results)
         return done
@@ -211,8 +212,9 @@ class _Writer(FileSystemWriter):
                 files[result.index.fqn.removeprefix(DIGEST)] = result.storage_data
                 part.remove(result)
         super().finish(metadata, results)
-        files[".metadata"] = _digest(self.partial / ".metadata")
+        files[".metadata"] = digest(self.partial / ".metadata")
         about = {"step": int(self.final.name), "settings": self.settings, "files": files}
+        about["digest"] = _digest_of(about)
         (self.partial / ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         if self.final.exists():  # damaged, as the run has come here again
             shutil.rmtree(self.final)
@@ -238,18 +240,15 @@ def _checkpoints(run: Path) -> list[Path]:
 def _about(path: Path) -> dict[str, Any]:
     """What a checkpoint says of itself; nothing, if that is damaged."""
     try:
-        about = json.loads((path / ABOUT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        about: dict[str, Any] = dict(json.loads((path / ABOUT).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
         return {}
-    return about if about.get("step") == int(path.name) else {}
+    whole = about.pop("digest", None) in (None, _digest_of(about))  # older ones have none
+    return about if whole and about.get("step") == int(path.name) else {}
 
 
-def _digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return "unreadable"
+def _digest_of(about: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
 @contextmanager

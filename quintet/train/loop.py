@@ -3,9 +3,11 @@ for one process and for many."""
 
 from __future__ import annotations
 
-import json
 import math
+import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
 from quintet.config import UserError
+from quintet.train.exports import export
+from quintet.train.loggers import LOG, Loggers
+from quintet.train.prefetch import Prefetch
 from quintet.train.processes import Place, join
 from quintet.train.task import Task, TrainConfig
 
-LOG = "log.jsonl"
-SAMPLES = "samples"  # what a person may see or hear, by step
 MOST_BAD_STEPS = 5  # in a row, whose loss or gradient is no number; a few are passed over
 
 
@@ -29,38 +32,6 @@ def learning_rate(step: int, config: TrainConfig) -> float:
         return config.learning_rate * (step + 1) / config.warmup_steps
     decay_steps = max(1, round(config.steps * config.decay_fraction))
     return config.learning_rate * min(1.0, (config.steps - step) / decay_steps)
-
-
-class _Log:
-    """One JSON object a line; lines past a resumed step are cut, as they will be written again.
-    Only the leader writes."""
-
-    def __init__(self, path: Path, step: int, place: Place) -> None:
-        self.file = None
-        if not place.leads:
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lines = path.read_text().splitlines() if path.exists() else []
-        if lines and not _is_whole(lines[-1]):
-            lines.pop()
-        kept = [line for line in lines if json.loads(line)["step"] < step]
-        partial = path.with_suffix(".partial")
-        partial.write_text("".join(line + "\n" for line in kept))
-        partial.replace(path)
-        self.file = path.open("a", buffering=1)
-
-    def write(self, step: int, values: dict[str, float]) -> None:
-        if self.file is not None:
-            self.file.write(json.dumps({"step": step, **values}) + "\n")
-
-
-def _is_whole(line: str) -> bool:
-    """Whether a line of the log was written to its end; a kill may have cut the last."""
-    try:
-        json.loads(line)
-    except json.JSONDecodeError:
-        return False
-    return True
 
 
 def _progress(place: Place) -> Progress:
@@ -94,58 +65,82 @@ def run(task: Task, config: TrainConfig, folder: Path, name: str) -> dict[str, f
         betas=config.betas,
         weight_decay=config.weight_decay,
     )
-    checkpoints = Checkpoints(folder, place, asdict(config) | task.record())
-    first = checkpoints.load(module, optimizer)
-    log = _Log(folder / LOG, first, place)
+    settings = asdict(config) | task.record()
+    checkpoints = Checkpoints(folder, place, settings)
+    first, last = checkpoints.load(module, optimizer), config.steps - 1
+    loggers = Loggers(folder, name, first, config.loggers, settings, place.leads)
     module.train()
     bad_steps = 0
-    with checkpoints, _progress(place) as progress:
+    with (
+        checkpoints,
+        loggers,
+        _batches(task, first, config.steps) as next_batch,
+        _progress(place) as progress,
+    ):
         bar = progress.add_task(name, total=config.steps, completed=first, note="")
         for step in range(first, config.steps):
-            values = _train_step(task, module, optimizer, config, step, place)
-            log.write(step, values)
-            progress.update(bar, advance=1, note=f"loss {values['loss']:.4f}")
+            values = _train_step(task, module, optimizer, config, step, place, next_batch)
             bad_steps = 0 if _is_good(values) else bad_steps + 1
+            if bad_steps:
+                values["batch"] = task.describe_batch(step)
+                _tell_bad(name, step, values["batch"], place)
+            loggers.write(step, values)
+            progress.update(bar, advance=1, note=f"loss {values['loss']:.4f}")
             if bad_steps == MOST_BAD_STEPS:
                 raise _lost(folder, name, step)
             done = step + 1
-            if done % config.evaluate_every == 0 and done < config.steps:
-                log.write(step, _evaluate(task, module, folder / SAMPLES / f"{done:06}"))
-            if (done % config.checkpoint_every == 0 and not bad_steps) or done == config.steps:
+            if done % config.evaluate_every == 0 and step < last:
+                loggers.evaluated(step, _evaluate(task, module, loggers.samples(done)))
+            if (done % config.checkpoint_every == 0 and not bad_steps) or step == last:
                 checkpoints.save(module, optimizer, done)
-    scores = _evaluate(task, module, folder / SAMPLES / f"{config.steps:06}")
+        scores = _evaluate(task, module, loggers.samples(config.steps))
+        loggers.evaluated(last, scores, last=True)
     _export(task, module, folder, place)
     return scores
 
 
-def _is_good(values: dict[str, float]) -> bool:
+@contextmanager
+def _batches(task: Task, first: int, last: int) -> Iterator[Callable[[], Any]]:
+    """A function that gives the batch of each step, one after another."""
+    if not task.made_ahead:
+        steps = iter(range(first, last))
+        yield lambda: task.batch(next(steps))
+        return
+    with Prefetch(task.batch, first, last) as ahead:
+        yield ahead.take
+
+
+def _is_good(values: dict[str, Any]) -> bool:
     return math.isfinite(values["loss"]) and math.isfinite(values["gradient_norm"])
+
+
+def _tell_bad(name: str, step: int, batch: str, place: Place) -> None:
+    if place.leads:
+        print(
+            f"The loss of step {step} of {name} is no number, so the step is passed over; "
+            f"its batch: {batch}.",
+            file=sys.stderr,
+        )
 
 
 def _lost(folder: Path, name: str, step: int) -> UserError:
     return UserError(
         f"From step {step + 1 - MOST_BAD_STEPS} to {step} of {name} no loss was a number, so the "
-        "run has stopped; run it again to go on from its last checkpoint, which is from before, "
-        f"or delete {folder} and start the stage again with a lower learning_rate."
+        f"run has stopped; {folder / LOG} names the samples of these steps; mend them and run it "
+        "again to go on from its last checkpoint, which is from before, or delete the folder and "
+        "start the stage again with a lower learning_rate."
     )
 
 
 def _export(task: Task, module: nn.Module, folder: Path, place: Place) -> None:
-    """By way of a folder of its own, so that a kill leaves no half file under a final name. The
-    last checkpoint has whole what is divided among processes."""
+    """The last checkpoint has whole what is divided among processes."""
     from quintet.train.checkpoint import weights
 
     if place.leads:
         if place.world_size > 1:
             module = task.module()
             module.load_state_dict(weights(folder), assign=True)  # it may have shapes only
-        partial = folder / "export.partial"
-        partial.mkdir(exist_ok=True)
-        task.export(module, partial)
-        for path in partial.iterdir():
-            path.chmod(0o644)  # safetensors writes for the owner alone, but these are to be shared
-            path.replace(folder / path.name)
-        partial.rmdir()
+        export(lambda partial: task.export(module, partial), folder)
     place.all_agree(True)  # the next stage reads them
 
 
@@ -156,7 +151,8 @@ def _train_step(
     config: TrainConfig,
     step: int,
     place: Place,
-) -> dict[str, float]:
+    next_batch: Callable[[], Any],
+) -> dict[str, Any]:
     started = time.perf_counter()
     rate = learning_rate(step, config)
     for group in optimizer.param_groups:
@@ -164,16 +160,21 @@ def _train_step(
     task.before_step(module, step)
     reduced = config.precision == "bfloat16"
     with torch.autocast(place.device.type, torch.bfloat16, enabled=reduced):
-        losses = task.losses(module, task.batch(step), step)
+        asked = time.perf_counter()
+        batch = next_batch()
+        waited = time.perf_counter() - asked
+        losses = task.losses(module, batch, step)
     optimizer.zero_grad(set_to_none=True)
     # Gradients are averaged over the shares of the batch, whose losses are meant to be added.
     (losses["loss"] * place.data_size).backward()
     norm = _clip(optimizer, config.clip, place)
-    if torch.isfinite(norm):  # one bad batch must not poison the weights
-        optimizer.step()
     values = place.add_up({key: float(value.detach()) for key, value in losses.items()})
+    values |= {"gradient_norm": float(norm), "learning_rate": rate}
+    if _is_good(values):  # one bad batch must not poison the weights
+        optimizer.step()
     seconds = time.perf_counter() - started
-    return values | {"gradient_norm": float(norm), "learning_rate": rate, "seconds": seconds}
+    # Of the step's time, the share that was spent waiting for its batch.
+    return values | {"seconds": seconds, "waiting": waited / seconds}
 
 
 def _clip(optimizer: torch.optim.Optimizer, limit: float, place: Place) -> torch.Tensor:

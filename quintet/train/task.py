@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ from quintet.train.processes import Place
 
 MAY_CHANGE = {  # settings, when a run goes on
     "checkpoint_every", "evaluate_every", "threads", "tensor_parallel", "checkpoint_activations",
+    "loggers",
 }  # fmt: skip
+PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb"}  # what loggers need
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class TrainConfig:
     precision: Literal["float32", "bfloat16"] = "float32"  # of activations; weights stay float32
     compile: bool = False  # of the transformer, where there is a C++ compiler
     threads: Count = 1
+    # Beside the log: "tensorboard", "wandb". See docs/training.md.
+    loggers: tuple[Literal["tensorboard", "wandb"], ...] = ()
     # Of the transformer: samples share lines of so many rows, as a GPU likes; 0: a line for each.
     packed_rows: Natural = 0
     # Of the transformer, started by torchrun: processes that share each layer; the others share
@@ -54,6 +59,12 @@ class TrainConfig:
                 "compile does not go together with tensor_parallel, as batches differ in length; "
                 "set compile to false, or tensor_parallel to 1."
             )
+        for logger in self.loggers:
+            if importlib.util.find_spec(PACKAGES[logger]) is None:
+                raise UserError(
+                    f"loggers names {logger!r}, whose package {PACKAGES[logger]} is not "
+                    f"installed; leave it out, or install the extra quintet[{logger}]."
+                )
 
     def check_layout(self, sizes: ModelConfig, world_size: int) -> None:
         """Whether so many processes can share a transformer of these sizes, and its batches.
@@ -85,7 +96,13 @@ class Task(ABC):
 
     `batch` is a pure function of the step, so a run that was killed continues with exactly the
     batches it would have seen.
+
+    Attributes:
+        made_ahead: whether a thread may call `batch` for later steps while the module trains;
+            then `batch` may look at nothing that training changes, nor at PyTorch's random state.
     """
+
+    made_ahead = False
 
     @abstractmethod
     def module(self) -> nn.Module:
@@ -106,6 +123,10 @@ class Task(ABC):
     @abstractmethod
     def batch(self, step: int) -> Any:
         """The inputs of `step`, the same at every call."""
+
+    def describe_batch(self, step: int) -> str:
+        """Which samples `batch` gives for `step`, so that a person can look at them."""
+        return f"that of step {step}"
 
     @abstractmethod
     def losses(self, module: nn.Module, batch: Any, step: int) -> dict[str, Tensor]:

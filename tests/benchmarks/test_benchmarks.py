@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import needs_world
 
-from benchmarks import Row, codec, decode, live, sessions, train, utilization
+from benchmarks import Row, codec, decode, live, sessions, train, utilization, world
 from quintet.config import load_preset
 
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a benchmark's threads nor its random state reach another test."""
-    for module in (decode, live, sessions, train):
+    for module in (decode, live, sessions, train, world):
         monkeypatch.setattr(module, "THREADS", torch.get_num_threads())
     monkeypatch.setattr(codec, "THREADS", (torch.get_num_threads(),))
 
@@ -114,3 +115,12 @@ def test_utilization(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = utilization.measure(load_preset("tiny"), 2, 256)
     _check(rows)
     assert [row["unit"] for row in rows] == ["rows / s"]  # a CPU's peak is in no table
+
+
+@needs_world
+def test_world(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world, "NUM_SCENES", 2)
+    rows = world.run(str(model_folder))
+    assert {row["unit"] for row in rows} == {"times real time", "scenes / s", "%"}
+    assert sum(row["value"] for row in rows if row["unit"] == "%") == pytest.approx(100)
+    assert all(row["value"] > 0 for row in rows[:5])

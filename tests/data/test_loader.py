@@ -1,5 +1,6 @@
 """Batches are a pure function of the step; shards give back what they took."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ from conftest import make_config, make_timeline
 
 from quintet.data.loader import LATEST_START, Loader
 from quintet.data.shards import load_samples, save_samples
+from quintet.timeline.rows import COLUMNS
 from quintet.timeline.streams import Modality
 from quintet.timeline.targets import Sample, Vocabulary, live_sample
 
@@ -46,6 +48,15 @@ def test_batches_are_a_pure_function_of_the_step() -> None:
     for one, other in zip(ahead, behind, strict=True):
         assert all(map(_equal, one, other))
     assert not all(map(_equal, ahead[0], Loader(samples, 3, 6, 4).batch(0)))
+
+
+def test_batches_are_those_that_the_bundled_models_were_trained_on() -> None:
+    digest, loader = hashlib.sha256(), Loader(_samples(20), 3, 5, 4)
+    for sample in (sample for step in range(15) for sample in loader.batch(step)):
+        for column in COLUMNS:
+            digest.update(getattr(sample.rows, column).tobytes())
+        digest.update(sample.text_target.tobytes() + sample.audio_target.tobytes())
+    assert digest.hexdigest()[:16] == "d863a31b02ce087c"  # of the loader of 2026-11-24
 
 
 def test_an_epoch_sees_every_sample_once() -> None:

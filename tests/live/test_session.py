@@ -19,7 +19,7 @@ from quintet.config import (
     load_preset,
 )
 from quintet.live.sampling import Sampling, choose
-from quintet.live.session import Session, StepOutput, _Words
+from quintet.live.session import Session, StepOutput, Words
 from quintet.model.embedding import RowTensors
 from quintet.model.omni import Omni
 from quintet.timeline.rows import Rows, concatenate
@@ -334,7 +334,7 @@ def test_speech_without_whole_frames_a_step_equals_the_whole() -> None:
 def test_an_unfinished_character_does_not_leak_into_the_next_message(
     tokenizers: Tokenizers,
 ) -> None:
-    text, words = tokenizers.text, _Words(tokenizers)
+    text, words = tokenizers.text, Words(tokenizers)
     first_byte = text.encode("世")[0]
     assert words.push(first_byte) == ""
     assert words.push(text.end_id) == "\N{REPLACEMENT CHARACTER}"

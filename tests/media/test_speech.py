@@ -1,11 +1,15 @@
 """Synthetic speech is deterministic, and no voice is in two lists."""
 
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+
 import numpy as np
 import pytest
 from conftest import needs_world
 
 from quintet.config import SAMPLE_RATE, UserError
-from quintet.media import speech
+from quintet.media import espeak
 from quintet.media.emoji import render_emoji
 from quintet.media.speech import (
     ASSISTANT_VOICE,
@@ -13,6 +17,7 @@ from quintet.media.speech import (
     TRAIN_VOICES,
     Voice,
     random_voice,
+    say,
     synthesize,
 )
 
@@ -66,13 +71,52 @@ def test_an_unknown_language_is_refused() -> None:
         synthesize("hello", Voice("zz"))
 
 
-def test_a_missing_synthesizer_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*_: object, **__: object) -> None:
-        raise FileNotFoundError
-
-    monkeypatch.setattr(speech.subprocess, "run", missing)
+def test_a_missing_synthesizer_names_the_package(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "espeak_process.py"
+    text = espeak.PROGRAM.read_text(encoding="utf-8")
+    program.write_text(text.replace("libespeak-ng", "libmissing"), encoding="utf-8")
+    espeak.close()
+    monkeypatch.setattr(espeak, "PROGRAM", program)
     with pytest.raises(UserError, match="Debian package espeak-ng"):
         synthesize("hello", ASSISTANT_VOICE)
+    espeak.close()
+
+
+@needs_world
+def test_every_word_is_where_it_is_said() -> None:
+    sound, words = say("Good night, 12345 sheep of the king's: sleep well.", ASSISTANT_VOICE)
+    said = " ".join(word.text for word in words)
+    assert said == "Good night, 12345 sheep of the king's: sleep well."
+    assert words[0].start == 0 and words[-1].end == len(sound)
+    assert all(first.end <= after.start for first, after in pairwise(words))
+    pause = sound[words[1].end : words[2].start]  # after the comma
+    assert len(pause) > SAMPLE_RATE // 50
+    assert np.abs(pause).max() < 1e-3
+    alone = len(synthesize("12345", ASSISTANT_VOICE))
+    assert 0.5 * alone < words[2].end - words[2].start < 1.2 * alone
+
+
+@needs_world
+def test_many_threads_speak_at_once_and_alike() -> None:
+    texts = ["one.", "two, three.", "four."] * 4
+    with ThreadPoolExecutor(4) as pool:
+        sounds = list(pool.map(lambda text: synthesize(text, ASSISTANT_VOICE), texts))
+    for text, sound in zip(texts, sounds, strict=True):
+        assert np.array_equal(sound, synthesize(text, ASSISTANT_VOICE))
+
+
+@needs_world
+def test_a_process_that_ended_is_an_error_once() -> None:
+    espeak.close()
+    synthesize("hello", ASSISTANT_VOICE)
+    (process,) = espeak._idle
+    process.kill()
+    process.wait()
+    with pytest.raises(UserError, match="again"):
+        synthesize("hello", ASSISTANT_VOICE)
+    assert len(synthesize("hello", ASSISTANT_VOICE))
 
 
 @needs_world

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from quintet.config import STEP_SAMPLES, OmniConfig, UserError
 from quintet.live.engine import Given
 from quintet.live.session import StepOutput
+from quintet.live.turns import TurnReply
 
 
 class FakeSession:
@@ -90,6 +91,7 @@ class FakeModel:
         self.heard: list[tuple[np.ndarray, np.ndarray | None, str | None]] = []
         self.threads: set[str] = set()
         self.num_sessions = 0
+        self.chats: list[list[dict[str, Any]]] = []
 
     def session(self, **_: Any) -> FakeSession:
         self.num_sessions += 1
@@ -97,6 +99,30 @@ class FakeModel:
 
     def engine(self, seats: int) -> FakeEngine:
         return FakeEngine(self)
+
+    def chat(
+        self,
+        messages: Sequence[dict[str, Any]],
+        seed: int = 0,
+        *,
+        tell: Callable[[str], None] | None = None,
+    ) -> TurnReply:
+        """Turn mode: says what it was given last; draws at "draw", crashes at "crash"."""
+        parts = messages[-1]["content"]
+        parts = list(parts) if isinstance(parts, list | tuple) else [parts]
+        self.chats.append(list(messages))
+        words = " ".join(
+            part if isinstance(part, str) else "a picture" if getattr(part, "ndim", 3) == 3
+            else f"{len(part) / 24_000:.2f} s" for part in parts
+        )  # fmt: skip
+        if "refuse" in words:
+            raise UserError("The text is refused; send another.")
+        if "crash" in words:
+            raise RuntimeError("the fake is broken")
+        for word in ["you", " gave", " ", words] if tell else []:
+            tell(word)  # type: ignore[misc]
+        pictures = [np.full((48, 48, 3), 90, np.uint8)] if "draw" in words else []
+        return TurnReply(f"you gave {words}", pictures, np.full(6_000, 0.25, np.float32))
 
     def texts(self) -> list[str]:
         """Every text that a session was given."""

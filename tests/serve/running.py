@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import uvicorn
 
 from quintet.serve import create_app, listen, uvicorn_config
-from quintet.serve.conductor import LiveModel
+from quintet.serve.app import ServedModel
+from quintet.serve.keys import Keys
 
 
 class RunningServer:
     """The app for `model` at `address`, which ends in a slash, until `stop`."""
 
-    def __init__(self, model: LiveModel, max_sessions: int = 1) -> None:
+    def __init__(
+        self,
+        model: ServedModel,
+        max_sessions: int = 1,
+        keys: Keys | None = None,
+        certificate: Path | None = None,
+    ) -> None:
         self.socket = listen("127.0.0.1", 0)
-        self.address = f"http://127.0.0.1:{self.socket.getsockname()[1]}/"
-        self.server = uvicorn.Server(uvicorn_config(create_app(model, max_sessions)))
+        scheme = "https" if certificate else "http"
+        self.address = f"{scheme}://127.0.0.1:{self.socket.getsockname()[1]}/"
+        app = create_app(model, max_sessions, keys=keys)
+        self.server = uvicorn.Server(uvicorn_config(app, certificate))
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]})
         self.thread.start()
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import socket
+import ssl
+import subprocess
 import time
+import urllib.request
+from pathlib import Path
 
 import pytest
 from fake import FakeModel
 from fastapi.testclient import TestClient
+from running import RunningServer
+from websockets.sync.client import connect
 
 from quintet.config import UserError
-from quintet.serve import create_app, listen
+from quintet.serve import check_certificate, create_app, listen
 
 
 def test_the_page_comes_with_a_strict_policy() -> None:
@@ -65,3 +73,26 @@ def test_a_taken_port_is_one_sentence() -> None:
 def test_an_address_that_cannot_be_is_one_sentence(host: str, port: int) -> None:
     with pytest.raises(UserError, match=r"choose .*--(port|host)\.$"):
         listen(host, port)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_sockets_and_pages_over_tls(tmp_path: Path) -> None:
+    file = tmp_path / "server.pem"
+    with pytest.raises(UserError, match="is no certificate"):
+        check_certificate(file)
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost"
+    names = ["-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "certificate")]
+    subprocess.run([*command.split(), *names, *files], check=True, capture_output=True)
+    file.write_text((tmp_path / "key").read_text() + (tmp_path / "certificate").read_text())
+    check_certificate(file)
+    trusting = ssl.create_default_context(cafile=str(tmp_path / "certificate"))
+    server = RunningServer(FakeModel(), certificate=file)
+    try:
+        page = urllib.request.urlopen(server.address, context=trusting)
+        assert page.status == 200
+        address = server.address.replace("https", "wss") + "v1/realtime"
+        with connect(address, ssl=trusting) as live:
+            assert json.loads(live.recv(timeout=5))["type"] == "session.created"
+    finally:
+        server.stop()

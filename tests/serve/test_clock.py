@@ -19,7 +19,7 @@ from fake import FakeModel, FakeSession
 from fastapi import WebSocketDisconnect
 
 from quintet.config import STEP_SAMPLES
-from quintet.serve import live_socket
+from quintet.serve import connection
 from quintet.serve.conductor import Conductor
 from quintet.serve.live_socket import LiveConnection
 from quintet.serve.metrics import Metrics
@@ -151,9 +151,9 @@ def test_two_conversations_both_keep_the_clock() -> None:
 def test_nothing_but_silence_for_long_frees_the_place(
     loudness: int, code: int, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live_socket, "IDLE_SECONDS", 20.0)
+    monkeypatch.setattr(connection, "IDLE_SECONDS", 20.0)
     loop = _Loop()
-    monkeypatch.setattr(live_socket, "time", SimpleNamespace(monotonic=loop.time))
+    monkeypatch.setattr(connection, "time", SimpleNamespace(monotonic=loop.time))
     model = _Model(loop, taken=0.0)
     socket = _Socket(steps=100, sound=np.full(STEP_SAMPLES, loudness, "<i2"))
     serve(loop, model, socket)

@@ -20,8 +20,8 @@ from websockets.sync.client import ClientConnection, connect
 
 from quintet.config import STEP_SAMPLES
 from quintet.live.session import StepOutput
-from quintet.serve import live_socket
-from quintet.serve.protocol import IDLE, MAX_MESSAGE
+from quintet.serve import connection
+from quintet.serve.protocol import IDLE, MAX_FRAME
 
 Server = Callable[..., RunningServer]
 
@@ -60,7 +60,7 @@ def test_a_frame_larger_than_any_limit_is_never_read_whole(start: Server) -> Non
     with enter(server) as live:
         events(live, "hello", 1)
         with pytest.raises(ConnectionClosed) as closed:
-            live.send("a" * (MAX_MESSAGE + 1))
+            live.send("a" * (MAX_FRAME + 1))
             while True:  # our own check of the length would be an error event instead
                 assert '"error"' not in str(live.recv(timeout=5))
         # Closing may overtake the frame; then the code is lost with what was still on its way.
@@ -161,7 +161,7 @@ def test_two_conversations_get_all_their_steps(start: Server) -> None:
 
 
 def test_silence_for_long_frees_the_place(start: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live_socket, "IDLE_SECONDS", 0.8)
+    monkeypatch.setattr(connection, "IDLE_SECONDS", 0.8)
     silence = np.zeros(STEP_SAMPLES, "<i2").tobytes()
     with enter(start(FakeModel())) as live:
         with pytest.raises(ConnectionClosed) as closed:

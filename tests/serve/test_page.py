@@ -17,6 +17,7 @@ from PIL import Image
 from running import RunningServer
 
 from quintet.config import SAMPLE_RATE, OmniConfig
+from quintet.serve.keys import Keys
 from quintet.serve.protocol import error_event, hello
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -427,3 +428,19 @@ def test_resampling_keeps_the_voice_without_seams(page: Any, rate: int) -> None:
 def test_resampling_removes_what_would_fold_back(page: Any, rate: int) -> None:
     folded = np.array(page.evaluate(RESAMPLE, [rate, 15_000, 128]))
     assert np.sqrt(np.mean(np.square(folded[200:-200]))) < 0.003
+
+
+def test_a_key_in_the_address_opens_a_server_that_wants_one(browser: Any) -> None:
+    key = "a-key-of-sixteen-and-more"
+    server = RunningServer(FakeModel(), keys=Keys([key]))
+    context = browser.new_context()
+    try:
+        page = context.new_page()
+        page.goto(server.address)
+        until(page, "quintet.state === 'connecting' || quintet.state === 'reconnecting'")
+        page.goto(f"{server.address}#key={key}")
+        page.reload()
+        until(page, "quintet.state === 'live'")
+    finally:
+        context.close()
+        server.stop()

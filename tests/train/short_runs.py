@@ -64,4 +64,4 @@ def omni(config: TrainConfig = SETTINGS) -> DyingOmni:
 def log_of(folder: Path) -> list[dict[str, float]]:
     """The lines of a run's log, without times."""
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+    return [{k: v for k, v in line.items() if k not in ("seconds", "waiting")} for line in lines]

@@ -148,7 +148,7 @@ def test_a_half_export_never_has_its_final_name(tmp_path: Path) -> None:
     assert load_file(tmp_path / "model.safetensors")
     assert (tmp_path / "model.safetensors").stat().st_mode & 0o777 == 0o644
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"checkpoints", "log.jsonl", "model.safetensors"}
+    assert names == {"checkpoints", "digests.json", "log.jsonl", "model.safetensors"}
 
 
 def test_what_is_frozen_stays_to_the_bit(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from PIL import Image, ImageFilter
 
@@ -9,6 +11,18 @@ from quintet.data.world.things import THINGS, Thing
 from quintet.media.emoji import render_emoji
 
 WHITE = (255, 255, 255)
+TEST_SIZES = (0.68, 0.76)  # share of the picture's side; they lie in a gap of the training sizes
+TRAIN_SIZES = ((0.52, 0.67), (0.77, 0.95))
+TEST_HUE = 2  # of the six sixths of the colour circle, from red on
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a thing was shown: what a split keeps to itself, and what a picture can be told by."""
+
+    background: str  # "plain", "gradient", "stripes", "noise", "blobs", "checkers"
+    colours: tuple[str, str]  # of the background, "#rrggbb", before it is blurred
+    size: float  # of the thing, as a share of the picture's side
 
 
 def _colour(rng: np.random.Generator, split: str) -> np.ndarray:
@@ -26,7 +40,7 @@ def _is_held_out(colours: np.ndarray) -> np.ndarray:
     """Whether each of `colours` [..., 3] has one of the hues of the test split, bool [...]."""
     red, green, blue = np.moveaxis(colours, -1, 0)
     hue = np.arctan2(np.sqrt(3) * (green - blue), 2 * red - green - blue)
-    return (hue / (np.pi / 3) + 6).astype(int) % 6 == 2
+    return (hue / (np.pi / 3) + 6).astype(int) % 6 == TEST_HUE
 
 
 def _two_colours(rng: np.random.Generator, split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -38,8 +52,11 @@ def _two_colours(rng: np.random.Generator, split: str) -> tuple[np.ndarray, np.n
             return first, second
 
 
-def _background(rng: np.random.Generator, split: str, size: int) -> np.ndarray:
-    """[size, size, 3], float in [0, 255]. Checkers are kept for the test split."""
+def _background(
+    rng: np.random.Generator, split: str, size: int
+) -> tuple[np.ndarray, str, tuple[str, str]]:
+    """[size, size, 3], float in [0, 255], its kind and its colours. Checkers are kept for the
+    test split."""
     first, second = _two_colours(rng, split)
     if split == "train" and rng.random() < 0.15:
         first = second = np.array(WHITE, float)
@@ -63,7 +80,12 @@ def _background(rng: np.random.Generator, split: str, size: int) -> np.ndarray:
     elif kind == "blobs":
         coarse = Image.fromarray((rng.random((4, 4)) * 255).astype(np.uint8))
         mix = np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC)) / 255
-    return first + (second - first) * mix[..., None]
+    return first + (second - first) * mix[..., None], kind, (_hex(first), _hex(second))
+
+
+def _hex(colour: np.ndarray) -> str:
+    """[3] in [0, 255] -> "#rrggbb"."""
+    return "#" + "".join(f"{round(float(value)):02x}" for value in colour)
 
 
 def render_picture(
@@ -73,10 +95,17 @@ def render_picture(
 
     `split` "test" uses backgrounds and sizes that "train" never shows.
     """
-    canvas = Image.fromarray(_background(rng, split, size).clip(0, 255).astype(np.uint8))
-    # The test sizes lie in a gap of the training sizes.
-    share = rng.uniform(0.68, 0.76) if split == "test" else rng.choice(
-        [rng.uniform(0.52, 0.67), rng.uniform(0.77, 0.95)]
+    return take_picture(thing, rng, split, size)[0]
+
+
+def take_picture(
+    thing: Thing, rng: np.random.Generator, split: str, size: int = 96
+) -> tuple[np.ndarray, Look]:
+    """The same, and how it came to look."""
+    background, kind, colours = _background(rng, split, size)
+    canvas = Image.fromarray(background.clip(0, 255).astype(np.uint8))
+    share = rng.uniform(*TEST_SIZES) if split == "test" else rng.choice(
+        [rng.uniform(*sizes) for sizes in TRAIN_SIZES]
     )  # fmt: skip
     emoji = render_emoji(thing.emoji)
     scale = share * size / max(emoji.size)
@@ -90,7 +119,7 @@ def render_picture(
     canvas.paste(emoji, (left, top), emoji)
     if rng.random() < 0.15:
         canvas = canvas.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, size / 80)))
-    return np.asarray(canvas)
+    return np.asarray(canvas), Look(kind, colours, round(float(share), 4))
 
 
 def canonical_picture(thing: Thing, size: int = 96) -> np.ndarray:

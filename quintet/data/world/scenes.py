@@ -8,20 +8,16 @@ step is heard first; a typed request is complete when it arrives and is answered
 from __future__ import annotations
 
 import functools
-import json
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from quintet.config import SAMPLE_RATE, STEP_SAMPLES, STEPS_PER_SECOND, UserError
+from quintet.config import SAMPLE_RATE, STEP_SAMPLES, UserError
 from quintet.data.world.grammar import KINDS, Request, request
-from quintet.data.world.pictures import canonical_picture, render_picture
+from quintet.data.world.pictures import Look, canonical_picture, take_picture
 from quintet.data.world.things import THINGS, Thing
-from quintet.media.audio import write_audio
-from quintet.media.images import write_image
-from quintet.media.speech import ASSISTANT_VOICE, Voice, random_voice, synthesize
+from quintet.media.speech import ASSISTANT_VOICE, Voice, Word, random_voice, say
 
 KIND_SHARES = {
     "name": 0.25, "draw": 0.2, "say": 0.17, "repeat": 0.1, "count": 0.05, "greet": 0.05,
@@ -34,6 +30,7 @@ TYPED_SHARE = 0.3  # of the requests; the others are spoken
 PICTURE_UNASKED = 0.1  # of the events: a picture is shown and nobody asks
 PICTURE_SIZE = 96  # pixels on a side
 DRAWING_STEPS = 5  # a drawn picture takes this many steps to arrive
+RECORDED = "recorded"  # the split of scenes cut from recordings, and the kind of their replies
 SPOKEN_DELAY, TYPED_DELAY = 2, 1  # steps from the end of a request to its answer
 
 
@@ -44,6 +41,7 @@ class Shown:
     step: int
     thing: Thing
     picture: np.ndarray  # uint8 [H, W, 3]
+    look: Look | None = None
 
 
 @dataclass(frozen=True)
@@ -61,8 +59,9 @@ class Line:
     text: str
     start_sample: int
     end_sample: int
-    voice: Voice
+    voice: Voice | None  # None: a recording
     speaker: str = "user"  # or "bystander"
+    words: tuple[Word, ...] = ()  # on the scene's clock
 
 
 @dataclass(frozen=True)
@@ -77,11 +76,16 @@ class Reply:
     speech: np.ndarray  # float32 [samples], 24 kHz
     thing: Thing | None
     drawing: np.ndarray | None  # uint8 [H, W, 3]
+    words: tuple[Word, ...] = ()  # on the clock of `speech`
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A script with its media. `microphone` is float32 [num_steps * 6000]."""
+    """A script with its media. `microphone` is float32 [num_steps * 6000].
+
+    `split` is "train" or "test", or "recorded": then `source` says where it was cut from, and
+    `seed` is its number.
+    """
 
     seed: int
     split: str
@@ -91,6 +95,7 @@ class Scene:
     typed: tuple[Typed, ...]
     shown: tuple[Shown, ...]
     replies: tuple[Reply, ...]
+    source: str = ""
 
 
 def as_typed(text: str, rng: np.random.Generator) -> str:
@@ -101,9 +106,13 @@ def as_typed(text: str, rng: np.random.Generator) -> str:
 
 
 @functools.lru_cache(maxsize=4_096)
+def _assistant_says(text: str) -> tuple[np.ndarray, tuple[Word, ...]]:
+    return say(text, ASSISTANT_VOICE)
+
+
 def assistant_speech(text: str) -> np.ndarray:
     """The assistant's voice saying `text`, float32 [samples]: always the same sound."""
-    return synthesize(text, ASSISTANT_VOICE)
+    return _assistant_says(text)[0]
 
 
 @dataclass
@@ -128,15 +137,16 @@ class _Script:
     def speak(self, text: str, speaker: str) -> int:
         """Say `text` from somewhere in the current step on; the step of its last sound."""
         voice = self.voice if speaker == "user" else self.bystander
-        sound = synthesize(text, voice)
+        sound, words = say(text, voice)
         start = self.step * STEP_SAMPLES + int(self.rng.integers(STEP_SAMPLES))
         self.sounds.append((start, sound))
-        self.lines.append(Line(text, start, start + len(sound), voice, speaker))
+        end, placed = start + len(sound), tuple(word.later(start) for word in words)
+        self.lines.append(Line(text, start, end, voice, speaker, placed))
         return (start + len(sound) - 1) // STEP_SAMPLES
 
     def show(self, thing: Thing) -> None:
-        picture = render_picture(thing, self.rng, self.split, PICTURE_SIZE)
-        self.shown.append(Shown(self.step, thing, picture))
+        picture, look = take_picture(thing, self.rng, self.split, PICTURE_SIZE)
+        self.shown.append(Shown(self.step, thing, picture, look))
 
     def event(self, asked: Request) -> None:
         """Write one event and move on to where its answer ends."""
@@ -175,23 +185,27 @@ class _Script:
 
     def answer(self, asked: Request, step: int, typed: bool) -> int:
         """Place the assistant's answer at `step`; how many steps it lasts."""
-        speech = assistant_speech(asked.reply)
+        speech, words = _assistant_says(asked.reply)
         drawing = None
         if asked.kind == "draw" and asked.thing:
             drawing = canonical_picture(asked.thing, PICTURE_SIZE)
         self.replies.append(
-            Reply(step, asked.kind, asked.text, typed, asked.reply, speech, asked.thing, drawing)
-        )
+            Reply(
+                step, asked.kind, asked.text, typed, asked.reply, speech, asked.thing, drawing,
+                words,
+            )
+        )  # fmt: skip
         spoken = -(-len(speech) // STEP_SAMPLES)
         return max(spoken, DRAWING_STEPS if drawing is not None else 0)
 
 
 def _noise(rng: np.random.Generator, length: int) -> np.ndarray:
-    """Noise [length] of a random kind, with unit variance (or none at all)."""
+    """Noise [length] of a random kind, with unit variance (or none at all): the last thing that
+    a scene draws from its generator."""
     kind = int(rng.integers(4))
-    white = rng.standard_normal(length).astype(np.float32)
     if kind == 0:
         return np.zeros(length, np.float32)
+    white = rng.standard_normal(length).astype(np.float32)
     if kind == 1:
         return white
     if kind == 2:  # a room: low frequencies dominate
@@ -253,69 +267,6 @@ def make_scene(
     )  # fmt: skip
 
 
-def save_scene(scene: Scene, folder: Path) -> None:
-    """Write a scene's media, and `scene.json` with every label, into `folder`.
-
-    `user.wav` is the microphone, `reply.wav` the answers placed on the clock; `picture-N.png` is
-    what is shown and `drawing-N.png` what the assistant draws, each counted from 0.
-
-    Raises:
-        UserError: the folder cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_audio(folder / "user.wav", scene.microphone)
-        write_audio(folder / "reply.wav", _spoken_replies(scene))
-        for index, shown in enumerate(scene.shown):
-            write_image(folder / f"picture-{index}.png", shown.picture)
-        drawings = [reply.drawing for reply in scene.replies if reply.drawing is not None]
-        for index, drawing in enumerate(drawings):
-            write_image(folder / f"drawing-{index}.png", drawing)
-        text = json.dumps(labels(scene), indent=1, ensure_ascii=False) + "\n"
-        (folder / "scene.json").write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"{folder} cannot be written ({error.strerror}); choose another folder."
-        ) from None
-
-
-def labels(scene: Scene) -> dict[str, Any]:
-    """Everything about a scene but its media, as JSON can hold it; files by `save_scene`'s names.
-
-    Times are in seconds where the name says so; `step` counts quarters of a second.
-    """
-    replies, drawn = [], 0
-    for reply in scene.replies:
-        replies.append({
-            "step": reply.step, "kind": reply.kind, "request": reply.request,
-            "typed": reply.typed, "text": reply.text,
-            "seconds": len(reply.speech) / SAMPLE_RATE,
-            "thing": reply.thing.name if reply.thing else None,
-            "drawing": None if reply.drawing is None else f"drawing-{drawn}.png",
-            "drawing_seconds": 0 if reply.drawing is None else DRAWING_STEPS / STEPS_PER_SECOND,
-        })  # fmt: skip
-        drawn += reply.drawing is not None
-    return {
-        "seed": scene.seed,
-        "split": scene.split,
-        "num_steps": scene.num_steps,
-        "lines": [
-            {
-                "speaker": line.speaker, "text": line.text,
-                "start_seconds": line.start_sample / SAMPLE_RATE,
-                "end_seconds": line.end_sample / SAMPLE_RATE, "voice": vars(line.voice),
-            }
-            for line in scene.lines
-        ],
-        "typed": [vars(typed) for typed in scene.typed],
-        "shown": [
-            {"step": shown.step, "thing": shown.thing.name, "picture": f"picture-{index}.png"}
-            for index, shown in enumerate(scene.shown)
-        ],
-        "replies": replies,
-    }  # fmt: skip
-
-
 def _check(seed: int, split: str, kinds: tuple[str, ...] | None, max_steps: int) -> None:
     if seed < 0 or max_steps < 1:
         raise UserError(
@@ -337,15 +288,6 @@ def _two_voices(rng: np.random.Generator, split: str) -> tuple[Voice, Voice]:
     while bystander.name == user.name:
         bystander = random_voice(rng, split)
     return user, bystander
-
-
-def _spoken_replies(scene: Scene) -> np.ndarray:
-    """float32 [num_steps * 6000]: the assistant's voice where the answers begin."""
-    track = np.zeros(scene.num_steps * STEP_SAMPLES, np.float32)
-    for reply in scene.replies:
-        start = reply.step * STEP_SAMPLES
-        track[start : start + len(reply.speech)] = reply.speech[: len(track) - start]
-    return track
 
 
 assert set(KIND_SHARES) == set(KINDS)

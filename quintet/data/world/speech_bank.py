@@ -88,10 +88,15 @@ class SpeechBank:
             )
         return self
 
-    def clip(self, rng: np.random.Generator, length: int) -> np.ndarray:
-        """A random stretch of `length` samples, float32, at a random loudness."""
+    def clip(
+        self, rng: np.random.Generator, length: int, starts: list[float] | None = None
+    ) -> np.ndarray:
+        """A random stretch of `length` samples, float32, at a random loudness; the second at
+        which it begins is added to `starts`."""
         assert length <= len(self.samples), "the bank is shorter than a clip"
         start = int(rng.integers(0, len(self.samples) - length + 1))
+        if starts is not None:
+            starts.append(start / SAMPLE_RATE)
         speech = self.samples[start : start + length].astype(np.float32)
         gain = rng.uniform(0.1, 0.95) / max(0.05, float(np.abs(speech).max()))
         return speech * np.float32(gain)

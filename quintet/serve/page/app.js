@@ -54,7 +54,11 @@ const parts = { player: null, microphone: null };
 const timeline = new Timeline(by("streams"));
 const notice = new Notice(by("notice"), by("notice-text"), by("past-notice"));
 const conversation = new Conversation(by("conversation"), by("announcement"));
-const socket = new LiveSocket(liveAddress(), { state: showState, event: take, sound: hear });
+const socket = new LiveSocket(liveAddress(), liveProtocols(), {
+  state: showState,
+  event: take,
+  sound: hear,
+});
 const camera = new Camera(by("camera-view"), sendPicture, () => {
   showCamera();
   notify("The camera went away.");
@@ -66,6 +70,12 @@ let drawing = null; // the image event of the step that comes next
 let countdown = 0;
 let activity = ""; // what the model does, in a word
 let quiet = 0; // steps since then
+
+/** A server with keys is opened with one in the address, after #key=: no request carries that. */
+function liveProtocols() {
+  const key = location.hash.startsWith("#key=") ? decodeURIComponent(location.hash.slice(5)) : "";
+  return key ? ["realtime", `openai-insecure-api-key.${key}`] : [];
+}
 
 function liveAddress() {
   const address = new URL("live", location.href);

@@ -15,14 +15,16 @@ const IDLE = 4000;
 export class LiveSocket {
   /**
    * @param {string} address of the live endpoint
+   * @param {string[]} protocols offered to it
    * @param {object} handlers
    * @param {(state: string, detail: string, seconds: number) => void} handlers.state detail is a
    *     sentence or ""; seconds until the next attempt by itself, or 0
    * @param {(event: object) => void} handlers.event a JSON event
    * @param {(bytes: ArrayBuffer) => void} handlers.sound PCM16 of a step
    */
-  constructor(address, handlers) {
+  constructor(address, protocols, handlers) {
     this.address = address;
+    this.protocols = protocols;
     this.handlers = handlers;
     this.socket = null;
     this.wait = FIRST_WAIT;
@@ -40,7 +42,7 @@ export class LiveSocket {
     if (this.socket && this.socket.readyState <= WebSocket.OPEN) return;
     this.greeted = this.explained = false;
     this.handlers.state(this.wasLive ? "reconnecting" : "connecting", "", 0);
-    const socket = new WebSocket(this.address);
+    const socket = new WebSocket(this.address, this.protocols);
     socket.binaryType = "arraybuffer";
     socket.onmessage = ({ data }) => this.take(data);
     socket.onclose = ({ code, reason }) => this.closed(code, reason);

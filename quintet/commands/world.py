@@ -1,0 +1,148 @@
+"""`quintet world`: sets of scenes, made of nothing or cut from recordings, and their pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from quintet.data.workers import start_pool
+from quintet.data.world.recordings import cut_recordings
+from quintet.data.world.scene_files import load_scene, scene_folder
+from quintet.data.world.sets import make_in
+
+VIEWED = 64  # scenes that get a page unless --view or --no-view says otherwise
+
+
+class _Viewer:
+    """Writes pages; the model, whose tokenizers give the rows, is loaded with the first."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        self.encoder: Any = None
+
+    def write(self, folder: Path) -> None:
+        import torch
+
+        from quintet.data.scene_rows import SceneEncoder
+        from quintet.data.world.view import write_view
+        from quintet.live import load
+
+        if self.encoder is None:
+            torch.set_num_threads(1)
+            model = load(self.model)
+            self.encoder = SceneEncoder(model.config, model.tokenizers)
+        write_view(load_scene(folder), self.encoder, folder / "view.html", folder.name)
+
+
+_viewer: _Viewer
+
+
+def _start(model: str) -> None:
+    global _viewer
+    _viewer = _Viewer(model)
+
+
+def _make(folder: Path, seed: int, split: str, index: int) -> bool:
+    return make_in(folder, index, seed, split)
+
+
+def _view(folder: Path, index: int) -> None:
+    path = scene_folder(folder, index)
+    page, labels = path / "view.html", path / "scene.json"
+    if not page.exists() or page.stat().st_mtime < labels.stat().st_mtime:
+        _viewer.write(path)
+
+
+def make_world(
+    folder: Path, scenes: int, seed: int, split: str, processes: int, view: bool | None, model: str
+) -> dict[str, Any]:
+    """Make the scenes of a set that are not there yet, its statistics and its pages.
+
+    Raises:
+        UserError: another set lies in `folder`, or it cannot be written.
+    """
+    with _mapping(processes, model) as each:
+        for _ in track(each(partial(_make, folder, seed, split), scenes), "scenes",
+                       total=scenes, transient=True):  # fmt: skip
+            pass
+        return _finish(folder, scenes, view, each)
+
+
+def world_from(
+    recordings: Path, folder: Path, processes: int, view: bool | None, model: str
+) -> dict[str, Any]:
+    """Cut the recordings below a folder into scenes; statistics and pages as for a made set.
+
+    Raises:
+        UserError: there is no recording, or one cannot be read; or as `make_world`.
+    """
+    count = cut_recordings(recordings, folder)
+    with _mapping(processes, model) as each:
+        return _finish(folder, count, view, each)
+
+
+Each = Callable[[Callable[[int], Any], int], Iterator[Any]]
+
+
+@contextmanager
+def _mapping(processes: int, model: str) -> Iterator[Each]:
+    """A function that calls another with 0, 1, ... on so many processes."""
+    if processes == 1:
+        _start(model)
+        yield lambda act, count: map(act, range(count))
+        return
+    with start_pool(processes, _start, model) as pool:
+        yield lambda act, count: pool.map(act, range(count), chunksize=4)
+
+
+def _finish(folder: Path, count: int, view: bool | None, each: Each) -> dict[str, Any]:
+    from quintet.data.world.summary import write_summary
+
+    if view or (view is None and count <= VIEWED):
+        for _ in track(each(partial(_view, folder), count), "pages", total=count, transient=True):
+            pass
+    return write_summary(folder, count)
+
+
+def print_statistics(found: dict[str, Any]) -> None:
+    """The main ones, as a table."""
+    table = Table("", "", title=f"{found['scenes']:,} scenes, {found['seconds'] / 60:,.1f} minutes")
+    table.show_header = False
+    length, shares = found["scene_seconds"], found["shares"]
+    table.add_row("length", _range(length, "s"))
+    table.add_row("requests", _list(found["requests"]))
+    table.add_row("typed", f"{found['requests_typed']:,}")
+    table.add_row("time", ", ".join(f"{who} {100 * share:.1f} %" for who, share in shares.items()))
+    for kind in ("spoken", "typed"):
+        table.add_row(f"latency, {kind}", _range(found[f"latency_{kind}"], "s"))
+    table.add_row("voices", f"{len(found['voices'])}: {_list(found['voices'], 5)}")
+    for whose in ("said", "answered"):
+        words = found[f"words_{whose}"]
+        table.add_row(f"words {whose}", f"{words['total']:,}, {words['distinct']:,} different")
+    pictures = (found["pictures_shown"], found["pictures_drawn"])
+    shown, drawn = (sum(kind.values()) for kind in pictures)
+    table.add_row("pictures", f"{shown:,} shown, {drawn:,} drawn, of {len(pictures[0])} and "
+                              f"{len(pictures[1])} things")  # fmt: skip
+    table.add_row("backgrounds", _list(found["backgrounds"]))
+    Console().print(table)
+
+
+def _list(counts: dict[str, int], most: int = 12) -> str:
+    shown = ", ".join(f"{name} {count:,}" for name, count in list(counts.items())[:most])
+    return shown + (", ..." if len(counts) > most else "")
+
+
+def _range(numbers: dict[str, float], unit: str) -> str:
+    if not numbers["n"]:
+        return "none"
+    return (
+        f"{numbers['mean']:.2f} {unit} in the mean, {numbers['least']:.2f} to "
+        f"{numbers['most']:.2f} (middle {numbers['p50']:.2f})"
+    )

@@ -1,0 +1,247 @@
+"""Pairs of answers to the same: the one that people would rather have, and one that they would not.
+
+From a live scene, whose own script is the chosen answer, one thing is spoiled: the assistant
+speaks where nobody asked it (often about what it overheard), begins before the request has ended
+or right after it, or keeps silent when its turn has come. Both ends are cut soon after the two
+have parted, so that what is learned is the decision and not the sentence that follows it. From a
+conversation without a clock: the right answer, and the right answer to something else.
+
+In a list of samples, as in a shard, chosen and rejected stand by turns.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from quintet.config import STEP_SAMPLES
+from quintet.data.documents import ASKED, DocumentMaker
+from quintet.data.loader import Loader
+from quintet.data.scene_rows import SceneEncoder
+from quintet.data.world.grammar import THE_ASSISTANT_SAYS, Request, request
+from quintet.data.world.pictures import canonical_picture
+from quintet.data.world.scenes import (
+    DRAWING_STEPS,
+    PICTURE_SIZE,
+    SPOKEN_DELAY,
+    Line,
+    Reply,
+    Scene,
+    assistant_speech,
+    make_scene,
+)
+from quintet.data.world.things import BY_NAME, THINGS, Thing, with_article
+from quintet.timeline.rows import Rows
+from quintet.timeline.targets import Sample, join
+
+FORMS = ("unasked", "late", "early", "wrong")  # what the rejected answers are, in turn
+LIVE_FORMS = ("unasked", "late", "early")
+KEPT_STEPS = 2  # of a scene, from where the two answers part
+LATE_STEPS = (3, 8)  # after its turn, an answer is late
+QUIET_AROUND = 2  # steps before and after all events, where no answer belongs
+OVERHEARD = 0.7  # of the scenes for unasked answers: nothing but other people's talk
+MOST_SCENES = 1_000  # tried for one pair; about every second one has a place for each form
+LARGEST_SEED = 2**31
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two samples that differ in their answers alone."""
+
+    chosen: Sample
+    rejected: Sample
+
+
+def pairs_of(samples: Sequence[Sample]) -> list[Pair]:
+    """The pairs of a list in which chosen and rejected stand by turns."""
+    return [Pair(*both) for both in zip(samples[::2], samples[1::2], strict=True)]
+
+
+class PairLoader(Loader):
+    """Batches of pairs; both of a pair are moved to the same place in time."""
+
+    def __init__(
+        self, pairs: Sequence[Pair], batch_size: int, seed: int, picture_rows: int
+    ) -> None:
+        both = [join([pair.chosen, pair.rejected]) for pair in pairs]
+        super().__init__(both, batch_size, seed, picture_rows)
+        self._cuts = [len(pair.chosen) for pair in pairs]
+
+    def pairs(self, step: int) -> list[Pair]:
+        """The pairs of training step `step`, a pure function of it."""
+        cuts = [self._cuts[index] for index in self.indices(step)]
+        return [Pair(*_split(both, cut)) for both, cut in zip(self.batch(step), cuts, strict=True)]
+
+
+def _split(sample: Sample, cut: int) -> tuple[Sample, Sample]:
+    first, second = (
+        Sample(sample.rows.take(part), sample.text_target[part], sample.audio_target[part])
+        for part in (slice(None, cut), slice(cut, None))
+    )
+    return first, second
+
+
+def preference_samples(
+    maker: DocumentMaker, encoder: SceneEncoder, count: int, seed: int
+) -> list[Sample]:
+    """`count` pairs, chosen and rejected by turns."""
+    samples: list[Sample] = []
+    for index in range(count):
+        rng = np.random.default_rng((seed, 16, index))
+        form = FORMS[index % len(FORMS)]
+        pair = wrong_pair(maker, rng) if form == "wrong" else live_pair(encoder, form, rng)
+        samples += [pair.chosen, pair.rejected]
+    return samples
+
+
+def wrong_pair(maker: DocumentMaker, rng: np.random.Generator) -> Pair:
+    """A conversation with its answer, and with the answer to another request of its kind."""
+    said = other = request(str(rng.choice(ASKED)), rng)
+    question = maker.question(said, rng)
+    while other.reply == said.reply:
+        other = request(said.kind, rng)
+    return Pair(maker.answered(question, said), maker.answered(question, other))
+
+
+def live_pair(encoder: SceneEncoder, form: str, rng: np.random.Generator) -> Pair:
+    """A scene as it should go, and spoiled; cut soon after the two part."""
+    for _ in range(MOST_SCENES):
+        kinds = None
+        if form == "unasked" and rng.random() < OVERHEARD:
+            kinds = ("chatter",)
+        scene = make_scene(int(rng.integers(LARGEST_SEED)), "train", kinds)
+        spoiled = spoil(scene, form, rng)
+        if spoiled is not None:
+            return _cut_pair(encoder, scene, spoiled)
+    raise AssertionError(f"no scene has a place for {form!r}")
+
+
+def spoil(scene: Scene, form: str, rng: np.random.Generator) -> Scene | None:
+    """The scene with one answer as it should not be; None where it has no place for that."""
+    assert form in LIVE_FORMS
+    if form == "unasked":
+        reply = _unasked(scene, rng)
+        replies = [*scene.replies] if reply is None else [*scene.replies, reply]
+        return None if reply is None else _with_replies(scene, replies)
+    moved = [
+        (index, step)
+        for index, reply in enumerate(scene.replies)
+        for step in (_too_early(scene, reply) if form == "early" else _too_late(reply))
+        if step < scene.num_steps
+    ]
+    if not moved:
+        return None
+    index, step = moved[int(rng.integers(len(moved)))]
+    replies = list(scene.replies)
+    replies[index] = replace(replies[index], step=step)
+    return _with_replies(scene, replies)
+
+
+def _with_replies(scene: Scene, replies: list[Reply]) -> Scene:
+    return replace(scene, replies=tuple(sorted(replies, key=lambda reply: reply.step)))
+
+
+def _steps_of(line: Line) -> tuple[int, int]:
+    """The first and the last step in which a line is heard."""
+    return line.start_sample // STEP_SAMPLES, (line.end_sample - 1) // STEP_SAMPLES
+
+
+def _too_early(scene: Scene, reply: Reply) -> list[int]:
+    """Steps in which the request of `reply` has been heard in part, and no quiet step after it.
+    Half of them are the last of these, which is what a model is tempted by most."""
+    for line in scene.lines:
+        first, last = _steps_of(line)
+        if not reply.typed and last + SPOKEN_DELAY == reply.step:
+            steps = list(range(first + 2, reply.step))
+            return steps + [reply.step - 1] * len(steps)
+    return []
+
+
+def _too_late(reply: Reply) -> list[int]:
+    return list(range(reply.step + LATE_STEPS[0], reply.step + LATE_STEPS[1] + 1))
+
+
+def _unasked(scene: Scene, rng: np.random.Generator) -> Reply | None:
+    """An answer to talk that was not meant for the assistant, as if it had been; or, where there
+    is none, an answer to nothing at all."""
+    answered = {reply.step for reply in scene.replies if not reply.typed}
+    overheard = [
+        (line, _steps_of(line)[1] + SPOKEN_DELAY)
+        for line in scene.lines
+        if _steps_of(line)[1] + SPOKEN_DELAY not in answered
+    ]
+    overheard = [(line, step) for line, step in overheard if step < scene.num_steps]
+    quiet = sorted(set(range(1, scene.num_steps)) - _busy(scene))
+    if overheard:
+        line, step = overheard[int(rng.integers(len(overheard)))]
+        named = _named_in(line.text)
+    elif quiet:
+        step, named = int(rng.choice(quiet)), None
+    else:
+        return None
+    shown = [one.thing for one in scene.shown if one.step < step]
+    return _reply_about(named or (shown[-1] if shown else None), step, rng)
+
+
+def _busy(scene: Scene) -> set[int]:
+    """Steps in which somebody speaks or types, or the assistant answers, and those around."""
+    events = [_steps_of(line) for line in scene.lines]
+    events += [(typed.step, typed.step) for typed in scene.typed]
+    for reply in scene.replies:
+        drawn = DRAWING_STEPS if reply.drawing is not None else 0
+        events.append((reply.step, reply.step + max(drawn, len(reply.speech) // STEP_SAMPLES)))
+    return {
+        step
+        for first, last in events
+        for step in range(first - QUIET_AROUND, last + QUIET_AROUND + 1)
+    }
+
+
+def _named_in(text: str) -> Thing | None:
+    words = text.replace(".", "").replace(",", "").split()
+    return next((BY_NAME[word] for word in words if word in BY_NAME), None)
+
+
+def _reply_about(thing: Thing | None, step: int, rng: np.random.Generator) -> Reply:
+    """Naming, drawing or saying `thing`; without one, the answer to a random request."""
+    said = request(str(rng.choice(ASKED)), rng)
+    if thing is not None:
+        kind = str(rng.choice(list(THE_ASSISTANT_SAYS)))
+        a, name = with_article(thing.name), thing.name.capitalize()
+        said = Request(kind, "", THE_ASSISTANT_SAYS[kind].format(a=a, Name=name), thing)
+    drawing = None
+    if said.kind == "draw":
+        drawing = canonical_picture(said.thing or THINGS[0], PICTURE_SIZE)
+    speech = assistant_speech(said.reply)
+    return Reply(step, said.kind, said.text, False, said.reply, speech, said.thing, drawing)
+
+
+def _cut_pair(encoder: SceneEncoder, scene: Scene, spoiled: Scene) -> Pair:
+    heard = encoder.timeline(replace(scene, replies=()))
+    tables = []
+    for replies in (scene.replies, spoiled.replies):
+        timeline = copy.deepcopy(heard)
+        for reply in replies:
+            encoder.add_reply(timeline, reply)
+        tables.append(timeline.rows())
+    end = _parted(*tables) + KEPT_STEPS - 1
+    first, second = (encoder.asked(rows.take(rows.step <= end)) for rows in tables)
+    return Pair(first, second)
+
+
+def _parted(chosen: Rows, rejected: Rows) -> int:
+    """The first step whose outputs differ."""
+    last = int(max(chosen.step.max(), rejected.step.max()))
+    for step in range(last + 1):
+        first, second = (
+            table.take((table.step == step) & (table.flag == 1)) for table in (chosen, rejected)
+        )
+        if not (
+            np.array_equal(first.stream, second.stream)
+            and np.array_equal(first.tokens, second.tokens)
+        ):
+            return step
+    raise AssertionError("the two answers are the same")

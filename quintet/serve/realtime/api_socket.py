@@ -1,0 +1,165 @@
+"""What the sockets of both APIs share: frames, errors, transcripts, and a queue of bounded size."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from fastapi import WebSocket
+
+from quintet.config import SAMPLE_RATE, UserError
+from quintet.live.session import StepOutput
+from quintet.serve import protocol
+from quintet.serve.conductor import Conductor
+from quintet.serve.connection import ClosingError, Connection, close, too_slow
+from quintet.serve.live_socket import too_long
+from quintet.serve.metrics import Metrics
+from quintet.serve.realtime.frames import Pace, client_id, parse_frame
+from quintet.serve.realtime.problems import RequestError
+from quintet.serve.sound_buffer import QUIET, level
+from quintet.serve.turn_mode import BusyError, TurnMode
+
+QUEUED = 1_000  # events that a client may lag behind
+QUEUED_CHARACTERS = 64 * 2**20  # and their length together
+TRANSCRIPTS = 4  # turns that wait to be transcribed; more get none
+MOVED = 1001  # close code of a session whose time is over: the client may begin another
+LONGEST_TRANSCRIBED = 30  # seconds of a turn
+
+log = logging.getLogger(__name__)
+
+
+class ApiConnection(Connection):
+    """Abstract: an API says what an event means (`_take`) and how an error is written."""
+
+    idle_code = MOVED
+
+    def __init__(
+        self, socket: WebSocket, conductor: Conductor, metrics: Metrics, turns: TurnMode
+    ) -> None:
+        super().__init__(socket, conductor, metrics, QUEUED)
+        self.turns = turns
+        self._pace = Pace()
+        self._client_id: str | None = None  # of the event that is being taken
+        self._characters = 0
+        self._transcribing: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        try:
+            await super().run()
+        finally:
+            for task in self._transcribing:
+                task.cancel()
+
+    # ---- what an API says
+
+    async def _take(self, event: dict[str, Any]) -> None:
+        """Do what the client's event says."""
+        raise NotImplementedError
+
+    def _error(self, problem: RequestError, event_id: str | None) -> dict[str, Any]:
+        raise NotImplementedError
+
+    # ---- reader
+
+    async def _read(self) -> None:
+        while True:
+            message = await self.socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            await self._pace.take(message)
+            self._client_id = None
+            try:
+                event = parse_frame(message)
+                self._client_id = client_id(event)
+                await self._take(event)
+            except RequestError as error:
+                self._refuse(error)
+
+    def _listen(self, sound: np.ndarray) -> None:
+        if level(sound) > QUIET:
+            self._note_activity()
+
+    def _tell_refusal(self, error: Exception) -> None:
+        problem = error if isinstance(error, RequestError) else RequestError(str(error))
+        self._queue(self._error(problem, self._client_id))
+
+    # ---- ticker
+
+    async def _ask(
+        self, seat: int, audio: np.ndarray, image: np.ndarray | None, text: str | None
+    ) -> StepOutput:
+        """One step of the engine."""
+        try:
+            output = await self.conductor.step(seat, audio, image, text)
+        except UserError as error:  # the text is to blame, not the sound and the picture
+            self._client_id = None
+            self._refuse(RequestError(too_long(text) or str(error), "invalid_value"))
+            output = await self.conductor.step(seat, audio, image, None)
+        self.metrics.record_step(output.seconds)
+        return output
+
+    # ---- transcripts
+
+    def _transcribe(
+        self, sound: np.ndarray, done: Callable[[str], None], failed: Callable[[str], None]
+    ) -> None:
+        """Begin to write down float32 [N]; one of the two is told what came of it."""
+        if len(self._transcribing) >= TRANSCRIPTS:
+            failed("Too many turns wait to be transcribed.")
+        elif len(sound) > LONGEST_TRANSCRIBED * SAMPLE_RATE:
+            failed(f"Only turns of up to {LONGEST_TRANSCRIBED} s are transcribed.")
+        else:
+            task = asyncio.create_task(self._write_down(sound, done, failed))
+            self._transcribing.add(task)
+            task.add_done_callback(self._transcribing.discard)
+
+    async def _write_down(
+        self, sound: np.ndarray, done: Callable[[str], None], failed: Callable[[str], None]
+    ) -> None:
+        try:
+            done(await self.turns.transcribe(sound))
+        except UserError as error:
+            failed(str(error))
+        except BusyError:
+            failed("The server is busy.")
+        except ClosingError:
+            pass  # the client reads too slowly, which the next step will find, too
+        except Exception:  # a transcript less is no reason to end a conversation
+            log.exception("A transcription failed.")
+            failed("The model failed.")
+
+    # ---- writer
+
+    def _queue(self, event: dict[str, Any], response: str | None = None) -> None:
+        """Queue an event, which may no longer be sent once its `response` is cancelled."""
+        text = json.dumps(event)
+        self._characters += len(text)
+        if self._characters > QUEUED_CHARACTERS:
+            raise too_slow()
+        self._send((text, response))
+
+    def _obsolete(self, response: str | None) -> bool:
+        return False
+
+    async def _transmit(self, frame: Any) -> None:
+        text, response = frame
+        self._characters -= len(text)
+        if not self._obsolete(response):
+            await self.socket.send_text(text)
+
+    async def _farewell(self, code: int, reason: str) -> None:
+        words = {1008: "too_many_errors", 1011: "server_error", 1013: "overloaded",
+                 MOVED: "session_expired"}  # fmt: skip
+        kind = "server_error" if code in (1011, 1013) else "invalid_request_error"
+        problem = RequestError(reason, words.get(code), kind=kind)
+        await close(self.socket, self._error(problem, None), code, reason)
+
+
+def picture_url(output: StepOutput) -> str:
+    """The data URL of what a step drew; slow, so not for the event loop."""
+    url: str = protocol.image_event(output)["data"]
+    return url

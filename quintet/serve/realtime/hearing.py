@@ -1,0 +1,128 @@
+"""The user's sound between the network and the clock, and the turns in it.
+
+A client may send a whole file at once: it is queued and played to the model at the clock. That
+speech began and ended is told by its energy, in frames of 10 ms.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from quintet.config import SAMPLE_RATE, STEP_SAMPLES
+from quintet.serve.realtime.problems import RequestError
+from quintet.serve.sound_buffer import CUSHION, QUIET, SoundBuffer, level
+
+MAX_SECONDS = 300  # of sound that waits for the clock
+LONGEST_GAP = 8  # silent steps after which sound is a new beginning, not a late continuation
+FRAME = SAMPLE_RATE // 100  # 10 ms
+VOICED, AMONG = 6, 10  # frames that must be voiced, of so many, before it is speech
+ABOVE_ROOM = 3.0  # times the noise of the room
+ROOM_GROWTH = 1.0012  # of that noise a frame: a minimum that slowly forgets
+
+
+class InputQueue(SoundBuffer):
+    """Sound that waits for the clock: much of it is a file being played, not a delay.
+
+    So, unlike a microphone's, its quiet steps are passed over only for those that were lost before:
+    left silent because the network was late, or skipped because the model was.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken = 0  # samples of it that were played, passed over or discarded
+        self._gap = LONGEST_GAP  # silent steps since the last sound
+        self._lost = 0  # steps that may be passed over
+
+    def push(self, sound: np.ndarray) -> None:
+        """Add float32 [N].
+
+        Raises:
+            RequestError: more than `MAX_SECONDS` would wait.
+        """
+        if self._length + len(sound) > MAX_SECONDS * SAMPLE_RATE:
+            raise RequestError(
+                f"More than {MAX_SECONDS} s of sound wait to be heard; send this later.",
+                "input_audio_buffer_full",
+            )
+        if len(sound):
+            self._pieces.append(sound)
+            self._length += len(sound)
+
+    def lose(self, steps: int) -> None:
+        """The model was late by so many steps."""
+        self._lost = min(self._lost + steps, LONGEST_GAP)
+
+    def take(self) -> np.ndarray:
+        """The next step: float32 [6000]."""
+        if not self._flowing and not self._ready():
+            self._gap += 1
+            return np.zeros(STEP_SAMPLES, np.float32)
+        self._lost = min(self._lost + self._gap, LONGEST_GAP) if self._gap < LONGEST_GAP else 0
+        self._gap = 0
+        step = self._played(min(STEP_SAMPLES, self._length))
+        while self._lost and self._quiet(step) and self._length >= STEP_SAMPLES + CUSHION:
+            step = self._played(STEP_SAMPLES)
+            self._lost -= 1
+        self._flowing = len(step) == STEP_SAMPLES
+        return np.pad(step, (0, STEP_SAMPLES - len(step)))
+
+    def take_all(self) -> np.ndarray:
+        """Everything that waits, float32 [N], to be played otherwise."""
+        return self._pop(self._length)
+
+    def clear(self) -> None:
+        self.taken += self._length
+        super().clear()
+
+    def _played(self, count: int) -> np.ndarray:
+        self.taken += count
+        return self._pop(count)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What a step did to the turn: `started` and `stopped` at a frame, -1 if it did not."""
+
+    started: int = -1
+    stopped: int = -1
+
+
+class SpeechDetector:
+    """Energy against the noise of the room, with the knobs of `server_vad`.
+
+    Args:
+        threshold: 0 to 1; at 0.5, speech is louder than an RMS of 0.01.
+        silence_ms: without voice after which speech has stopped; None: it never does by itself.
+    """
+
+    def __init__(self, threshold: float = 0.5, silence_ms: int | None = 500) -> None:
+        self.quiet = QUIET * threshold / 0.5
+        self.silence_frames = None if silence_ms is None else max(1, silence_ms // 10)
+        self.speaking = False
+        self._room = 0.0
+        self._recent: deque[bool] = deque(maxlen=AMONG)
+        self._silent = 0  # frames since the last voice
+
+    def hear(self, step: np.ndarray) -> Turn:
+        """Take float32 [6000]; the frames, 0 to 24, at which speech began or ended in it."""
+        started = stopped = -1
+        for frame in range(len(step) // FRAME):
+            loudness = level(step[frame * FRAME : (frame + 1) * FRAME])
+            self._room = min(loudness, max(self._room, QUIET / 4) * ROOM_GROWTH)
+            voice = loudness > max(self.quiet, ABOVE_ROOM * self._room)
+            self._recent.append(voice)
+            self._silent = 0 if voice else self._silent + 1
+            if not self.speaking and sum(self._recent) >= VOICED:
+                self.speaking, started = True, max(0, frame - AMONG + 1)
+            elif self.speaking and self._silent >= (self.silence_frames or self._silent + 1):
+                self.stop()
+                stopped = frame
+        return Turn(started, stopped)
+
+    def stop(self) -> None:
+        """The turn is over, for whatever reason."""
+        self.speaking = False
+        self._recent.clear()

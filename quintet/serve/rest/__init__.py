@@ -1,0 +1,1 @@
+"""The HTTP API: questions without a clock, answered in turn mode."""

@@ -1,0 +1,189 @@
+"""POST /v1/chat/completions: words, pictures and sound in; words and sound out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+from quintet.config import UserError
+from quintet.live.turns import TurnReply
+from quintet.media.audio import read_audio_bytes
+from quintet.serve.protocol import MAX_TEXT, decode_picture, picture_body
+from quintet.serve.realtime.formats import decode_base64
+from quintet.serve.realtime.items import new_id
+from quintet.serve.realtime.problems import RequestError
+from quintet.serve.realtime.settings import check_tool_choice
+from quintet.serve.rest.requests import (
+    answer,
+    as_request_error,
+    encode_file,
+    encode_text,
+)
+from quintet.serve.turn_mode import TurnMode
+
+MAX_MESSAGES = 256
+MAX_SOUND = 120.0  # seconds of one part
+KEPT_SECONDS = 3_600  # said of an answer's sound, which is kept nowhere: `expires_at` is required
+Messages = list[dict[str, Any]]
+
+
+class AudioWish(BaseModel):
+    format: str = "wav"
+
+
+class ChatRequest(BaseModel):
+    """What is looked at; other fields of the API are accepted and mean nothing here."""
+
+    messages: list[dict[str, Any]] = Field(min_length=1, max_length=MAX_MESSAGES)
+    modalities: list[str] = ["text"]
+    audio: AudioWish | None = None
+    stream: bool | None = None
+    n: int | None = Field(default=None, ge=1, le=1)
+    seed: int | None = None
+    tool_choice: str | dict[str, Any] | None = None
+
+
+class Completion:
+    """One request on its way to an answer."""
+
+    def __init__(self, name: str, asked: ChatRequest, turns: TurnMode) -> None:
+        self.name, self.asked, self.turns = name, asked, turns
+        self.id, self.created = new_id("chatcmpl"), int(time.time())
+        self.speaks = "audio" in asked.modalities
+        self.format = (asked.audio or AudioWish()).format
+        self._messages: list[dict[str, object]] = []
+
+    async def prepare(self) -> None:
+        """Read what was asked.
+
+        Raises:
+            RequestError: it cannot be given to the model.
+        """
+        check_tool_choice(self.asked.tool_choice, "tool_choice")
+        if self.speaks and self.format not in ("wav", "mp3", "flac", "opus", "pcm16"):
+            raise RequestError(
+                f"There is no sound format {self.format!r}; use wav.", "invalid_value",
+                "audio.format",
+            )  # fmt: skip
+        self._messages = await asyncio.to_thread(read_messages, self.asked.messages)
+
+    async def whole(self) -> dict[str, Any]:
+        """The answer as one object."""
+        reply = await self._reply()
+        message: dict[str, Any] = {"role": "assistant", "content": reply.text, "refusal": None}
+        if self.speaks:
+            message |= {"content": None, "audio": await self._sound(reply)}
+        choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
+        return self._told("chat.completion", choice)
+
+    async def pieces(self) -> AsyncIterator[str]:
+        """The answer as server-sent events, words as the model writes them.
+
+        An error after the first event can only be told as an event.
+        """
+        words: asyncio.Queue[str] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        job = asyncio.create_task(
+            self._reply(lambda text: loop.call_soon_threadsafe(words.put_nowait, text))
+        )
+        try:
+            sound_id = new_id("audio")
+            yield self._chunk({"role": "assistant", "content": None if self.speaks else ""})
+            while not (job.done() and words.empty()):
+                waiting = asyncio.create_task(words.get())
+                await asyncio.wait({job, waiting}, return_when=asyncio.FIRST_COMPLETED)
+                if not waiting.done():
+                    waiting.cancel()
+                    continue
+                text = waiting.result()
+                part = {"audio": {"id": sound_id, "transcript": text}}
+                yield self._chunk(part if self.speaks else {"content": text})
+            reply = job.result()
+            if self.speaks:
+                data = encode_text(await asyncio.to_thread(encode_file, reply.audio, self.format))
+                ends = self.created + KEPT_SECONDS
+                yield self._chunk({"audio": {"id": sound_id, "data": data, "expires_at": ends}})
+            yield self._chunk({}, "stop")
+            yield "data: [DONE]\n\n"
+        except RequestError as error:
+            yield _event({"error": error.body()})
+        finally:
+            job.cancel()
+
+    async def _reply(self, tell: Any = None) -> TurnReply:
+        """The model's answer.
+
+        Raises:
+            RequestError: the model refuses the messages, or too many ask.
+        """
+        return await answer(self.turns, self._messages, self.asked.seed, tell)
+
+    async def _sound(self, reply: TurnReply) -> dict[str, Any]:
+        data = await asyncio.to_thread(encode_file, reply.audio, self.format)
+        return {"id": new_id("audio"), "data": encode_text(data), "transcript": reply.text,
+                "expires_at": self.created + KEPT_SECONDS}  # fmt: skip
+
+    def _chunk(self, delta: dict[str, Any], finish: str | None = None) -> str:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
+        return _event(self._told("chat.completion.chunk", choice))
+
+    def _told(self, kind: str, choice: dict[str, Any]) -> dict[str, Any]:
+        return {"id": self.id, "object": kind, "created": self.created, "model": self.name,
+                "choices": [choice]}  # fmt: skip
+
+
+def _event(values: dict[str, Any]) -> str:
+    return f"data: {json.dumps(values)}\n\n"
+
+
+def read_messages(messages: Messages) -> list[dict[str, object]]:
+    """The messages that turn mode takes. Decodes media: not for the event loop.
+
+    What the system or a developer says is passed over: no model here was trained on it.
+
+    Raises:
+        RequestError: a role or a part that there is not, or media that cannot be read.
+    """
+    read: list[dict[str, object]] = []
+    for index, message in enumerate(messages):
+        place, role = f"messages.{index}", message.get("role")
+        if role in ("system", "developer"):
+            continue
+        if role not in ("user", "assistant"):
+            raise RequestError(
+                f"There is no role {role!r} here; use user or assistant.", "invalid_value",
+                f"{place}.role",
+            )  # fmt: skip
+        content = message.get("content")
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        if role == "assistant" and not parts:
+            continue  # it spoke, and only the id of its sound came back
+        if not isinstance(parts, list) or not parts:
+            raise RequestError("The message is empty; write something.", "invalid_value", place)
+        given = [_part(part, f"{place}.content.{number}") for number, part in enumerate(parts)]
+        read.append({"role": role, "content": given})
+    return read
+
+
+def _part(part: object, place: str) -> str | np.ndarray:
+    kind = part.get("type") if isinstance(part, dict) else None
+    value = part.get(kind) if isinstance(part, dict) and kind else None
+    try:
+        if kind == "text" and isinstance(value, str) and len(value) <= MAX_TEXT:
+            return value.encode("utf-8", "replace").decode("utf-8")
+        if kind == "image_url" and isinstance(value, dict):
+            return decode_picture(picture_body(value.get("url")))
+        if kind == "input_audio" and isinstance(value, dict):
+            return read_audio_bytes(decode_base64(value.get("data"), place), MAX_SOUND)
+    except UserError as error:
+        raise as_request_error(error, place) from None
+    raise RequestError(
+        f"A part is a text of up to {MAX_TEXT:,} characters, an image_url or an input_audio; "
+        "send one of these.", "invalid_value", place,
+    )  # fmt: skip

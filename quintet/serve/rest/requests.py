@@ -1,0 +1,178 @@
+"""What all endpoints share: who may ask, how much may come, and how errors are told."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import logging
+import time
+from collections.abc import Callable, Sequence
+from email import message_from_bytes, policy
+from typing import Any
+
+import numpy as np
+import soundfile
+from fastapi import Request
+from pydantic import BaseModel
+
+from quintet.config import SAMPLE_RATE, UserError
+from quintet.live.turns import TurnReply
+from quintet.serve.keys import Keys
+from quintet.serve.realtime.frames import parse_json
+from quintet.serve.realtime.problems import RequestError
+from quintet.serve.realtime.settings import validated
+from quintet.serve.sockets import NO_KEY, same_origin
+from quintet.serve.turn_mode import BusyError, TurnMode
+
+MAX_BODY = 32 * 2**20  # bytes of a request
+MAX_COMING = 8 * MAX_BODY  # of all that are on their way
+BODY_SECONDS = 60.0  # that one may take to come
+# What soundfile calls the formats of these APIs, and what the web does.
+SOUND_FORMATS = {
+    "wav": ("WAV", "PCM_16", "audio/wav"),
+    "flac": ("FLAC", "PCM_16", "audio/flac"),
+    "mp3": ("MP3", None, "audio/mpeg"),
+    "opus": ("OGG", "OPUS", "audio/ogg"),
+}
+RAW_FORMATS = {"pcm": "audio/pcm", "pcm16": "audio/pcm"}  # 24 kHz, 16 bits, no header
+
+log = logging.getLogger(__name__)
+
+
+class Api:
+    """What an endpoint needs besides turn mode: the name of the model and the keys."""
+
+    def __init__(self, name: str, keys: Keys) -> None:
+        self.name, self.keys = name, keys
+        self.began = int(time.time())
+        self._coming = 0  # bytes of bodies that are on their way
+
+    def admit(self, request: Request) -> None:
+        """Check who asks.
+
+        Raises:
+            RequestError: another website's page, or somebody without a key.
+        """
+        if not same_origin(request.headers.get("origin"), request.headers.get("host")):
+            raise RequestError(
+                "Pages of other websites may not ask; serve yours from here.",
+                "foreign_origin", status=403,
+            )  # fmt: skip
+        if not self.keys.allow(request.headers.get("authorization")):
+            raise RequestError(NO_KEY, "invalid_api_key", status=401)
+
+    async def json(self, request: Request, kind: type[BaseModel]) -> Any:
+        """The body as such a model.
+
+        Raises:
+            RequestError: no such body, or as `admit`.
+        """
+        self.admit(request)
+        text = (await self.body(request)).decode("utf-8", "replace")
+        values = await asyncio.to_thread(parse_json, text)
+        return validated(kind, values, "body")
+
+    async def body(self, request: Request) -> bytes:
+        """The body.
+
+        Raises:
+            RequestError: it is larger than `MAX_BODY`, comes too slowly, or too many come at once.
+        """
+        body = bytearray()
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                async for piece in request.stream():
+                    body += piece
+                    self._coming += len(piece)
+                    if len(body) > MAX_BODY:
+                        raise RequestError(
+                            f"A request may have {MAX_BODY // 2**20} MiB; send less.",
+                            "request_too_large", status=413,
+                        )  # fmt: skip
+                    if self._coming > MAX_COMING:
+                        raise busy()
+        except TimeoutError:
+            raise RequestError(
+                "The request came too slowly; send it again.", "timeout", status=408
+            ) from None
+        finally:
+            self._coming -= len(body)
+        return bytes(body)
+
+
+def form(content_type: str, body: bytes) -> dict[str, bytes]:
+    """The fields of a multipart body, files among them. Not for the event loop.
+
+    Raises:
+        RequestError: it is none.
+    """
+    if not content_type.lower().startswith("multipart/form-data"):
+        raise RequestError("Send the file as multipart/form-data.", "invalid_content_type")
+    head = b"Content-Type: " + content_type.encode("latin-1", "replace") + b"\r\n\r\n"
+    message = message_from_bytes(head + body, policy=policy.HTTP)
+    fields: dict[str, bytes] = {}
+    for part in message.iter_parts() if message.is_multipart() else []:
+        name = part.get_param("name", header="content-disposition")
+        content = part.get_payload(decode=True)
+        if isinstance(name, str) and isinstance(content, bytes):
+            fields[name] = content
+    return fields
+
+
+def as_request_error(error: UserError, param: str | None = None) -> RequestError:
+    return RequestError(str(error), "invalid_value", param)
+
+
+def busy() -> RequestError:
+    return RequestError("The server is busy; try again.", "busy", status=429, kind="server_error")
+
+
+async def answer(
+    turns: TurnMode,
+    messages: Sequence[dict[str, object]],
+    seed: int | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> TurnReply:
+    """The model's answer; `tell` gets words, in another thread.
+
+    Raises:
+        RequestError: the model refuses the messages, too many ask, or the model failed.
+    """
+    try:
+        return await turns.chat(messages, seed, tell)
+    except BusyError:
+        raise busy() from None
+    except UserError as error:
+        raise as_request_error(error, "messages") from None
+    except Exception:
+        log.exception("An answer failed.")
+        raise RequestError(
+            "The model failed; try again.", "model_failed", status=500, kind="server_error"
+        ) from None
+
+
+def encode_file(sound: np.ndarray, kind: str) -> bytes:
+    """A sound file of float32 [N] at 24 kHz. Not for the event loop.
+
+    Raises:
+        RequestError: a format that is not made here.
+    """
+    clipped = np.clip(sound, -1, 1)
+    if kind in RAW_FORMATS:
+        return bytes((clipped * 32_767).astype("<i2").tobytes())
+    if kind not in SOUND_FORMATS:
+        names = ", ".join([*SOUND_FORMATS, *RAW_FORMATS])
+        raise RequestError(f"Sound comes as one of {names}; choose one.", "unsupported_format")
+    name, subtype, _ = SOUND_FORMATS[kind]
+    file = io.BytesIO()
+    soundfile.write(file, clipped, SAMPLE_RATE, format=name, subtype=subtype)
+    return file.getvalue()
+
+
+def media_type(kind: str) -> str:
+    return SOUND_FORMATS[kind][2] if kind in SOUND_FORMATS else RAW_FORMATS[kind]
+
+
+def encode_text(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

@@ -1,0 +1,119 @@
+"""The endpoints under /v1, and their errors."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import time
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from PIL import Image
+from pydantic import BaseModel, Field
+
+from quintet.serve.protocol import MAX_TEXT
+from quintet.serve.realtime.problems import RequestError
+from quintet.serve.rest.chat_api import ChatRequest, Completion
+from quintet.serve.rest.requests import Api, answer, encode_text
+from quintet.serve.rest.sound_api import speak, transcribe
+from quintet.serve.turn_mode import TurnMode
+
+DRAW = "draw {}"  # an order that the model knows, for a prompt that is none by itself
+
+
+class ImageRequest(BaseModel):
+    """What is looked at: the model draws in one size."""
+
+    prompt: str = Field(min_length=1, max_length=MAX_TEXT)
+    n: int | None = Field(default=None, ge=1, le=4)
+    response_format: str | None = None
+    stream: bool | None = None
+
+
+def add_endpoints(app: FastAPI, api: Api, turns: TurnMode) -> None:
+    """Add /v1/models, chat/completions, audio/speech, audio/transcriptions, images/generations."""
+
+    @app.exception_handler(RequestError)
+    async def refuse(_: Request, error: RequestError) -> JSONResponse:
+        headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
+        return JSONResponse({"error": error.body()}, error.status, headers)
+
+    about = {"id": api.name, "object": "model", "created": api.began, "owned_by": "quintet"}
+
+    @app.get("/v1/models")
+    def models(request: Request) -> dict[str, Any]:
+        api.admit(request)
+        return {"object": "list", "data": [about]}
+
+    @app.get("/v1/models/{name:path}")
+    def model(request: Request, name: str) -> dict[str, Any]:
+        api.admit(request)
+        if name != api.name:
+            raise RequestError(
+                f"There is no model {name!r}; this server has {api.name}.", "model_not_found",
+                "model", 404,
+            )  # fmt: skip
+        return about
+
+    @app.post("/v1/chat/completions")
+    async def chat(request: Request) -> Response:
+        completion = Completion(api.name, await api.json(request, ChatRequest), turns)
+        await completion.prepare()
+        if completion.asked.stream:
+            return StreamingResponse(completion.pieces(), media_type="text/event-stream")
+        return JSONResponse(await completion.whole())
+
+    @app.post("/v1/audio/speech")
+    async def speech(request: Request) -> Response:
+        return await speak(api, turns, request)
+
+    @app.post("/v1/audio/transcriptions")
+    async def transcriptions(request: Request) -> Response:
+        return await transcribe(api, turns, request)
+
+    @app.post("/v1/images/generations")
+    async def images(request: Request) -> Response:
+        asked: ImageRequest = await api.json(request, ImageRequest)
+        return JSONResponse(await draw(turns, asked))
+
+    @app.api_route("/v1/{path:path}", methods=["GET", "POST", "DELETE"], include_in_schema=False)
+    def nothing(request: Request, path: str) -> Response:
+        api.admit(request)
+        raise RequestError(
+            f"There is no /v1/{path[:64]} here; see docs/realtime-api.md.", "not_found", status=404
+        )
+
+
+async def draw(turns: TurnMode, asked: ImageRequest) -> dict[str, Any]:
+    """Pictures of the prompt, as PNG in base64.
+
+    Raises:
+        RequestError: the model draws nothing, or another form is wanted.
+    """
+    if asked.stream or asked.response_format not in (None, "b64_json"):
+        raise RequestError(
+            "Pictures come as b64_json, at once; ask for that.", "unsupported", "response_format"
+        )
+    told: list[dict[str, str]] = []
+    for _ in range(asked.n or 1):
+        pictures = await _drawn(turns, asked.prompt)
+        if not pictures:  # such as "a cat."
+            pictures = await _drawn(turns, DRAW.format(asked.prompt))
+        if not pictures:
+            raise RequestError(
+                "The model drew nothing; try a thing of its world, such as: a cat.",
+                "nothing_drawn", status=422,
+            )  # fmt: skip
+        told.append({"b64_json": await asyncio.to_thread(_png, pictures[0])})
+    return {"created": int(time.time()), "data": told}
+
+
+async def _drawn(turns: TurnMode, order: str) -> list[Any]:
+    return (await answer(turns, [{"role": "user", "content": order}])).images
+
+
+def _png(pixels: Any) -> str:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return encode_text(file.getvalue())

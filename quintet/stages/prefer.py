@@ -1,0 +1,51 @@
+"""Prefer: of two answers to the same, the one that people would rather have (DPO).
+
+Answers are of any modality, and silence is one. The reference is the starting model, frozen, which
+runs beside the one that trains: a third more work a step and one more copy of the weights, but it
+sees every pair where the step has moved it, so that there is nothing to store or to invalidate,
+and a run that goes on after a kill goes on exactly. Evaluated on pairs and on whole live scenes
+that were kept out of training.
+"""
+
+from __future__ import annotations
+
+from quintet import train
+from quintet.data.preferences import pairs_of
+from quintet.stages.context import Context
+from quintet.stages.documents import PREFERENCES, samples_of
+from quintet.stages.omni_task import OMNI_SETTINGS
+from quintet.stages.prefer_task import PreferTask
+from quintet.timeline.masks import FOREVER
+from quintet.train.preference import PreferenceConfig
+
+LOSS_SETTINGS = {
+    "beta": float, "label_smoothing": float, "ipo": bool, "length_normalized": bool,
+    "sft_weight": float,
+}  # fmt: skip
+SETTINGS = {**OMNI_SETTINGS, **LOSS_SETTINGS, "windowed": bool}
+START = "realtime"  # unless the setting `start_from` names another stage
+HELD_OUT = 128  # pairs
+
+
+def check(context: Context) -> PreferenceConfig:
+    """How the stage's settings make a loss of pairs.
+
+    Raises:
+        UserError: one of them has no sense.
+    """
+    chosen = {name: context.settings[name] for name in LOSS_SETTINGS if name in context.settings}
+    return PreferenceConfig(**chosen)
+
+
+def run(context: Context) -> dict[str, float]:
+    pairs = pairs_of(samples_of(context, PREFERENCES))
+    kept = len(pairs) - int(context.settings.get("held_out", HELD_OUT))
+    windowed = context.settings.get("windowed", False)  # as in the stage realtime
+    task = PreferTask(
+        context.preset, context.train, pairs[:kept], pairs[kept:],
+        samples_of(context, "realtime_test"),
+        start_from=context.start(START),
+        preference=check(context),
+        window_steps=context.preset.live.window_steps if windowed else FOREVER,
+    )  # fmt: skip
+    return train.run(task, context.train, context.folder, context.name)

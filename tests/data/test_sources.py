@@ -1,0 +1,205 @@
+"""Every form of data gives the same kind of documents, and damage is told, not raised through."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from raw import png, write_heap, write_lines, write_tar
+
+from quintet.config import UserError
+from quintet.data.sources import files
+from quintet.data.sources.document import Blob, Document, Picture, Sound
+from quintet.data.sources.opening import Documents
+from quintet.data.sources.records import document_of
+
+
+def _shown(document: Document) -> list[object]:
+    """Texts as they are, and the bytes of everything else."""
+    return [p if isinstance(p, str) else p.blob.read(10**7) for p in document.parts]
+
+
+def _all(place: Path) -> list[Document]:
+    documents = Documents(place)
+    return [documents.read(index) for index in range(len(documents))]
+
+
+def test_files_that_share_a_name_are_one_document(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "cat.png").write_bytes(png(0))
+    (tmp_path / "deep" / "cat.txt").write_text("a cat.")
+    (tmp_path / "deep" / "cat.wav").write_bytes(b"RIFF")
+    (tmp_path / "dog.md").write_text("a dog.")
+    (tmp_path / ".hidden.txt").write_text("no.")
+    cat, dog = _all(tmp_path)
+    assert _shown(cat) == [png(0), b"RIFF", "a cat."]
+    assert isinstance(cat.parts[0], Picture) and isinstance(cat.parts[1], Sound)
+    assert _shown(dog) == ["a dog."]
+
+
+def test_a_long_text_is_several_documents_and_no_character_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "TEXT_BYTES", 7)
+    text = "a€𝄞ü漢" * 20 + "end"
+    (tmp_path / "long.txt").write_text(text, encoding="utf-8")
+    (tmp_path / "none.txt").write_text("")
+    parts = [part for document in _all(tmp_path) for part in document.parts]
+    assert len(parts) > 20 and "".join(map(str, parts)) == text
+
+
+def test_texts_and_images_in_parallel(tmp_path: Path) -> None:
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "inside" / "a.png").write_bytes(png(1))
+    write_tar(tmp_path / "docs.tar", {"./b.png": png(2)})
+    write_tar(tmp_path / "more.tar", {"c.png": png(3)})
+    images = [None, "inside/a.png", None, "b.png", "more.tar/c.png", "https://x.org/d.png", None]
+    write_lines(tmp_path / "docs.jsonl", [
+        {"texts": ["one", None, "two", None, None, None, "three"], "images": images},
+    ])  # fmt: skip
+    document = Documents(tmp_path / "docs.jsonl").read(0)
+    assert _shown(document) == ["one", png(1), "two", png(2), png(3), "three"]
+    assert document.missing_pictures == 1
+
+
+def test_images_stand_before_the_texts_that_match_them(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(1))
+    record = {
+        "text_list": ["one", "two"],
+        "image_info": [
+            {"image_name": "gone.png", "raw_url": "http://x.org", "matched_text_index": 0},
+            {"image_name": "a.png", "matched_text_index": 1},
+        ],
+    }
+    write_lines(tmp_path / "docs.jsonl", ["", record, "  "])
+    document = Documents(tmp_path / "docs.jsonl").read(0)
+    assert _shown(document) == ["one", png(1), "two"] and document.missing_pictures == 1
+
+
+def test_parquet_gives_the_same_forms(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    image = {"bytes": png(1), "path": "a.png"}
+    columns = {
+        "texts": [["one", None], [None, "two"], None],
+        "images": [[None, image], [image, None], None],
+        "text": [None, None, "plain"],
+        "other": [1, 2, 3],
+    }
+    parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet", row_group_size=2)
+    first, second, third = _all(tmp_path)
+    assert _shown(first) == ["one", png(1)] and _shown(second) == [png(1), "two"]
+    assert _shown(third) == ["plain"]
+    data = bytearray((tmp_path / "a.parquet").read_bytes())
+    data[20:60] = bytes(40)
+    (tmp_path / "a.parquet").write_bytes(data)
+    damaged = Documents(tmp_path / "a.parquet")
+    with pytest.raises(UserError, match="damaged"):
+        for index in range(3):
+            damaged.read(index)
+
+
+def test_a_tar_groups_its_members_and_follows_its_records(tmp_path: Path) -> None:
+    record = json.dumps({"texts": [None, "see"], "images": ["b.0.png", None]}).encode()
+    write_tar(tmp_path / "a.tar", {
+        "x/1.txt": b"one", "x/1.png": png(1), "x/1.flac": b"fLaC", "b.json": record,
+        "b.0.png": png(2), "c.jpg": png(3), "c.json": b'{"caption": "three", "width": 7}',
+        "d.cls": b"4",
+    })  # fmt: skip
+    documents = Documents(tmp_path / "a.tar")
+    shown = [_shown(documents.read(index)) for index in range(len(documents))]
+    assert shown == [[png(1), b"fLaC", "one"], [png(2), "see"], [png(3), "three"]]
+    assert documents.found.left_out == {".cls": 1} and not documents.found.damaged
+
+
+@pytest.mark.parametrize("damage", ["cut in a member", "cut in a header", "overwritten header"])
+def test_a_damaged_tar_gives_what_stands_before_the_damage(damage: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    write_tar(path, {f"{index}.txt": b"text" for index in range(5)})
+    data = path.read_bytes()
+    place = 3 * 1_024
+    path.write_bytes({
+        "cut in a member": data[: place + 513], "cut in a header": data[: place + 99],
+        "overwritten header": data[:place] + b"x" * 512 + data[place + 512 :],
+    }[damage])  # fmt: skip
+    documents = Documents(path)
+    assert len(documents) == 3
+    assert [entry["name"] for entry in documents.found.damaged] == [str(path)]
+
+
+@pytest.mark.parametrize(
+    ("record", "told"),
+    [
+        ([], "no record"),
+        ({}, "holds nothing"),
+        ({"texts": ["a"], "images": []}, "form"),
+        ({"texts": 7, "images": []}, "form"),
+        ({"texts": [7], "images": [None]}, "form"),
+        ({"texts": [None], "images": [7]}, "form"),
+        ({"text_list": ["a"], "image_info": [{"matched_text_index": 1}]}, "form"),
+        ({"text_list": ["a"], "image_info": [7]}, "form"),
+        ({"texts": [None], "images": ["data:image/png,abc"]}, "not in base64"),
+        ({"texts": [None], "images": ["data:image/png;base64,a!"]}, "base64 is damaged"),
+        ({"audio": "gone.wav"}, "not there"),
+    ],
+)
+def test_a_record_of_another_form_is_told(record: object, told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        document_of(record, "line 1", lambda name: None)
+
+
+def test_a_name_that_leads_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "secret.png").write_bytes(png(0))
+    inner = tmp_path / "data"
+    inner.mkdir()
+    names = ["../secret.png", str(tmp_path / "secret.png"), "a\0b", "x" * 5_000, "."]
+    (inner / "link.png").symlink_to(tmp_path / "secret.png")
+    write_lines(
+        inner / "a.jsonl", [{"texts": ["see"], "images": [n]} for n in [*names, "link.png"]]
+    )
+    for document in _all(inner / "a.jsonl"):
+        assert document.missing_pictures == 1 and document.parts == ("see",)
+
+
+def test_parts_of_files_read_as_files(tmp_path: Path) -> None:
+    path = tmp_path / "all"
+    path.write_bytes(b"0123456789")
+    blob = Blob("part", 5, path, 3)
+    with blob.open() as file:
+        assert file.read() == b"34567" and file.read() == b""
+        assert file.seek(-2, io.SEEK_END) == 3 and file.read(1) == b"6" and file.tell() == 4
+    with pytest.raises(UserError, match="5 bytes; make it 4 or less"):
+        blob.read(4)
+    with pytest.raises(UserError, match="cut off"):
+        Blob("part", 9, path, 3).read(100)
+
+
+def test_a_heap_of_everything(tmp_path: Path) -> None:
+    write_heap(tmp_path)
+    documents = Documents(tmp_path)
+    assert documents.found.left_out == {".pdf": 1, ".cls": 1}
+    told = []
+    for index in range(len(documents)):
+        try:
+            documents.read(index)
+        except UserError as error:
+            told.append(str(error))
+    assert len(told) == 4  # line 6 and 8 of the records, the text in Latin-1, the record e.json
+    (tmp_path / "one-more.txt").write_text("x")
+    assert Documents(tmp_path).fingerprint != documents.fingerprint
+
+
+def test_nothing_to_read_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="There is no"):
+        Documents(tmp_path / "gone")
+    with pytest.raises(UserError, match="holds no documents"):
+        Documents(tmp_path)
+    (tmp_path / "a.pdf").write_bytes(b"%PDF")
+    with pytest.raises(UserError, match="of no known kind"):
+        Documents(tmp_path / "a.pdf")

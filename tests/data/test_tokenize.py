@@ -1,0 +1,228 @@
+"""Shards of a person's data: the same bytes however they were made, and nothing lost that was
+told."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import run
+from raw import png, write_heap, write_lines
+
+from quintet.config import UserError
+from quintet.data import tokenize as module
+from quintet.data.shards import ShardIndex, Shards
+from quintet.data.tokenize import Order, Worker, pieces_of, tokenize
+
+KINDS = ("pretrain",)
+
+
+def _make(self: module._Run, missing: list[int], processes: int) -> None:
+    """Pieces are made in this process: starting others takes seconds."""
+    worker = Worker(self.order, self.documents)
+    for piece in missing:
+        worker.make(piece)
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module._Run, "make", _make)
+
+
+@pytest.fixture
+def heap(tmp_path: Path) -> Path:
+    write_heap(tmp_path / "heap")
+    return tmp_path / "heap"
+
+
+def _order(heap: Path, out: Path, model: Path, **more: object) -> Order:
+    values = {"kinds": KINDS, "most_rows": 64, "piece_documents": 3} | more
+    return Order(heap, out, str(model), **values)  # type: ignore[arg-type]
+
+
+def _bytes(out: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(out)): path.read_bytes()
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def test_pieces_are_bounded_in_number_and_bytes_and_leave_nothing_out() -> None:
+    sizes = np.array([10, 70_000_000, 10, 10, 30_000_000, 30_000_000, 30_000_000, 1, 1, 1])
+    pieces = pieces_of(sizes, 3)
+    assert [i for piece in pieces for i in piece] == list(range(10))
+    assert pieces == [range(0, 1), range(1, 2), range(2, 5), range(5, 8), range(8, 10)]
+
+
+def test_everything_is_told_and_a_second_run_changes_nothing(
+    heap: Path, tmp_path: Path, model_folder: Path, here: None
+) -> None:
+    out = tmp_path / "out"
+    told: list[tuple[int, int]] = []
+    report, found = tokenize(_order(heap, out, model_folder), 1, lambda *done: told.append(done))
+    index = ShardIndex.read(out / "pretrain")
+    samples = list(Shards(index))
+    assert len(samples) == report.samples["pretrain"] > 20
+    assert sum(map(len, samples)) == report.rows["pretrain"] == index.rows
+    skipped = [json.loads(line) for line in (out / "skipped.jsonl").read_text().splitlines()]
+    names = " ".join(entry["name"] for entry in skipped)
+    assert len(skipped) == 7 and all(entry["why"] for entry in skipped)
+    for name in ("latin.txt", "broken.jpg", "line 6", "line 7", "line 8", "/d.png", "/e"):
+        assert name in names
+    assert json.loads((out / "report.json").read_text())["missing_pictures"] == 3
+    assert found.left_out == {".pdf": 1, ".cls": 1}
+    before = _bytes(out)
+    assert tokenize(_order(heap, out, model_folder), 1)[0] == report
+    assert _bytes(out) == before
+
+
+def test_a_folder_goes_on_only_with_the_same_order(
+    heap: Path, tmp_path: Path, model_folder: Path, here: None
+) -> None:
+    out = tmp_path / "out"
+    tokenize(_order(heap, out, model_folder), 1)
+    with pytest.raises(UserError, match="begun with another most rows"):
+        tokenize(_order(heap, out, model_folder, most_rows=65), 1)
+    (heap / "more.txt").write_text("hello.")
+    with pytest.raises(UserError, match="begun with another source"):
+        tokenize(_order(heap, out, model_folder), 1)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("")
+    with pytest.raises(UserError, match="holds something else"):
+        tokenize(_order(heap, tmp_path / "mine", model_folder), 1)
+
+
+def test_two_runs_do_not_write_to_one_folder(
+    heap: Path, tmp_path: Path, model_folder: Path, here: None
+) -> None:
+    (tmp_path / "out").mkdir()
+    with (
+        module._alone(tmp_path / "out"),
+        pytest.raises(UserError, match="Another run writes"),
+    ):
+        tokenize(_order(heap, tmp_path / "out", model_folder), 1)
+
+
+def _command(order: Order, processes: int) -> list[str]:
+    return [
+        sys.executable, "-m", "quintet", "tokenize", str(order.source), "--out", str(order.out),
+        "--model", order.model, "--kind", order.kinds[0], "--rows", str(order.most_rows),
+        "--documents", str(order.piece_documents), "--processes", str(processes),
+    ]  # fmt: skip
+
+
+def _slow_heap(folder: Path) -> None:
+    """Some seconds of work, in a hundred documents."""
+    folder.mkdir()
+    for index in range(4):
+        (folder / f"{index}.png").write_bytes(png(index, (300, 300)))
+    write_lines(folder / "web.jsonl", [
+        {"texts": [f"page {n}.", *[None] * 8], "images": [None, *[f"{n % 4}.png"] * 8]}
+        for n in range(100)
+    ])  # fmt: skip
+
+
+def test_killed_at_any_moment_and_run_again_gives_the_same_bytes(
+    tmp_path: Path, model_folder: Path, here: None
+) -> None:
+    heap = tmp_path / "heap"
+    _slow_heap(heap)
+    killed = _order(heap, tmp_path / "killed", model_folder, piece_documents=4)
+    moments = random.Random(3)
+    seen, deaths = set[str](), 0
+    for processes in (2, 1, 2):
+        process = subprocess.Popen(
+            _command(killed, processes), start_new_session=True, stdout=subprocess.DEVNULL
+        )
+        before = set(seen)
+        while process.poll() is None and seen == before:  # until there is something to lose
+            time.sleep(0.01)
+            seen |= {path.name for path in (killed.out / "reports").glob("*.json")}
+        time.sleep(moments.uniform(0, 0.5))
+        deaths += process.poll() is None
+        # The one that was started; its workers must find out by themselves.
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert deaths >= 1
+    whole = _order(heap, tmp_path / "whole", model_folder, piece_documents=4)
+    for order in (killed, whole):
+        tokenize(order, 1)
+    assert _bytes(killed.out) == _bytes(whole.out)
+
+
+DEADLY = """
+import io, os, signal
+import PIL.Image
+opened = PIL.Image.open
+def open_or_die(file, *given, **named):
+    if isinstance(file, io.BytesIO) and file.getvalue().startswith(b"DEADLY"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return opened(file, *given, **named)
+PIL.Image.open = open_or_die
+"""
+
+
+def test_a_document_that_kills_its_process_is_found_named_and_left_out(
+    heap: Path, tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a fault in a decoder does, or memory that ran out."""
+    (tmp_path / "sitecustomize.py").write_text(DEADLY)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    order = _order(heap, tmp_path / "out", model_folder, piece_documents=20)
+    with monkeypatch.context() as patch:
+        patch.setattr(module._Run, "make", _make)
+        whole, _ = tokenize(_order(heap, tmp_path / "whole", model_folder), 1)
+    (heap / "evil.png").write_bytes(b"DEADLY")
+    report, _ = tokenize(order, 1)
+    assert report.samples == whole.samples
+    entry = next(entry for entry in report.skipped if entry["name"].endswith("evil.png"))
+    assert "ended the process" in entry["why"]
+    assert not list((tmp_path / "out").rglob("*.at"))
+
+
+def test_a_full_disk_is_told_in_a_sentence_and_the_same_command_goes_on(
+    tmp_path: Path, model_folder: Path, here: None
+) -> None:
+    heap = tmp_path / "heap"
+    _slow_heap(heap)
+    write_lines(heap / "a.jsonl", [{"text": "hello. " * 40_000}])  # whose shard is too large
+    order = _order(heap, tmp_path / "out", model_folder, piece_documents=8)
+
+    def little_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+
+    done = subprocess.run(
+        _command(order, 1), preexec_fn=little_room, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
+    assert "File too large" in done.stderr
+    tokenize(order, 1)
+    whole = _order(heap, tmp_path / "whole", model_folder, piece_documents=8)
+    tokenize(whole, 1)
+    assert _bytes(order.out) == _bytes(whole.out)
+
+
+def test_mistakes_are_told_in_a_sentence(
+    heap: Path, tmp_path: Path, model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, model = tmp_path / "out", ("--model", model_folder)
+    for arguments, told in (
+        ((tmp_path / "gone", "--out", out, *model), "There is no"),
+        ((heap, "--out", heap / "out", *model), "lies in the source"),
+        ((heap, "--out", heap / "cat.png", *model), "is a file"),
+        ((heap, "--out", out, "--rows", 9, *model), "raise --rows"),
+        ((heap, "--out", out, "--model", "nobody"), "There is no model"),
+    ):
+        assert run("tokenize", *arguments) == 2
+        error = capsys.readouterr().err
+        assert told in error and len(error.splitlines()) == 1

@@ -1,0 +1,159 @@
+"""Preferences: the loss's laws, and a short training against a reference that stays as it is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import many
+import numpy as np
+import pytest
+import torch
+from conftest import make_config, make_model
+from safetensors.torch import load_file, save_file
+from short_runs import SETTINGS, Dying, Killed, log_of, make_samples
+
+from quintet import train
+from quintet.config import UserError
+from quintet.data.preferences import Pair, PairLoader, pairs_of
+from quintet.stages.prefer_task import PreferTask
+from quintet.timeline.targets import NOT_ASKED, Sample
+from quintet.train import TrainConfig
+from quintet.train.preference import PreferenceConfig, preference_losses
+
+LN_2 = math.log(2)
+POLICY = torch.tensor([[-10.0, -20.0], [-12.0, -16.0]])
+REFERENCE = torch.tensor([[-11.0, -20.0], [-12.0, -19.0]])
+COUNTS = torch.tensor([[4, 5], [2, 8]])
+GENTLE = replace(SETTINGS, learning_rate=1e-3, batch_size=4)
+
+
+def _losses(policy: torch.Tensor = POLICY, **settings: float) -> dict[str, torch.Tensor]:
+    return preference_losses(PreferenceConfig(**settings), policy, REFERENCE, COUNTS)
+
+
+def test_the_loss_is_that_of_the_formula() -> None:
+    margin = np.array([1.0, 0.0 - 3.0])
+    softplus = np.log1p(np.exp(-0.5 * margin))
+    losses = _losses(beta=0.5)
+    assert losses["margin"].tolist() == margin.tolist()
+    assert losses["chosen_gain"].tolist() == [1.0, 0.0]
+    assert losses["loss"].numpy() == pytest.approx(softplus)
+    smoothed = 0.9 * softplus + 0.1 * np.log1p(np.exp(0.5 * margin))
+    assert _losses(beta=0.5, label_smoothing=0.1)["loss"].numpy() == pytest.approx(smoothed)
+    assert _losses(beta=0.5, ipo=True)["loss"].numpy() == pytest.approx((margin - 1.0) ** 2)
+    each = np.array([1 / 4 - 0 / 2, 0 / 5 - 3 / 8])
+    means = _losses(beta=2.0, length_normalized=True)["loss"].numpy()
+    assert means == pytest.approx(np.log1p(np.exp(-2 * each)))
+    with_sft = softplus + 0.1 * np.array([10 / 4, 20 / 5])
+    assert _losses(beta=0.5, sft_weight=0.1)["loss"].numpy() == pytest.approx(with_sft)
+
+
+def test_swapping_the_pair_turns_the_sign() -> None:
+    swapped = preference_losses(
+        PreferenceConfig(), POLICY.flip(0), REFERENCE.flip(0), COUNTS.flip(0)
+    )
+    assert torch.equal(swapped["margin"], -_losses()["margin"])
+
+
+def test_no_gradient_reaches_the_reference() -> None:
+    policy, reference = POLICY.clone().requires_grad_(), REFERENCE.clone().requires_grad_()
+    losses = preference_losses(PreferenceConfig(), policy, reference, COUNTS)
+    losses["loss"].sum().backward()
+    assert reference.grad is None
+    assert policy.grad is not None and bool((policy.grad[0] < 0).all() & (policy.grad[1] > 0).all())
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [({"beta": 0.0}, "beta is 0.0; make it larger"), ({"beta": math.nan}, "beta"),
+     ({"label_smoothing": 0.5}, "less than 0.5"), ({"sft_weight": -1.0}, "at least 0")],
+)  # fmt: skip
+def test_senseless_settings_are_told(settings: dict[str, float], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        PreferenceConfig(**settings)
+
+
+def _quiet(sample: Sample) -> Sample:
+    """The same rows, where every answer should have been silence."""
+    config = make_config()
+    text, audio = config.text_image_vocab_size, config.audio.codebook_size
+    return replace(
+        sample,
+        text_target=np.where(sample.text_target == NOT_ASKED, NOT_ASKED, text).astype(np.int32),
+        audio_target=np.where(sample.audio_target == NOT_ASKED, NOT_ASKED, audio).astype(np.int32),
+    )
+
+
+def _pairs(count: int) -> list[Pair]:
+    return [Pair(sample, _quiet(sample)) for sample in make_samples(count)]
+
+
+class _Prefer(Dying, PreferTask):
+    pass
+
+
+def _task(folder: Path, config: TrainConfig = GENTLE, **settings: float) -> _Prefer:
+    start = folder / "start.safetensors"
+    if not start.exists():
+        save_file(make_model(make_config()).state_dict(), start)
+    return _Prefer(
+        make_config(), config, _pairs(16)[:11], _pairs(16)[11:], make_samples(6), start,
+        PreferenceConfig(**settings),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("packed_rows", [0, 200])
+def test_it_begins_at_ln_2_and_the_margin_grows(tmp_path: Path, packed_rows: int) -> None:
+    before = _task(tmp_path, replace(GENTLE, packed_rows=packed_rows))
+    scores = train.run(before, before.config, tmp_path / "run", "prefer")
+    log = [line for line in log_of(tmp_path / "run") if "loss" in line]
+    assert abs(log[0]["loss"] - LN_2) < 1e-6
+    assert log[0]["margin"] == log[0]["accuracy"] == log[0]["chosen_gain"] == 0.0
+    assert log[-1]["margin"] > 1.0 and log[-1]["loss"] < LN_2 and log[-1]["accuracy"] == 1.0
+    assert scores["eval/drift"] > 0.0 and scores["eval/pairs_accuracy"] == 1.0
+    start, end = (load_file(tmp_path / name) for name in
+                  ("start.safetensors", "run/model.safetensors"))  # fmt: skip
+    reference = before.reference
+    assert reference is not None and start.keys() == end.keys()
+    for name, weights in reference.state_dict().items():
+        assert torch.equal(weights, start[name]), name
+    assert all(parameter.grad is None for parameter in reference.parameters())
+    assert any(not torch.equal(start[name], end[name]) for name in start)
+
+
+def test_a_killed_run_goes_on_exactly(tmp_path: Path) -> None:
+    whole, killed = _task(tmp_path), _task(tmp_path)
+    train.run(whole, GENTLE, tmp_path / "whole", "whole")
+    killed.dies_at = 7
+    with pytest.raises(Killed):
+        train.run(killed, GENTLE, tmp_path / "killed", "killed")
+    train.run(_task(tmp_path), GENTLE, tmp_path / "killed", "again")
+    assert log_of(tmp_path / "killed") == log_of(tmp_path / "whole")
+    with pytest.raises(UserError, match="beta"):
+        train.run(_task(tmp_path, beta=0.3), GENTLE, tmp_path / "killed", "other")
+
+
+SHORT = replace(GENTLE, steps=4, evaluate_every=2)
+
+
+def _two(folder: Path) -> None:
+    train.run(_task(folder, SHORT), SHORT, folder / "two", "two")
+
+
+def test_one_device_equals_many(tmp_path: Path) -> None:
+    train.run(_task(tmp_path, SHORT), SHORT, tmp_path / "alone", "alone")
+    many.start([(2, _two)], tmp_path)
+    for one, both in zip(log_of(tmp_path / "alone"), log_of(tmp_path / "two"), strict=True):
+        assert both == pytest.approx(one, rel=1e-3, abs=1e-4)
+
+
+def test_both_of_a_pair_are_moved_alike() -> None:
+    pairs = [Pair(s, _quiet(s)) for s in make_samples(9)]
+    loader = PairLoader(pairs, 4, seed=0, picture_rows=4)
+    for pair in (pair for step in range(5) for pair in loader.pairs(step)):
+        assert np.array_equal(pair.chosen.rows.step, pair.rejected.rows.step)
+        assert np.array_equal(pair.chosen.rows.position, pair.rejected.rows.position)
+        assert not np.array_equal(pair.chosen.text_target, pair.rejected.text_target)
+    assert pairs_of([s for p in pairs for s in (p.chosen, p.rejected)]) == pairs
