@@ -21,7 +21,7 @@ from safetensors.torch import load_file as load_torch
 from safetensors.torch import save_file as save_torch
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
-from quintet.data.world.scenes import assistant_speech
+from quintet.data.world.scenes import _assistant_says
 
 
 @pytest.fixture
@@ -259,7 +259,7 @@ def test_a_folder_that_cannot_be_written(model_folder: Path, tmp_path: Path, cap
 def test_without_the_speech_program_a_sentence_says_what_to_install(
     tmp_path: Path, monkeypatch, capsys
 ) -> None:
-    assistant_speech.cache_clear()
+    _assistant_says.cache_clear()
     monkeypatch.setenv("PATH", str(tmp_path))
     assert run("world", "--out", tmp_path / "world", "--scenes", 9, "--seed", 500) == 2
     assert "install the Debian package" in capsys.readouterr().err

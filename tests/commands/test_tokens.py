@@ -41,9 +41,7 @@ def test_the_wrong_model_is_told_the_right_one(model_folder: Path, tmp_path: Pat
     kinds = (("sound", ".wav", large), ("picture", ".png", large), ("text", ".txt", large.ravel()))
     for medium, suffix, tokens in kinds:
         save_file({"tokens": tokens}, path, metadata={"medium": medium, "model": "runs/large\n"})
-        assert "which the file calls 'runs/large' (--model)" in _refusal(
-            path, model_folder, suffix
-        )
+        assert "which the file calls 'runs/large' (--model)" in _refusal(path, model_folder, suffix)
         save_file({"tokens": tokens}, path, metadata={"medium": medium})
         assert "that encoded it (--model)" in _refusal(path, model_folder, suffix)
 

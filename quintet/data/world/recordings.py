@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice, takewhile
 from pathlib import Path
 
 import numpy as np
@@ -97,8 +96,8 @@ def recorded_scenes(path: Path, name: str, first: int = 0) -> Iterator[Scene]:
         while past < len(said) and said[past].end <= piece.start:
             past += 1
         end = piece.start + len(piece.samples_SC)
-        near = takewhile(lambda part, end=end: part.start < end, islice(said, past, None))
-        yield _scene(piece, list(near), number, name)
+        near = [part for part in said[past:] if part.start < end]
+        yield _scene(piece, near, number, name)
 
 
 def _pieces(path: Path, two_channels: bool) -> Iterator[_Piece]:
