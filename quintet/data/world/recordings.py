@@ -8,6 +8,7 @@ Shapes: S samples at 24 kHz, C channels.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -96,8 +97,8 @@ def recorded_scenes(path: Path, name: str, first: int = 0) -> Iterator[Scene]:
         while past < len(said) and said[past].end <= piece.start:
             past += 1
         end = piece.start + len(piece.samples_SC)
-        near = [part for part in said[past:] if part.start < end]
-        yield _scene(piece, near, number, name)
+        future = bisect_left(said, end, past, key=lambda utterance: utterance.start)
+        yield _scene(piece, said[past:future], number, name)
 
 
 def _pieces(path: Path, two_channels: bool) -> Iterator[_Piece]:
