@@ -79,27 +79,33 @@ class Engine:
         self.sessions[seat] = Session(self.model, self.tokenizers, sampling, seed, cache)
 
     @torch.inference_mode()
-    def step(self, given: Mapping[int, Given]) -> dict[int, StepOutput | UserError]:
+    def step(self, given: Mapping[int, Given]) -> dict[int, StepOutput | Exception]:
         """One step of the clock for the sessions at the seats in `given`; the others stand still.
 
-        A session whose input is wrong gets the error, takes nothing in and stands still too.
+        A session whose input is wrong gets the error (UserError), takes nothing in and stands
+        still too. One that fails by itself, while it reads its input or makes its output, gets what
+        it raised and can only leave; it is nothing to the others either.
+
         Where the model itself raises, the sessions in `given` have stopped in the middle of a
         step and can only leave; it is nothing to the others.
         """
         started = time.perf_counter()
-        made: dict[int, StepOutput | UserError] = {}
+        made: dict[int, StepOutput | Exception] = {}
         inputs: dict[int, Inputs] = {}
         for seat, one in given.items():
             try:
                 inputs[seat] = self.sessions[seat].read(*one)
-            except UserError as error:
+            except Exception as error:
                 made[seat] = error
         answers = self._answers(inputs)
         sounds = self._sounds(answers)
         seconds = time.perf_counter() - started
         for seat, answer in answers.items():
             session = self.sessions[seat]
-            made[seat] = session.output(inputs[seat], answer, sounds.get(seat), seconds)
+            try:
+                made[seat] = session.output(inputs[seat], answer, sounds.get(seat), seconds)
+            except Exception as error:
+                made[seat] = error
         return made
 
     def _answers(self, inputs: dict[int, Inputs]) -> dict[int, Answer]:

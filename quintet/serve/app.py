@@ -47,9 +47,9 @@ class Server:
     """The engine with its thread, turn mode with its own, and the places for sessions."""
 
     def __init__(self, model: ServedModel, max_sessions: int, keys: Keys) -> None:
-        self.conductor = Conductor(model, max_sessions)
-        self.turns = TurnMode(model)
         self.metrics = Metrics(max_sessions)
+        self.conductor = Conductor(model, max_sessions, metrics=self.metrics)
+        self.turns = TurnMode(model)
         self.keys = keys
         self.sockets = Sockets(self.conductor, self.turns, self.metrics, keys)
         self.warm = False

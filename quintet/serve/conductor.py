@@ -16,9 +16,10 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from quintet.config import STEP_SAMPLES, OmniConfig, UserError
+from quintet.config import STEP_SAMPLES, OmniConfig
 from quintet.live.engine import Given
 from quintet.live.session import StepOutput
+from quintet.serve.metrics import Metrics
 
 T = TypeVar("T")
 
@@ -32,7 +33,7 @@ class LiveEngine(Protocol):
 
     def leave(self, seat: int) -> None: ...
 
-    def step(self, given: Mapping[int, Given]) -> dict[int, StepOutput | UserError]: ...
+    def step(self, given: Mapping[int, Given]) -> dict[int, StepOutput | Exception]: ...
 
 
 class LiveModel(Protocol):
@@ -49,10 +50,18 @@ class Conductor:
 
     Args:
         worker: runs one job at a time; a thread of its own by default.
+        metrics: are told how long each step of the engine took.
     """
 
-    def __init__(self, model: LiveModel, seats: int, worker: Executor | None = None) -> None:
+    def __init__(
+        self,
+        model: LiveModel,
+        seats: int,
+        worker: Executor | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
         self.model, self.seats = model, seats
+        self.metrics = metrics or Metrics(seats)
         self.worker = worker or ThreadPoolExecutor(1, thread_name_prefix="model")
         self._engine: LiveEngine | None = None  # made in the model's thread, at the first use
         self._asked: dict[int, tuple[Given, asyncio.Future[StepOutput]]] = {}
@@ -92,6 +101,7 @@ class Conductor:
 
         Raises:
             UserError: the input is wrong; the session took nothing in.
+            Exception: of the session, or of the model: it can only leave.
         """
         done: asyncio.Future[StepOutput] = asyncio.get_running_loop().create_future()
         self._asked[seat] = ((audio, image, text), done)
@@ -110,6 +120,9 @@ class Conductor:
                 )
             except Exception as error:  # of the model itself: nobody of this step can go on
                 made = dict.fromkeys(asked, error)
+            outputs = [output for output in made.values() if isinstance(output, StepOutput)]
+            if outputs:  # all say the same: the step was one
+                self.metrics.record_step(outputs[0].seconds)
             for seat, (_, done) in asked.items():
                 output = made[seat]
                 if done.done():  # its connection has gone

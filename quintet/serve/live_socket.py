@@ -94,7 +94,6 @@ class LiveConnection(Connection):
         except UserError as error:  # the text is to blame, not the sound and the picture
             self._refuse(UserError(too_long(text) or str(error)))
             output = await self.conductor.step(seat, audio, image, None)
-        self.metrics.record_step(output.seconds)
         if output.image is not None:
             self._send(await asyncio.to_thread(protocol.image_event, output))
         skipped, self.skipped = self.skipped, 0

@@ -25,7 +25,7 @@ class Metrics:
         self._recent: deque[float] = deque(maxlen=RECENT_STEPS)
 
     def record_step(self, seconds: float) -> None:
-        """One step took `seconds` to compute."""
+        """One step of the engine, which is one of all sessions together, took `seconds`."""
         self.steps += 1
         self.step_seconds_sum += seconds
         self._recent.append(seconds)
@@ -39,7 +39,7 @@ class Metrics:
         lines = [
             *_metric("quintet_sessions", "gauge", "Live sessions now.", self.sessions),
             *_metric("quintet_sessions_max", "gauge", "Places for sessions.", self.max_sessions),
-            "# HELP quintet_step_seconds Time that a step took to compute.",
+            "# HELP quintet_step_seconds Time to compute one step of all sessions.",
             "# TYPE quintet_step_seconds summary",
             *(
                 f'quintet_step_seconds{{quantile="{q}"}} {self.step_seconds(q):.6f}'

@@ -79,6 +79,31 @@ def test_a_wrong_input_disturbs_nobody(model: Omni, tokenizers: Tokenizers) -> N
     assert not len(engine.sessions[seats[0]].decoder.cache.held())
 
 
+@pytest.mark.parametrize("what", ["read", "output"])
+def test_a_session_that_fails_disturbs_nobody(
+    model: Omni, tokenizers: Tokenizers, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Before its input is taken in, or after its answer is made; its seat serves again."""
+    engine, alone = Engine(model, tokenizers, seats=2), Session(model, tokenizers, HOT, seed=1)
+    for seed in range(2):
+        engine.join(HOT, seed)
+    inputs = _inputs(4, 4)
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    for one in inputs[:2]:
+        _alike(engine.step(dict.fromkeys(range(2), one))[1], alone.step(*one))
+    monkeypatch.setattr(engine.sessions[0], what, fail)
+    made = engine.step(dict.fromkeys(range(2), inputs[2]))
+    assert isinstance(made[0], MemoryError)
+    _alike(made[1], alone.step(*inputs[2]))
+    engine.renew(0, HOT, seed=9)
+    made = engine.step(dict.fromkeys(range(2), inputs[3]))
+    _alike(made[0], Session(model, tokenizers, HOT, seed=9).step(*inputs[3]))
+    _alike(made[1], alone.step(*inputs[3]))
+
+
 def test_a_model_that_fails_is_nothing_to_who_stood_still(
     model: Omni, tokenizers: Tokenizers, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,12 +67,12 @@ class FakeEngine:
     def leave(self, seat: int) -> None:
         del self.sessions[seat]
 
-    def step(self, given: Mapping[int, Given]) -> dict[int, StepOutput | UserError]:
-        made: dict[int, StepOutput | UserError] = {}
+    def step(self, given: Mapping[int, Given]) -> dict[int, StepOutput | Exception]:
+        made: dict[int, StepOutput | Exception] = {}
         for seat, one in given.items():
             try:
                 made[seat] = self.sessions[seat].step(*one)
-            except UserError as error:
+            except Exception as error:
                 made[seat] = error
         return made
 

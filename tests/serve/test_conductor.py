@@ -20,7 +20,7 @@ SILENCE = np.zeros(STEP_SAMPLES, np.float32)
 
 
 class _Engine(FakeEngine):
-    def step(self, given: Mapping[int, Given]) -> dict[int, StepOutput | UserError]:
+    def step(self, given: Mapping[int, Given]) -> dict[int, StepOutput | Exception]:
         assert isinstance(self.model, _Model)
         self.model.together.append(sorted(given))
         return super().step(given)
@@ -86,25 +86,50 @@ def test_what_is_asked_together_is_computed_together() -> None:
         await asyncio.gather(*(conductor.step(seat, SILENCE, None, None) for seat in seats[1:]))
         assert first.done()
 
+        assert conductor.metrics.steps == 5  # of the engine, however many sessions share one
+        assert conductor.metrics.step_seconds_sum == pytest.approx(5 * model.seconds)
+
     _run(job())
     assert model.together == [[0, 1, 2, 3]] * 3 + [[0], [1, 2, 3]]
     assert len(model.threads) == 1
 
 
-def test_a_refused_input_and_a_broken_model() -> None:
+def test_a_refused_input_and_a_session_that_fails_are_nothing_to_others() -> None:
     async def job() -> None:
-        conductor = Conductor(FakeModel(), 2)
-        one, other = await conductor.join(), await conductor.join()
-        refused, answered = await asyncio.gather(
-            conductor.step(one, SILENCE, None, "refuse"),
-            conductor.step(other, SILENCE, None, "hello"),
+        conductor = Conductor(FakeModel(), 3)
+        seats = [await conductor.join() for _ in range(3)]
+        words = ("refuse", "crash", "hello")
+        refused, failed, answered = await asyncio.gather(
+            *(
+                conductor.step(seat, SILENCE, None, said)
+                for seat, said in zip(seats, words, strict=True)
+            ),
             return_exceptions=True,
         )
-        assert isinstance(refused, UserError) and answered.text == "you wrote hello"  # type: ignore[union-attr]
-        with pytest.raises(RuntimeError, match="the fake is broken"):
-            await conductor.step(one, SILENCE, None, "crash")
-        again = await conductor.step(other, SILENCE, None, "still here")
+        assert isinstance(refused, UserError) and isinstance(failed, RuntimeError)
+        assert isinstance(answered, StepOutput) and answered.text == "you wrote hello"
+        again = await conductor.step(seats[0], SILENCE, None, "still here")
         assert again.text == "you wrote still here"
+
+    _run(job())
+
+
+def test_a_broken_model_ends_who_shared_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def job() -> None:
+        conductor = Conductor(FakeModel(), 3)
+        seats = [await conductor.join() for _ in range(3)]
+
+        def fail(*_: object) -> None:
+            raise RuntimeError("out of memory")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(FakeEngine, "step", fail)
+            ended = await asyncio.gather(
+                *(conductor.step(seat, SILENCE, None, None) for seat in seats[:2]),
+                return_exceptions=True,
+            )
+        assert [str(error) for error in ended] == ["out of memory"] * 2
+        assert (await conductor.step(seats[2], SILENCE, None, None)).step == 1
 
     _run(job())
 

@@ -224,10 +224,21 @@ def test_a_flood_of_bad_messages_is_closed(live: WebSocketTestSession) -> None:
     assert closed.value.code == 1008
 
 
-def test_a_broken_model_closes_with_a_reason(live: WebSocketTestSession) -> None:
-    live.send_json({"type": "text", "text": "crash"})
-    assert "model failed" in error(live)
-    assert live.receive()["code"] == 1011
+def test_a_session_that_fails_closes_alone_with_a_reason(caplog: pytest.LogCaptureFixture) -> None:
+    with TestClient(create_app(FakeModel(), max_sessions=2)) as client:
+        with (
+            client.websocket_connect("/live") as failing,
+            client.websocket_connect("/live") as other,
+        ):
+            failing.send_json({"type": "text", "text": "crash"})
+            assert "model failed" in error(failing)
+            assert failing.receive()["code"] == 1011
+            other.send_json({"type": "text", "text": "hello"})
+            assert still_alive(other)
+        assert 'quintet_closed_total{code="1011"} 1' in client.get("/metrics").text
+    failures = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert [record.getMessage() for record in failures] == ["A live session failed."]
+    assert failures[0].exc_info and "the fake is broken" in str(failures[0].exc_info[1])
 
 
 def test_a_full_server_says_so_and_a_place_is_free_again(client: TestClient) -> None:

@@ -94,13 +94,11 @@ class ApiConnection(Connection):
     ) -> StepOutput:
         """One step of the engine."""
         try:
-            output = await self.conductor.step(seat, audio, image, text)
+            return await self.conductor.step(seat, audio, image, text)
         except UserError as error:  # the text is to blame, not the sound and the picture
             self._client_id = None
             self._refuse(RequestError(too_long(text) or str(error), "invalid_value"))
-            output = await self.conductor.step(seat, audio, image, None)
-        self.metrics.record_step(output.seconds)
-        return output
+            return await self.conductor.step(seat, audio, image, None)
 
     # ---- transcripts
 
