@@ -17,7 +17,8 @@ from quintet.stages.context import Context
 from quintet.stages.recipe import RECIPES, STAGES, Recipe, is_finished, run_stage
 from quintet.tokenizers.text import TextTokenizer
 
-PARTS = ("codec", "pictures-4k", "pictures-65k")  # recipes of one part of a system
+OPTIONAL = {"internalize"}  # stages that the bundled model went without
+PARTS = ("codec", "pictures-4k", "pictures-65k", "multiplication")  # that make no system
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,8 @@ def test_recipes_name_every_stage_in_order() -> None:
     for path in RECIPES.glob("*.toml"):
         recipe = Recipe.load(str(path), Path("runs"))
         if path.stem not in PARTS:
-            assert {context.settings["stage"] for context in recipe.stages} == set(STAGES)
+            run = {context.settings["stage"] for context in recipe.stages}
+            assert run == set(STAGES) or (run | OPTIONAL == set(STAGES) and path.stem != "tiny")
         names = [context.name for context in recipe.stages]
         assert len(names) == len(set(names))
         for place, context in enumerate(recipe.stages):

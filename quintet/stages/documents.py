@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -24,6 +25,7 @@ from quintet.data.documents import (
     describe_samples,
     instruct_samples,
     pretrain_samples,
+    reasoning_samples,
     transcribe_samples,
     unfrozen_samples,
 )
@@ -41,6 +43,8 @@ MAKERS: dict[str, Callable[[DocumentMaker, int, int], list[Sample]]] = {
     "instruct": instruct_samples,
     "transcribe": transcribe_samples,
     "describe": describe_samples,
+    "reasoning": reasoning_samples,
+    "reasoning_test": partial(reasoning_samples, split="test"),
 }
 SCENES = {"realtime": "train", "realtime_test": "test"}  # kinds of live scenes, of which split
 KINDS = (*MAKERS, *SCENES)

@@ -29,11 +29,12 @@ from quintet.train.processes import leads, world_size
 RECIPES = Path(__file__).parent.parent.parent / "recipes"  # beside the package, in a checkout
 STAGES = (
     "text_tokenizer", "audio_tokenizer", "image_tokenizer", "documents", "pretrain", "audio",
-    "unfrozen", "instruct", "transcribe", "describe", "realtime", "audio_decoder", "judges",
-    "release",
+    "unfrozen", "instruct", "internalize", "transcribe", "describe", "realtime", "audio_decoder",
+    "judges", "release",
 )  # fmt: skip
 ON_MANY_DEVICES = {  # those of the transformer; see docs/many-devices.md
-    "pretrain", "audio", "unfrozen", "instruct", "transcribe", "describe", "realtime",
+    "pretrain", "audio", "unfrozen", "instruct", "internalize", "transcribe", "describe",
+    "realtime",
 }  # fmt: skip
 SCORES = "scores.json"  # in a stage's folder, once it is finished
 

@@ -1,4 +1,4 @@
-"""The text tokenizer's stage: SentencePiece learns the world's sentences."""
+"""The text tokenizer's stage: SentencePiece learns the world's sentences, or takes characters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from quintet.data.world.grammar import KINDS, request
 from quintet.stages.context import Context
 from quintet.tokenizers.text import TextTokenizer
 
-SETTINGS = {"lines": int, "seed": int}
+SETTINGS = {"lines": int, "seed": int, "characters": str}
 
 
 def world_lines(count: int, seed: int) -> list[str]:
@@ -21,18 +21,24 @@ def world_lines(count: int, seed: int) -> list[str]:
     return lines
 
 
+def _lines(context: Context, held_out: bool = False) -> list[str]:
+    """What it learns from, or what it is measured on: some of these training had too. Each of the
+    `characters` that a recipe names is a line by itself, so that none are merged."""
+    if characters := context.settings.get("characters", ""):
+        return list(characters)
+    count, seed = context.settings.get("lines", 20_000), context.settings.get("seed", 0)
+    return world_lines(count // 10 + 1, seed + 1) if held_out else world_lines(count, seed)
+
+
 def run(context: Context) -> dict[str, float]:
     """Train and write `text_tokenizer.model`; what is there already is kept."""
     path = context.folder / "text_tokenizer.model"
-    count, seed = context.settings.get("lines", 20_000), context.settings.get("seed", 0)
     if not path.exists():
-        lines = world_lines(count, seed)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")  # what a kill leaves must not pass for a model
-        TextTokenizer.train(lines, context.preset.text.vocab_size).save(partial)
+        TextTokenizer.train(_lines(context), context.preset.text.vocab_size).save(partial)
         partial.replace(path)
-    tokenizer = TextTokenizer.load(path)
-    lines = world_lines(count // 10 + 1, seed + 1)  # some of them training had too
+    tokenizer, lines = TextTokenizer.load(path), _lines(context, held_out=True)
     ids = sum(len(tokenizer.encode(line)) for line in lines)
     return {
         "vocab_size": float(tokenizer.vocab_size),
