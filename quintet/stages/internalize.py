@@ -32,7 +32,7 @@ from quintet.tokenizers.text import TextTokenizer
 from quintet.train import TrainConfig
 
 SMOOTHING = 4.0  # lambda: o rows more go with a probability that falls as exp(-lambda o)
-ANSWERED = 256  # held-out questions that are answered in an evaluation
+ANSWERED = 128  # held-out questions that are answered in an evaluation
 Reasoning = Literal["removed", "written", "none"]
 SETTINGS = {
     "train": TrainConfig, "start_from": str, "shards": dict[str, int],

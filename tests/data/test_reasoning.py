@@ -9,6 +9,7 @@ import pytest
 from conftest import make_config, make_tokenizers
 
 from quintet.config import load_preset
+from quintet.data.documents import DocumentMaker, Material, reasoning_samples
 from quintet.data.reasoning import (
     MARK,
     TEST_SHARE,
@@ -127,3 +128,17 @@ def test_what_has_no_reasoning_stays() -> None:
     maker = ReasoningMaker(text, config.audio.num_codebooks, vocabulary)
     bare = maker.without(maker.sample(long_multiplication(12, 34, 2)), 1_000)
     assert maker.without(bare, 3) is bare
+
+
+def test_the_worlds_shards_keep_the_splits_apart() -> None:
+    config, asked = make_config(), {}
+    tokenizers = make_tokenizers(config)
+    maker = DocumentMaker(config, tokenizers, Material({}, {}))
+    for split in ("train", "test"):
+        samples = reasoning_samples(maker, 60, 0, split)
+        again = reasoning_samples(maker, 60, 0, split)
+        for sample, same in zip(samples, again, strict=True):
+            assert np.array_equal(sample.rows.tokens, same.rows.tokens)
+        received = [s.rows.tokens[s.rows.flag == 0, 0].tolist() for s in samples]
+        asked[split] = {tokenizers.text.decode(ids).lower().rstrip(".?") for ids in received}
+    assert len(asked["test"]) > 20 and not asked["train"] & asked["test"]
