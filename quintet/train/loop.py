@@ -158,6 +158,8 @@ def _train_step(
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("scale", 1.0)
     task.before_step(module, step)
+    if task.resets_optimizer(step):
+        optimizer.state.clear()
     reduced = config.precision == "bfloat16"
     with torch.autocast(place.device.type, torch.bfloat16, enabled=reduced):
         asked = time.perf_counter()
