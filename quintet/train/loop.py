@@ -4,6 +4,7 @@ for one process and for many."""
 from __future__ import annotations
 
 import math
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -195,6 +196,7 @@ def _clip(optimizer: torch.optim.Optimizer, limit: float, place: Place) -> torch
 def _evaluate(task: Task, module: nn.Module, samples: Path) -> dict[str, Any]:
     """Scores with the random state untouched, so evaluating never changes the training."""
     state = torch.get_rng_state()
+    shutil.rmtree(samples, ignore_errors=True)  # what a killed run may have left half done
     module.eval()
     with torch.no_grad():
         scores = task.evaluate(module)
