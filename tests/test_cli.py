@@ -21,7 +21,8 @@ from safetensors.torch import load_file as load_torch
 from safetensors.torch import save_file as save_torch
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
-from quintet.data.world.scenes import assistant_speech
+from quintet.data.world.scenes import assistant_says
+from quintet.media import espeak
 
 
 @pytest.fixture
@@ -177,6 +178,8 @@ MISTAKES = [
     "train tiny --stage dance --out {out}",
     "train tiny --stage realtime --out {out}",
     "world --out {broken.png}",
+    "world --out {out} --from {missing.wav}",
+    "world --out {out} --processes 0",
     "world --out {out} --scenes 0",
     "eval nonsense --out {out}",
     "bench dance",
@@ -259,10 +262,15 @@ def test_a_folder_that_cannot_be_written(model_folder: Path, tmp_path: Path, cap
 def test_without_the_speech_program_a_sentence_says_what_to_install(
     tmp_path: Path, monkeypatch, capsys
 ) -> None:
-    assistant_speech.cache_clear()
-    monkeypatch.setenv("PATH", str(tmp_path))
+    program = tmp_path / "espeak_process.py"
+    text = espeak.PROGRAM.read_text(encoding="utf-8")
+    program.write_text(text.replace("libespeak-ng", "libmissing"), encoding="utf-8")
+    assistant_says.cache_clear()
+    espeak.close()
+    monkeypatch.setattr(espeak, "PROGRAM", program)
     assert run("world", "--out", tmp_path / "world", "--scenes", 9, "--seed", 500) == 2
     assert "install the Debian package" in capsys.readouterr().err
+    espeak.close()
 
 
 def test_help_is_quick_and_names_every_command() -> None:

@@ -19,8 +19,8 @@ from quintet.stages.recipe import RECIPES, STAGES, Recipe, is_finished, run_stag
 from quintet.stages.record import alone
 from quintet.tokenizers.text import TextTokenizer
 
-OPTIONAL = {"prefer"}  # stages that the bundled model went without
-PARTS = ("codec", "pictures-4k", "pictures-65k")  # recipes of one part of a system
+OPTIONAL = {"prefer", "internalize"}  # stages that the bundled model went without
+PARTS = ("codec", "pictures-4k", "pictures-65k", "multiplication")  # that make no system
 
 
 @pytest.fixture(scope="module")

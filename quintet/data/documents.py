@@ -6,12 +6,13 @@ Interleaved text and pictures, spoken lines, and conversations; all from the syn
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
 
 from quintet.config import STEP_SAMPLES, OmniConfig
+from quintet.data.reasoning import ReasoningMaker, Split, world_problem
 from quintet.data.turn_rows import TURN_TIME, add_picture, add_speech
 from quintet.data.world.grammar import KINDS, NAME, THE_ASSISTANT_SAYS, Request, request
 from quintet.data.world.pictures import canonical_picture, render_picture
@@ -221,3 +222,20 @@ def describe_samples(maker: DocumentMaker, count: int, seed: int) -> list[Sample
     """Pictures to be named, in turn mode."""
     rng = np.random.default_rng((seed, 15))
     return [maker.description(rng) for _ in range(count)]
+
+
+def reasoning_samples(
+    maker: DocumentMaker, count: int, seed: int, split: Split = "train"
+) -> list[Sample]:
+    """Typed questions of counting and spelling, with the reasoning before the answer. What is
+    asked in one split is not asked in the other."""
+    rng = np.random.default_rng((seed, 16))
+    reasoning = ReasoningMaker(
+        maker.tokenizers.text, maker.config.audio.num_codebooks, maker.vocabulary
+    )
+    samples = []
+    for _ in range(count):
+        problem = world_problem(rng, split)
+        asked = as_typed(problem.question, rng)
+        samples.append(reasoning.sample(replace(problem, question=asked)))
+    return samples

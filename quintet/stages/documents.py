@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from quintet.data.documents import (
     describe_samples,
     instruct_samples,
     pretrain_samples,
+    reasoning_samples,
     transcribe_samples,
     unfrozen_samples,
 )
@@ -42,6 +44,8 @@ MAKERS: dict[str, Callable[[DocumentMaker, int, int], list[Sample]]] = {
     "instruct": instruct_samples,
     "transcribe": transcribe_samples,
     "describe": describe_samples,
+    "reasoning": reasoning_samples,
+    "reasoning_test": partial(reasoning_samples, split="test"),
 }
 SCENES = {"realtime": "train", "realtime_test": "test"}  # kinds of live scenes, of which split
 PREFERENCES = "preferences"  # of which a shard holds `shard_size` pairs

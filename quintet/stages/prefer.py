@@ -24,6 +24,7 @@ LOSS_SETTINGS = {
 }  # fmt: skip
 SETTINGS = {**OMNI_SETTINGS, **LOSS_SETTINGS, "windowed": bool}
 START = "realtime"  # unless the setting `start_from` names another stage
+KIND = PREFERENCES  # of documents
 HELD_OUT = 128  # pairs
 
 

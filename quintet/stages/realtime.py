@@ -20,6 +20,7 @@ SETTINGS = {
     "train": TrainConfig, "start_from": str, "shards": dict[str, Natural], "text_weight": Positive,
     "windowed": bool,
 }  # fmt: skip
+TEST_KIND = "realtime_test"  # of documents, kept out of training
 START = "describe"  # unless the setting `start_from` names another stage
 
 

@@ -34,12 +34,12 @@ from quintet.train.processes import leads, world_size
 RECIPES = Path(__file__).parent.parent.parent / "recipes"  # beside the package, in a checkout
 STAGES = (
     "text_tokenizer", "audio_tokenizer", "image_tokenizer", "documents", "pretrain", "audio",
-    "unfrozen", "instruct", "transcribe", "describe", "realtime", "prefer", "audio_decoder",
-    "judges", "release",
+    "unfrozen", "instruct", "internalize", "transcribe", "describe", "realtime", "prefer",
+    "audio_decoder", "judges", "release",
 )  # fmt: skip
 ON_MANY_DEVICES = {  # those of the transformer; see docs/many-devices.md
-    "pretrain", "audio", "unfrozen", "instruct", "transcribe", "describe", "realtime",
-    "prefer",
+    "pretrain", "audio", "unfrozen", "instruct", "internalize", "transcribe", "describe",
+    "realtime", "prefer",
 }  # fmt: skip
 
 
@@ -211,13 +211,15 @@ def _check_shards(stages: list[Context]) -> None:
 
 def _check_samples(context: Context, made: dict[str, int], size: int) -> None:
     """Of a stage that trains on so many shards of each kind, each of `size` samples."""
-    kind, shards = context.settings["stage"], context.settings.get("shards", {})
+    module = importlib.import_module(f"quintet.stages.{context.settings['stage']}")
+    kind = getattr(module, "KIND", context.settings["stage"])
+    shards = context.settings.get("shards", {})
     counts = {kind: made.get(kind, 0)} | shards
     total = size * sum(counts.values())
-    if kind == "realtime":
-        check_counts(context, total, size * made.get("realtime_test", 0))
+    if tested := getattr(module, "TEST_KIND", None):
+        check_counts(context, total, size * made.get(tested, 0))
         return
-    held_out = context.settings.get("held_out", HELD_OUT)
+    held_out = context.settings.get("held_out", getattr(module, "HELD_OUT", HELD_OUT))
     if held_out >= size * counts[kind]:
         raise UserError(
             f"Stage {context.name!r} keeps {held_out} samples out of training and there are "

@@ -4,6 +4,7 @@ for one process and for many."""
 from __future__ import annotations
 
 import math
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -158,6 +159,8 @@ def _train_step(
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("scale", 1.0)
     task.before_step(module, step)
+    if task.resets_optimizer(step):
+        optimizer.state.clear()
     reduced = config.precision == "bfloat16"
     with torch.autocast(place.device.type, torch.bfloat16, enabled=reduced):
         asked = time.perf_counter()
@@ -193,6 +196,7 @@ def _clip(optimizer: torch.optim.Optimizer, limit: float, place: Place) -> torch
 def _evaluate(task: Task, module: nn.Module, samples: Path) -> dict[str, Any]:
     """Scores with the random state untouched, so evaluating never changes the training."""
     state = torch.get_rng_state()
+    shutil.rmtree(samples, ignore_errors=True)  # what a killed run may have left half done
     module.eval()
     with torch.no_grad():
         scores = task.evaluate(module)

@@ -139,6 +139,11 @@ class Task(ABC):
     def before_step(self, module: nn.Module, step: int) -> None:  # noqa: B027 (may stay empty)
         """For what happens at a given step, such as filling codebooks."""
 
+    def resets_optimizer(self, step: int) -> bool:
+        """Whether the optimizer forgets before `step` what it has gathered: a function of the
+        step alone, so that a resumed run forgets where it would have."""
+        return False
+
     def parameters(self, module: nn.Module) -> Iterable[Any]:
         """Parameters, or optimizer groups of them. Groups with a "part" of their own, such as
         an adversary, have their gradients clipped by themselves."""

@@ -138,6 +138,9 @@ def _die(half_bytes: int | None) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (half_bytes or 0, resource.RLIM_INFINITY))
 
 
+TIMED = {"seconds", "waiting"}  # of a line of the log: nothing that repeats
+
+
 def results(run: Path) -> dict[str, Any]:
     """All that must be the same however often a run was killed, by name: the losses, the weights
     and other exports, the scores."""
@@ -146,7 +149,7 @@ def results(run: Path) -> dict[str, Any]:
         name = str(path.relative_to(run))
         if path.name == "log.jsonl":
             lines = [json.loads(line) for line in path.read_text().splitlines()]
-            found[name] = [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+            found[name] = [{k: line[k] for k in line.keys() - TIMED} for line in lines]
         elif path.suffix in KEPT and path.name not in ("about.json", "stats.json"):
             found[name] = path.read_bytes()
     return found

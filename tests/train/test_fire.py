@@ -1,9 +1,9 @@
 """The restart law under fire: `quintet train` in its own process, killed for good, and run again.
 
-A few kills by default, at the moments that matter most. `QUINTET_FIRE=20` kills each stage of
+A few kills by default, at the moments that matter most. `QUINTET_FIRE=8` kills each stage of
 recipes/tiny.toml so many times, at random moments:
 
-    QUINTET_FIRE=20 python -m pytest -s tests/train/test_fire.py -k every_stage
+    QUINTET_FIRE=8 python -m pytest -s tests/train/test_fire.py -k every_stage
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ Shapes: S samples at 24 kHz, C channels.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice, takewhile
 from pathlib import Path
 
 import numpy as np
@@ -97,8 +97,8 @@ def recorded_scenes(path: Path, name: str, first: int = 0) -> Iterator[Scene]:
         while past < len(said) and said[past].end <= piece.start:
             past += 1
         end = piece.start + len(piece.samples_SC)
-        near = takewhile(lambda part, end=end: part.start < end, islice(said, past, None))
-        yield _scene(piece, list(near), number, name)
+        future = bisect_left(said, end, past, key=lambda utterance: utterance.start)
+        yield _scene(piece, said[past:future], number, name)
 
 
 def _pieces(path: Path, two_channels: bool) -> Iterator[_Piece]:

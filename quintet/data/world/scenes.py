@@ -105,14 +105,15 @@ def as_typed(text: str, rng: np.random.Generator) -> str:
     return text.rstrip(".?") if rng.random() < 0.4 else text
 
 
-@functools.lru_cache(maxsize=4_096)
-def _assistant_says(text: str) -> tuple[np.ndarray, tuple[Word, ...]]:
-    return say(text, ASSISTANT_VOICE)
-
-
 def assistant_speech(text: str) -> np.ndarray:
     """The assistant's voice saying `text`, float32 [samples]: always the same sound."""
-    return _assistant_says(text)[0]
+    return assistant_says(text)[0]
+
+
+@functools.lru_cache(maxsize=4_096)
+def assistant_says(text: str) -> tuple[np.ndarray, tuple[Word, ...]]:
+    """The same, and its words."""
+    return say(text, ASSISTANT_VOICE)
 
 
 @dataclass
@@ -185,7 +186,7 @@ class _Script:
 
     def answer(self, asked: Request, step: int, typed: bool) -> int:
         """Place the assistant's answer at `step`; how many steps it lasts."""
-        speech, words = _assistant_says(asked.reply)
+        speech, words = assistant_says(asked.reply)
         drawing = None
         if asked.kind == "draw" and asked.thing:
             drawing = canonical_picture(asked.thing, PICTURE_SIZE)

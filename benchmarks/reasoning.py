@@ -1,0 +1,131 @@
+"""Reasoning written, thought, and left out: long multiplication, as recipes/multiplication.toml
+trains it.
+
+    right        share of held-out products that are right to the last digit, with its 95 % interval
+    entries      text entries that the model writes for one answer, reasoning and all
+    ms           of one answer, alone, as turn mode writes it: the question read into a fresh cache,
+                 then entry after entry (the median; one thread)
+
+The three models have the same sizes and see as many batches as one another: "explicit" writes its
+reasoning, "internalize" goes on from it until none is left, "direct" never had any. The second
+table is internalization on its way: held-out products right, by rows of reasoning removed.
+
+    quintet train multiplication
+    python -m benchmarks.reasoning [--runs FOLDER] [--recipe NAME] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import ScoreRow, interval
+from quintet.data.reasoning import FreshProducts, ReasoningMaker
+from quintet.evals.reasoning import LONGER, question_of, right_answers, written_in
+from quintet.live.decoder import TipDecoder
+from quintet.live.sampling import Sampling
+from quintet.model.cache import KVCache
+from quintet.model.omni import Omni
+from quintet.stages.context import MODEL_FILE, Context
+from quintet.stages.internalize import maker_of
+from quintet.stages.recipe import Recipe
+from quintet.timeline.targets import Sample
+from quintet.tokenizers.weight_files import load_weights
+from quintet.train.loop import LOG
+
+SEED = 1_000  # of the products that are judged here; those of the stage's evaluations have others
+TIMED, MAX_ROWS = 100, 256
+
+
+def trained(context: Context) -> Omni:
+    """The model of a finished stage."""
+    model = Omni(context.preset)
+    load_weights(model, context.made_by(context.name, MODEL_FILE))
+    return model.eval()
+
+
+@torch.no_grad()
+def milliseconds(model: Omni, maker: ReasoningMaker, samples: list[Sample]) -> float:
+    """Of one answer, in the median; longer than the longest right one none may be."""
+    budget = max(len(written_in(sample)) for sample in samples) + LONGER
+    taken = []
+    for sample in samples:
+        cache = KVCache(model.config.model, MAX_ROWS)
+        decoder = TipDecoder(model, maker.text, Sampling(), 0, cache)
+        started = time.perf_counter()
+        decoder.extend(question_of(sample))
+        decoder.run(decoder.answer(0, budget, 0))
+        taken.append(time.perf_counter() - started)
+    return 1_000 * float(np.median(taken))
+
+
+def rows_of(context: Context, count: int) -> list[ScoreRow]:
+    """All figures of one model."""
+    model, maker = trained(context), maker_of(context)
+    samples = FreshProducts(maker, context.settings["digits"], "test", count, SEED).batch(0)
+    right, entries = right_answers(model, maker.text, maker.mark, samples)
+    value, low, high = interval(right.astype(np.float64))
+    mean, ms = float(entries.mean()), milliseconds(model, maker, samples[:TIMED])
+    figures = [("right", "share", value, low, high, count), ("entries", "entries", mean, mean, mean,
+               count), ("answer", "ms", ms, ms, ms, TIMED)]  # fmt: skip
+    return [
+        {"name": f"{context.name}, {name}", "unit": unit, "value": v, "peer": None, "ratio": None,
+         "low": low, "high": high, "n": n}
+        for name, unit, v, low, high, n in figures
+    ]  # fmt: skip
+
+
+def curve(context: Context) -> list[tuple[int, float]]:
+    """Rows removed, and the share that was right then, as the stage's log has them: the last
+    evaluation before each removal."""
+    path, removed = context.folder / LOG, 0
+    found: dict[int, float] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        values = json.loads(line)
+        removed = int(values.get("removed", removed))
+        if "eval/right" in values:
+            found[removed] = values["eval/right"]
+    return list(found.items())
+
+
+def _show(rows: list[ScoreRow]) -> Table:
+    table = Table("figure", "value", "95 %", "n")
+    for row in rows:
+        bounds = f"{row['low']:.3f}-{row['high']:.3f}" if row["low"] < row["high"] else ""
+        table.add_row(row["name"], f"{row['value']:.3f} {row['unit']}", bounds, str(row["n"]))
+    return table
+
+
+@click.command()
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
+@click.option("--recipe", "name", default="multiplication", show_default=True)
+@click.option("--count", default=1_000, show_default=True, help="Products to be judged.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path))
+def main(runs: Path, name: str, count: int, json_file: Path | None) -> None:
+    """Judge what the recipe has trained; print two tables."""
+    torch.set_num_threads(1)
+    recipe, console = Recipe.load(name, runs), Console(width=100)
+    rows: list[ScoreRow] = []
+    for context in recipe.stages:
+        if context.settings["stage"] == "internalize" and (context.folder / MODEL_FILE).exists():
+            rows += rows_of(context, count)
+    console.print(_show(rows))
+    for context in recipe.only("internalize"):
+        if (context.folder / LOG).exists():
+            table = Table("rows removed", "right")
+            for removed, right in curve(context):
+                table.add_row(str(removed), f"{right:.3f}")
+            console.print(table)
+    if json_file is not None:
+        json_file.write_text(json.dumps({"rows": rows}, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""Internalize: reasoning that is first written, then thought.
+
+Stepwise internalization (Deng, Choi, Shieber 2024, arXiv 2405.14838): the model learns to write
+its reasoning and then the answer; then the reasoning goes, one row after another from the left,
+until the answer is all there is. Each time one goes, the optimizer begins anew, because what it
+has gathered is of another task. Some samples lose more than their turn (removal smoothing), so
+that what comes next is never quite new.
+
+Data: long multiplications, new ones at every step, or the shards of `reasoning`, with whatever
+else shall not be forgotten. Flag 1 on what is written, and loss there only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from torch import Tensor, nn
+
+from quintet import train
+from quintet.config import UserError
+from quintet.data.reasoning import FreshProducts, ReasoningMaker
+from quintet.evals.reasoning import right_answers
+from quintet.model.omni import Batch, Omni
+from quintet.stages.context import Context
+from quintet.stages.documents import mixed_in, samples_of
+from quintet.stages.omni_task import OmniTask
+from quintet.timeline.targets import Vocabulary
+from quintet.tokenizers.folders import TEXT_FILE
+from quintet.tokenizers.text import TextTokenizer
+from quintet.train import TrainConfig
+
+SMOOTHING = 4.0  # lambda: o rows more go with a probability that falls as exp(-lambda o)
+KIND, TEST_KIND = "reasoning", "reasoning_test"  # of documents
+ANSWERED = 128  # held-out questions that are answered in an evaluation
+Reasoning = Literal["removed", "written", "none"]
+SETTINGS = {
+    "train": TrainConfig, "start_from": str, "shards": dict[str, int],
+    "digits": int, "reasoning": Reasoning, "explicit_steps": int, "steps_between": int,
+    "rows_at_once": int,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Removal:
+    """How much of the reasoning has gone at which step: `rows_at_once` more every
+    `steps_between`, or nothing ever (`reasoning` is "written"), or all of it from the beginning on
+    ("none")."""
+
+    reasoning: Reasoning
+    longest: int  # rows of the longest reasoning, its mark included
+    explicit_steps: int  # before the first rows go
+    steps_between: int
+    rows_at_once: int
+
+    def removed(self, step: int) -> int:
+        """Rows of every sample that have gone at `step`."""
+        if self.reasoning != "removed":
+            return self.longest if self.reasoning == "none" else 0
+        turns = (step - self.explicit_steps) // self.steps_between + 1
+        return min(max(turns, 0) * self.rows_at_once, self.longest)
+
+    def of_samples(self, step: int, count: int, seed: int) -> np.ndarray:
+        """The same of each of `count` samples, smoothed, int [count]."""
+        if self.reasoning != "removed":
+            return np.full(count, self.removed(step))
+        rng = np.random.default_rng((seed, 3, step))
+        return self.removed(step) + rng.geometric(1 - np.exp(-SMOOTHING), count) - 1
+
+
+class InternalizeTask(OmniTask):
+    """Trains on samples of which less and less reasoning is left.
+
+    Args:
+        fresh: makes the batches, if `samples` do not.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        removal: Removal,
+        maker: ReasoningMaker,
+        fresh: FreshProducts | None = None,
+        **settings: Any,
+    ) -> None:
+        super().__init__(*args, **settings)
+        self.removal, self.maker, self.fresh = removal, maker, fresh
+
+    def record(self) -> dict[str, Any]:
+        digits = self.fresh.digits if self.fresh else 0
+        return super().record() | {"removal": str(self.removal), "digits": digits}
+
+    def resets_optimizer(self, step: int) -> bool:
+        return step > 0 and self.removal.removed(step) > self.removal.removed(step - 1)
+
+    def batch(self, step: int) -> Batch:
+        samples = (self.fresh or self.loader).batch(step)
+        counts = self.removal.of_samples(step, len(samples), self.config.seed)
+        return self._share(list(map(self.maker.without, samples, counts.tolist())))
+
+    def describe_batch(self, step: int) -> str:
+        return f"problems made for step {step}" if self.fresh else super().describe_batch(step)
+
+    def losses(self, module: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
+        losses = super().losses(module, batch, step)
+        removed = losses["rows"].new_tensor(self.removal.removed(step) / self.place.data_size)
+        return losses | {"removed": removed}
+
+    def evaluate(self, module: nn.Module) -> dict[str, float]:
+        """The share of right answers to questions kept out of training, and how many entries are
+        written to one; of one process alone, as decoding is for a whole model."""
+        assert isinstance(module, Omni)
+        if self.place.world_size > 1:
+            return {}
+        tested = self.held_out.samples
+        right, entries = right_answers(module, self.maker.text, self.maker.mark, tested)
+        return {"right": float(right.mean()), "entries": float(entries.mean())}
+
+
+def run(context: Context) -> dict[str, float]:
+    config, settings = context.train, context.settings
+    maker, fresh = maker_of(context), None
+    if digits := settings.get("digits", 0):
+        fresh = FreshProducts(maker, digits, "train", config.batch_size, config.seed)
+        samples = fresh.batch(0)
+        tested = FreshProducts(maker, digits, "test", ANSWERED, config.seed).batch(0)
+    else:
+        samples = samples_of(context, "reasoning") + mixed_in(context, "reasoning")
+        tested = samples_of(context, "reasoning_test")[:ANSWERED]
+    removal = Removal(
+        settings.get("reasoning", "removed"),
+        longest=max(len(maker.reasoning_rows(sample)) for sample in samples),
+        explicit_steps=settings.get("explicit_steps", 0),
+        steps_between=settings.get("steps_between", 1),
+        rows_at_once=settings.get("rows_at_once", 1),
+    )
+    _check_end(context, removal)
+    start = settings.get("start_from")
+    task = InternalizeTask(
+        context.preset, config, samples, tested,
+        start_from=context.start(start) if start else None,
+        removal=removal, maker=maker, fresh=fresh,
+    )  # fmt: skip
+    return train.run(task, config, context.folder, context.name)
+
+
+def maker_of(context: Context) -> ReasoningMaker:
+    """Of the rows of `context`'s preset and its text tokenizer."""
+    preset = context.preset
+    text = TextTokenizer.load(context.made_by("text_tokenizer", TEXT_FILE))
+    vocabulary = Vocabulary(preset.text_image_vocab_size, preset.audio.codebook_size)
+    return ReasoningMaker(text, preset.audio.num_codebooks, vocabulary)
+
+
+def _check_end(context: Context, removal: Removal) -> None:
+    """A schedule that does not come to its end would show in hours."""
+    if min(removal.steps_between, removal.rows_at_once) < 1:
+        raise UserError(
+            f"Stage {context.name!r} has steps_between {removal.steps_between} and rows_at_once "
+            f"{removal.rows_at_once}; set both to at least 1."
+        )
+    left = removal.longest - removal.removed(context.train.steps - 1)
+    if removal.reasoning == "removed" and left:
+        raise UserError(
+            f"Stage {context.name!r} would end with {left} of {removal.longest} rows of reasoning "
+            "left; give it more steps or rows_at_once, or fewer steps_between."
+        )

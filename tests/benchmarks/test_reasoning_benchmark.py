@@ -1,0 +1,64 @@
+"""The scores of reasoning, of models that have hardly begun."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from benchmarks.reasoning import curve, main
+from quintet.stages import internalize
+from quintet.stages.recipe import Recipe, run_stage
+
+RECIPE = """
+preset = "multiplication"
+[train]
+batch_size = 8
+[[stages]]
+name = "text_tokenizer"
+characters = "0123456789*+()#"
+[[stages]]
+name = "explicit"
+stage = "internalize"
+digits = 2
+reasoning = "written"
+train = { steps = 1 }
+[[stages]]
+name = "internalize"
+start_from = "explicit"
+digits = 2
+rows_at_once = 5
+train = { steps = 3, evaluate_every = 1 }
+[[stages]]
+name = "direct"
+stage = "internalize"
+digits = 2
+reasoning = "none"
+train = { steps = 1 }
+"""
+
+
+def test_one_command_prints_all_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(internalize, "ANSWERED", 8)
+    path = tmp_path / "mine.toml"
+    path.write_text(RECIPE)
+    stages = Recipe.load(str(path), tmp_path).stages
+    for context in stages[:3]:
+        run_stage(context)
+    told, kept = CliRunner(), tmp_path / "scores.json"
+    done = told.invoke(
+        main, ["--runs", str(tmp_path), "--recipe", str(path), "--count", "4", "--json", str(kept)]
+    )
+    assert done.exit_code == 0, done.output
+    rows = {row["name"]: row for row in json.loads(kept.read_text())["rows"]}
+    assert set(rows) == {
+        f"{model}, {figure}" for model in ("explicit", "internalize")  # the third has not run
+        for figure in ("right", "entries", "answer")
+    }  # fmt: skip
+    assert rows["internalize, answer"]["value"] > 0
+    assert 0 <= rows["explicit, right"]["low"] <= rows["explicit, right"]["high"] <= 1
+    # Two digits: 3 + 1 + 4 rows and the mark; removed before steps 0 and 1, none is left.
+    assert [removed for removed, _ in curve(stages[2])] == [5, 9]
+    assert "rows removed" in done.output

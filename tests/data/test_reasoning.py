@@ -1,0 +1,144 @@
+"""Questions with reasoning: right, told apart by split, and cut from the left as they should be."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from conftest import make_config, make_tokenizers
+
+from quintet.config import load_preset
+from quintet.data.documents import DocumentMaker, Material, reasoning_samples
+from quintet.data.reasoning import (
+    MARK,
+    TEST_SHARE,
+    FreshProducts,
+    ReasoningMaker,
+    long_multiplication,
+    product,
+    split_of,
+    world_problem,
+)
+from quintet.data.world.grammar import NUMBERS
+from quintet.timeline.streams import Stream
+from quintet.timeline.targets import NOT_ASKED, Sample, Vocabulary
+from quintet.tokenizers.text import TextTokenizer
+
+
+@pytest.fixture(scope="module")
+def maker() -> ReasoningMaker:
+    config = load_preset("multiplication")
+    text = TextTokenizer.train(list("0123456789*+()#"), config.text.vocab_size)
+    assert text.vocab_size <= config.text.vocab_size
+    vocabulary = Vocabulary(config.text_image_vocab_size, config.audio.codebook_size)
+    return ReasoningMaker(text, config.audio.num_codebooks, vocabulary)
+
+
+def test_the_published_form() -> None:
+    """An example of Deng, Choi and Shieber: 3719 x 3349 = 33471 + 148760 + 1115700 + 11157000."""
+    made = long_multiplication(3719, 3349, 4)
+    assert made.question == "9173*9433"
+    assert made.reasoning == "17433+067841(132281)+0075111(1397921)+00075111"
+    assert made.answer == "13945421"
+
+
+@pytest.mark.parametrize("digits", [1, 2, 3, 5])
+def test_products_add_up(digits: int) -> None:
+    rng = np.random.default_rng(digits)
+    lengths = set()
+    for _ in range(50):
+        made = product(rng, digits, "train")
+        a, b = (int(part[::-1]) for part in made.question.split("*"))
+        assert len(str(a)) == len(str(b)) == digits
+        parts = re.sub(r"\(\d+\)", "", made.reasoning).split("+")
+        assert sum(int(part[::-1]) for part in parts) == a * b == int(made.answer[::-1])
+        lengths.add((len(made.question), len(made.reasoning), len(made.answer)))
+    assert len(lengths) == 1  # nothing is padding
+
+
+def test_no_question_is_of_both_splits() -> None:
+    for make in (lambda rng, split: product(rng, 2, split), world_problem):
+        asked = {}
+        for split in ("train", "test"):
+            rng = np.random.default_rng(0)
+            asked[split] = {make(rng, split).question for _ in range(1_000)}
+        turned = {"*".join(reversed(question.split("*"))) for question in asked["test"]}
+        assert not asked["train"] & (asked["test"] | turned)
+        assert len(asked["test"]) > 20
+    share = np.mean([split_of(a, b) == "test" for a in range(60) for b in range(60)])
+    assert 0.8 < share * TEST_SHARE < 1.2
+
+
+def test_the_worlds_answers_are_right() -> None:
+    rng = np.random.default_rng(0)
+    kinds = set()
+    for _ in range(300):
+        made = world_problem(rng, "train")
+        *_, last = made.reasoning.split(", ")
+        at, _, counted = last.partition(" ")
+        expected = counted or at
+        if "letter of" in made.question or "which letter" in made.question:
+            expected = at
+            letters = "".join(part[0] for part in made.reasoning.split(", "))
+            assert letters in made.question  # spelled from the word's beginning
+            assert counted == NUMBERS[len(letters) - 1]
+        assert made.answer == expected.capitalize() + "."
+        kinds.add(bool(counted))
+    assert kinds == {True, False}
+
+
+def test_batches_are_a_function_of_the_step(maker: ReasoningMaker) -> None:
+    def tokens(step: int, split: str = "train") -> list[list[int]]:
+        batch = FreshProducts(maker, 3, split, 4, seed=1).batch(step)
+        return [sample.rows.tokens[:, 0].tolist() for sample in batch]
+
+    assert tokens(5) == tokens(5) != tokens(6)
+    assert tokens(5) != tokens(5, "test")
+
+
+def _written(maker: ReasoningMaker, sample: Sample) -> str:
+    rows = sample.rows
+    return maker.text.decode(rows.tokens[rows.flag == 1, 0].tolist())
+
+
+def test_reasoning_goes_from_the_left(maker: ReasoningMaker) -> None:
+    made = long_multiplication(397, 842, 3)
+    whole = maker.sample(made)
+    length = len(made.reasoning) + 1
+    assert len(maker.reasoning_rows(whole)) == length
+    for count in range(length + 3):
+        cut = maker.without(whole, count)
+        everything = made.reasoning + MARK + made.answer
+        assert _written(maker, cut) == everything[min(count, length) :]
+        rows = cut.rows
+        asked = rows.flag == 0
+        assert maker.text.decode(rows.tokens[asked, 0].tolist()) == made.question
+        # Loss on all that is written, its end included, and on nothing that is received.
+        targets = cut.text_target[cut.text_target != NOT_ASKED]
+        assert targets.tolist() == [*rows.tokens[~asked, 0], maker.vocabulary.text_no_output]
+        assert rows.position[~asked].tolist() == list(range(np.count_nonzero(~asked)))
+        assert (rows.stream[~asked] == Stream.TEXT_OUT).all()
+
+
+def test_what_has_no_reasoning_stays() -> None:
+    config = make_config()
+    vocabulary = Vocabulary(config.text_image_vocab_size, config.audio.codebook_size)
+    text = make_tokenizers(config).text
+    maker = ReasoningMaker(text, config.audio.num_codebooks, vocabulary)
+    bare = maker.without(maker.sample(long_multiplication(12, 34, 2)), 1_000)
+    assert maker.without(bare, 3) is bare
+
+
+def test_the_worlds_shards_keep_the_splits_apart() -> None:
+    config, asked = make_config(), {}
+    tokenizers = make_tokenizers(config)
+    maker = DocumentMaker(config, tokenizers, Material({}, {}))
+    for split in ("train", "test"):
+        samples = reasoning_samples(maker, 60, 0, split)
+        again = reasoning_samples(maker, 60, 0, split)
+        for sample, same in zip(samples, again, strict=True):
+            assert np.array_equal(sample.rows.tokens, same.rows.tokens)
+        received = [s.rows.tokens[s.rows.flag == 0, 0].tolist() for s in samples]
+        asked[split] = {tokenizers.text.decode(ids).lower().rstrip(".?") for ids in received}
+    assert len(asked["test"]) > 20 and not asked["train"] & asked["test"]

@@ -1,0 +1,133 @@
+"""Internalization removes what it should, when it should, and resumes across a removal."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from short_runs import Dying, Killed, log_of
+
+from quintet import train
+from quintet.config import ModelConfig, UserError, load_preset
+from quintet.data.reasoning import FreshProducts
+from quintet.stages.context import Context
+from quintet.stages.internalize import InternalizeTask, Removal, maker_of, run
+from quintet.stages.recipe import run_stage
+from quintet.train import TrainConfig
+
+PRESET = replace(
+    load_preset("multiplication"), model=ModelConfig(32, 8, 2, 1, 2, 1, 32)
+)  # fmt: skip
+SETTINGS = TrainConfig(
+    steps=12, batch_size=8, learning_rate=1e-2, warmup_steps=2, checkpoint_every=4,
+    evaluate_every=20,
+)  # fmt: skip
+# Two digits: 3 + 1 + 4 rows of reasoning and the mark. Rows go before steps 3, 5, 7 and 9.
+REMOVAL = Removal("removed", longest=9, explicit_steps=3, steps_between=2, rows_at_once=3)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs that has the text tokenizer of characters."""
+    runs = tmp_path_factory.mktemp("runs")
+    settings = {"stage": "text_tokenizer", "characters": "0123456789*+()#"}
+    run_stage(Context("text_tokenizer", PRESET, settings, runs))
+    return runs
+
+
+def _context(runs: Path, **settings: object) -> Context:
+    return Context("internalize", PRESET, {"stage": "internalize", **settings}, runs)
+
+
+class _Dying(Dying, InternalizeTask):
+    """Keeps what happened: the steps at which the optimizer was young again."""
+
+
+def _task(runs: Path, removal: Removal = REMOVAL) -> _Dying:
+    maker = maker_of(_context(runs))
+    fresh = FreshProducts(maker, 2, "train", SETTINGS.batch_size, SETTINGS.seed)
+    tested = FreshProducts(maker, 2, "test", 8, 0).batch(0)
+    return _Dying(
+        PRESET, SETTINGS, fresh.batch(0), tested, None, removal=removal, maker=maker, fresh=fresh
+    )
+
+
+def test_the_schedule() -> None:
+    assert [REMOVAL.removed(step) for step in range(12)] == [0, 0, 0, 3, 3, 6, 6, 9, 9, 9, 9, 9]
+    assert {replace(REMOVAL, reasoning="written").removed(s) for s in range(12)} == {0}
+    assert {replace(REMOVAL, reasoning="none").removed(s) for s in range(12)} == {9}
+
+
+def test_smoothing_is_as_published() -> None:
+    counts = np.concatenate([REMOVAL.of_samples(0, 1_000, seed) for seed in range(50)])
+    assert np.array_equal(REMOVAL.of_samples(4, 9, 0), REMOVAL.of_samples(4, 9, 0))
+    for more in range(3):
+        expected = (1 - np.exp(-4.0)) * np.exp(-4.0 * more)
+        assert np.mean(counts == more) == pytest.approx(expected, rel=0.35)
+
+
+def test_what_is_left_of_a_batch(runs: Path) -> None:
+    task = _task(runs)
+    whole, late = task.batch(0), task.batch(11)
+    longest = 2 + 1 + 2 + 1  # the question and its end
+    assert whole.rows.step.shape == (8, longest + 8 + 1 + 4 + 1)
+    assert late.rows.step.shape == (8, longest + 4 + 1)
+
+
+def test_the_optimizer_forgets_at_each_removal(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Adam's count of steps begins again at 3, 5 and 7, and nowhere else."""
+    ages: list[int] = []
+    take = torch.optim.AdamW.step
+
+    def counted(self, *arguments):
+        done = take(self, *arguments)
+        ages.append(max(int(state["step"]) for state in self.state.values()))
+        return done
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", counted)
+    task = _task(runs)
+    train.run(task, SETTINGS, tmp_path, "ages")
+    assert [task.resets_optimizer(step) for step in range(8)] == [
+        False, False, False, True, False, True, False, True,
+    ]  # fmt: skip
+    assert ages == [1, 2, 3, 1, 2, 1, 2, 1, 2, 3, 4, 5]
+
+
+def test_killed_around_a_removal_and_resumed_equals_never_stopped(
+    runs: Path, tmp_path: Path
+) -> None:
+    scores = train.run(_task(runs), SETTINGS, tmp_path / "whole", "whole")
+    assert set(scores) == {"eval/right", "eval/entries"}
+    config = replace(SETTINGS, checkpoint_every=1)
+    for dies_at in (3, 4, 5, 8):  # at a removal, after it, at the next, after the last
+        task, folder = _task(runs), tmp_path / f"killed at {dies_at}"
+        task.dies_at = dies_at
+        with pytest.raises(Killed):
+            train.run(task, config, folder, "killed")
+        assert train.run(_task(runs), config, folder, "again") == scores
+        assert log_of(folder) == log_of(tmp_path / "whole")
+        whole, again = (load_file(f / "model.safetensors") for f in (tmp_path / "whole", folder))
+        assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def test_a_run_does_not_go_on_with_another_schedule(runs: Path, tmp_path: Path) -> None:
+    task = _task(runs)
+    task.dies_at = 6
+    with pytest.raises(Killed):
+        train.run(task, SETTINGS, tmp_path, "killed")
+    with pytest.raises(UserError, match="made with removal"):
+        train.run(_task(runs, replace(REMOVAL, rows_at_once=2)), SETTINGS, tmp_path, "other")
+
+
+def test_a_schedule_without_end_is_told(runs: Path) -> None:
+    table = {"steps": 8, "batch_size": 4}
+    with pytest.raises(UserError, match="with 1 of 9 rows of reasoning left; give it more steps"):
+        run(_context(runs, digits=2, train=table))
+    with pytest.raises(UserError, match="steps_between 0"):
+        run(_context(runs, digits=2, train=table, steps_between=0))
