@@ -1,7 +1,6 @@
 """The commands. Each imports what it needs when it runs, so that `--help` is quick.
 
-A person's mistake is one sentence on standard error and exit status 2, never a traceback. Of
-processes that torchrun started, one on each machine says it.
+A person's mistake is one sentence on standard error and exit status 2, never a traceback.
 """
 
 from __future__ import annotations
@@ -9,14 +8,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
+from quintet.commands.farewell import leave, say
 from quintet.config import UserError
 
 FOLDER = click.Path(path_type=Path)
@@ -42,35 +40,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         commands.main(arguments, prog_name="quintet", standalone_mode=False)
     except UserError as error:
-        _leave(str(error), 2)
+        leave(str(error), 2)
     except click.exceptions.Abort:
         sys.exit(130)
     except click.ClickException as error:
         where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
-        _leave(f"{error.format_message()} See: {where or 'quintet'} --help", 2)
+        leave(f"{error.format_message()} See: {where or 'quintet'} --help", 2)
     except BrokenPipeError:
         sys.exit(0)
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
-        _leave(f"{name}{error.strerror or error}; check the path and the space left.", 2)
-
-
-def _leave(message: str, status: int) -> None:
-    sentence = " ".join(message.split())
-    # What stands there, torchrun shows at the end, below its own lines; else it would name only
-    # the exit status.
-    if report := os.environ.get("TORCHELASTIC_ERROR_FILE"):
-        told = {"message": sentence, "extraInfo": {"timestamp": str(int(time.time()))}}
-        with suppress(OSError):
-            Path(report).write_text(json.dumps({"message": told}), encoding="utf-8")
-    _say(sentence)
-    sys.exit(status)
-
-
-def _say(sentence: str) -> None:
-    """On standard error, by one process of a machine."""
-    if os.environ.get("LOCAL_RANK", "0") == "0":
-        print(sentence, file=sys.stderr)
+        leave(f"{name}{error.strerror or error}; check the path and the space left.", 2)
 
 
 def _write_json(values: Any, path: Path | None) -> None:
@@ -300,7 +280,7 @@ def train(recipe: str, stage: str | None, runs: Path) -> None:
         try:
             scores = run_stage(context)
         except KeyboardInterrupt:
-            _say(f"{context.name} is stopped; the same command goes on from what was last saved.")
+            say(f"{context.name} is stopped; the same command goes on from what was last saved.")
             raise
         shown = ", ".join(f"{key} {value:.4g}" for key, value in scores.items())
         if leads():
