@@ -1,7 +1,6 @@
 """The commands. Each imports what it needs when it runs, so that `--help` is quick.
 
-A person's mistake is one sentence on standard error and exit status 2, never a traceback. Of
-processes that torchrun started, one on each machine says it.
+A person's mistake is one sentence on standard error and exit status 2, never a traceback.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any
 
 import click
 
-from quintet.commands.last_words import leave, say
+from quintet.commands.farewell import leave, say
 from quintet.config import UserError
 
 FOLDER = click.Path(path_type=Path)

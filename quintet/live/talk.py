@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,7 @@ QUIET_STEPS = 6  # after the input has ended: this long without output ends the 
 QUIET_SHARE = 0.1  # of the loudest step: under it, a step of the input is a pause
 LONGEST_REPLY_STEPS = 80  # 20 s after the input has ended
 MAX_TEXT = 4_000  # characters
+LONGEST_WRITING = 60.0  # seconds without a new file of a reply
 
 Media = np.ndarray | Image.Image | str | Path
 
@@ -79,6 +82,9 @@ class Reply:
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob(".reply.*"):  # by a process that was killed, if it is old
+            if left.is_dir() and time.time() - left.stat().st_mtime > LONGEST_WRITING:
+                shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".reply.") as partial:
             self._write(Path(partial))
             names = sorted(path.name for path in Path(partial).iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 
@@ -117,3 +118,13 @@ def test_a_reply_is_saved_whole_or_not_at_all(tmp_path: Path, monkeypatch) -> No
     with pytest.raises(OSError, match="space"):
         _reply(1).save(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_what_a_killed_process_left_goes_with_the_next_reply(tmp_path: Path) -> None:
+    old, new = tmp_path / ".reply.old", tmp_path / ".reply.new"
+    for folder in (old, new):  # of which another process writes the second just now
+        folder.mkdir()
+        (folder / "reply.txt").write_text("half")
+    os.utime(old, (0, 0))
+    _reply(1).save(tmp_path)
+    assert not old.exists() and new.exists()

@@ -1,4 +1,4 @@
-"""What a command says when it ends early, once however many processes run it."""
+"""The last word of a command that ends before its time, once for all processes of a machine."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 
-def leave(message: str, status: int) -> None:
-    """Say it in one sentence and end the process."""
+def leave(message: str, status: int) -> NoReturn:
+    """Say `message` as one line, and end with exit status `status`."""
     sentence = " ".join(message.split())
     # What stands there, torchrun shows at the end, below its own lines; else it would name only
     # the exit status.
@@ -24,6 +25,6 @@ def leave(message: str, status: int) -> None:
 
 
 def say(sentence: str) -> None:
-    """On standard error, by one process of a machine."""
+    """On standard error, by one of the processes that torchrun started on this machine."""
     if os.environ.get("LOCAL_RANK", "0") == "0":
         print(sentence, file=sys.stderr)
