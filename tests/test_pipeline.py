@@ -18,7 +18,9 @@ from quintet.stages.recipe import RECIPES, STAGES, Recipe, is_finished, run_stag
 from quintet.tokenizers.text import TextTokenizer
 
 OPTIONAL = {"internalize"}  # stages that the bundled model went without
-PARTS = ("codec", "pictures-4k", "pictures-65k", "multiplication")  # that make no system
+PARTS = (  # recipes that make no whole system
+    "codec", "pictures-4k", "pictures-65k", "multiplication", "multiplication-2",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
