@@ -3,12 +3,12 @@ trains it.
 
     right        share of held-out products that are right to the last digit, with its 95 % interval
     entries      text entries that the model writes for one answer, reasoning and all
-    ms           of one answer, alone, as turn mode writes it: the question read into a fresh cache,
-                 then entry after entry (the median; one thread)
+    ms           of a core, for one answer alone as turn mode writes it: the question read into a
+                 fresh cache, then entry after entry (the median; one thread)
 
-The three models have the same sizes and see as many batches as one another: "explicit" writes its
-reasoning, "internalize" goes on from it until none is left, "direct" never had any. The second
-table is internalization on its way: held-out products right, by rows of reasoning removed.
+The three models have the same sizes: "explicit" writes its reasoning, "internalize" goes on from
+it until none is left, "direct" never had any and trains for as many steps as the two together. The
+second table is internalization on its way: held-out products right, by rows of reasoning removed.
 
     quintet train multiplication
     python -m benchmarks.reasoning [--runs FOLDER] [--recipe NAME] [--json FILE]
@@ -59,10 +59,10 @@ def milliseconds(model: Omni, maker: ReasoningMaker, samples: list[Sample]) -> f
     for sample in samples:
         cache = KVCache(model.config.model, MAX_ROWS)
         decoder = TipDecoder(model, maker.text, Sampling(), 0, cache)
-        started = time.perf_counter()
+        started = time.process_time()
         decoder.extend(question_of(sample))
         decoder.run(decoder.answer(0, budget, 0))
-        taken.append(time.perf_counter() - started)
+        taken.append(time.process_time() - started)
     return 1_000 * float(np.median(taken))
 
 

@@ -20,7 +20,7 @@ from quintet.stages.record import alone
 from quintet.tokenizers.text import TextTokenizer
 
 OPTIONAL = {"prefer", "internalize"}  # stages that the bundled model went without
-PARTS = ("codec", "pictures-4k", "pictures-65k", "multiplication")  # that make no system
+PARTS = ("codec", "pictures-4k", "pictures-65k", "multiplication", "multiplication-2")  # no system
 
 
 @pytest.fixture(scope="module")
