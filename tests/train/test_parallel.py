@@ -25,7 +25,7 @@ from quintet.stages.recipe import Recipe, run_stage
 from quintet.timeline.targets import Sample
 from quintet.train import Task, TrainConfig
 from quintet.train.parallel import parallelize
-from quintet.train.processes import Place
+from quintet.train.processes import Place, join
 
 # Five samples, so that shares are uneven; an evaluation in the middle, and a checkpoint right
 # after it, when the heads are still whole on every process.
@@ -221,3 +221,14 @@ def test_what_trains_in_one_process_says_so(
         with pytest.raises(UserError, match="'audio_tokenizer' runs in one process"):
             run_stage(context)
     assert not (tmp_path / "tiny").exists()
+
+
+def test_more_processes_than_gpus_are_told_by_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by the one that has a GPU, as it is the one that speaks."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    for rank in range(3):
+        monkeypatch.setenv("LOCAL_RANK", str(rank))
+        with pytest.raises(UserError, match=r"3 processes on this machine and 2 GPUs; .*per-node"):
+            join()
