@@ -20,6 +20,7 @@ from quintet.config import UserError
 from quintet.stages.omni_task import OmniTask
 from quintet.train.checkpoint import ABOUT, FOLDER, OLD, Checkpoints, FileSystemWriter, weights
 from quintet.train.loop import MOST_BAD_STEPS
+from quintet.train.processes import Place
 
 
 def _cut(folder: Path, name: str) -> None:
@@ -102,6 +103,29 @@ def test_the_newest_two_are_kept_and_half_ones_removed(stopped: Path, tmp_path: 
 def test_the_weights_of_a_run_are_in_its_newest_checkpoint(whole: Path) -> None:
     exported = load_file(whole / "model.safetensors")
     assert all(torch.equal(exported[k], v) for k, v in weights(whole).items())
+
+
+def test_tensors_with_strides_of_their_own_are_restored(tmp_path: Path) -> None:
+    """And what the optimizer keeps for them, which has the same strides."""
+
+    def part(seed: int) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+        torch.manual_seed(seed)
+        module = torch.nn.Conv1d(3, 4, 5)
+        module.weight = torch.nn.Parameter(
+            module.weight.detach().permute(2, 1, 0).contiguous().permute(2, 1, 0)
+        )
+        assert not module.weight.is_contiguous()
+        optimizer = torch.optim.AdamW(module.parameters(), lr=1e-2)
+        module(torch.randn(2, 3, 9)).square().sum().backward()
+        optimizer.step()
+        return module, optimizer
+
+    (saved, its), (other, others) = part(0), part(1)
+    Checkpoints(tmp_path, Place(), {}).save(saved, its, 1)
+    assert Checkpoints(tmp_path, Place(), {}).load(other, others) == 1
+    assert torch.equal(saved.weight, other.weight) and not other.weight.is_contiguous()
+    for kind in ("exp_avg", "exp_avg_sq", "step"):
+        assert torch.equal(its.state[saved.weight][kind], others.state[other.weight][kind])
 
 
 def test_a_checkpoint_of_another_shape_is_told(stopped: Path, tmp_path: Path) -> None:
