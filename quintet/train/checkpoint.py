@@ -129,14 +129,10 @@ class Checkpoints:
         )
         if odd:
             raise self._misfit(path, f"it differs in {odd[0]}")
-        # Of tensors with strides of their own, such as weights whose normalization was folded away,
-        # PyTorch fills a copy and forgets it.
-        filled = {name: _with_plain_strides(tensor) for name, tensor in state.items()}
         with _told(self.folder):
-            checkpoint.load(filled, storage_reader=reader)
-        for name, tensor in state.items():
-            if filled[name] is not tensor:
-                tensor.copy_(filled[name])
+            checkpoint.load(state, storage_reader=reader)
+        # A module's hooks may have given copies of its weights, as those of convolutions do.
+        module.load_state_dict({name: state[MODULE + name] for name in module.state_dict()})
         torch.set_rng_state(state[RANDOM])
 
     def _load_old(self, path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> int:
@@ -230,12 +226,6 @@ class _Writer(FileSystemWriter):
             if path not in (self.final, *before[1 - KEPT :]):
                 shutil.rmtree(path)
         (self.run / OLD).unlink(missing_ok=True)
-
-
-def _with_plain_strides(tensor: Tensor) -> Tensor:
-    if tensor.is_contiguous():
-        return tensor
-    return torch.empty_like(tensor, memory_format=torch.contiguous_format)
 
 
 def _stored(reader: FileSystemReader) -> dict[str, TensorStorageMetadata]:

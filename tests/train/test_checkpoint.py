@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 from short_runs import SETTINGS, DyingOmni, Killed, log_of, make_samples, omni
 
 from quintet import train
-from quintet.config import UserError
+from quintet.config import UserError, load_preset
 from quintet.stages.omni_task import OmniTask
+from quintet.tokenizers.audio import AudioTokenizer
 from quintet.train.checkpoint import ABOUT, FOLDER, OLD, Checkpoints, FileSystemWriter, weights
 from quintet.train.loop import MOST_BAD_STEPS
 from quintet.train.processes import Place
@@ -105,27 +106,25 @@ def test_the_weights_of_a_run_are_in_its_newest_checkpoint(whole: Path) -> None:
     assert all(torch.equal(exported[k], v) for k, v in weights(whole).items())
 
 
-def test_tensors_with_strides_of_their_own_are_restored(tmp_path: Path) -> None:
-    """And what the optimizer keeps for them, which has the same strides."""
+def test_weights_of_which_hooks_give_copies_are_restored(tmp_path: Path) -> None:
+    """Those of the codec's convolutions, whose normalization is folded away, and the optimizer's
+    state of them."""
 
-    def part(seed: int) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+    def codec(seed: int) -> tuple[AudioTokenizer, torch.optim.Optimizer]:
         torch.manual_seed(seed)
-        module = torch.nn.Conv1d(3, 4, 5)
-        module.weight = torch.nn.Parameter(
-            module.weight.detach().permute(2, 1, 0).contiguous().permute(2, 1, 0)
-        )
-        assert not module.weight.is_contiguous()
+        module = AudioTokenizer(load_preset("tiny").audio).fold()
         optimizer = torch.optim.AdamW(module.parameters(), lr=1e-2)
-        module(torch.randn(2, 3, 9)).square().sum().backward()
+        module(torch.randn(2, 3_000), False)[0].square().sum().backward()
         optimizer.step()
         return module, optimizer
 
-    (saved, its), (other, others) = part(0), part(1)
+    (saved, its), (other, others) = codec(0), codec(1)
     Checkpoints(tmp_path, Place(), {}).save(saved, its, 1)
     assert Checkpoints(tmp_path, Place(), {}).load(other, others) == 1
-    assert torch.equal(saved.weight, other.weight) and not other.weight.is_contiguous()
-    for kind in ("exp_avg", "exp_avg_sq", "step"):
-        assert torch.equal(its.state[saved.weight][kind], others.state[other.weight][kind])
+    for mine, theirs in zip(saved.parameters(), other.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+        for kind, kept in its.state[mine].items():
+            assert torch.equal(kept, others.state[theirs][kind])
 
 
 def test_a_checkpoint_of_another_shape_is_told(stopped: Path, tmp_path: Path) -> None:
