@@ -156,6 +156,25 @@ def test_a_typing_mistake_is_told_before_anything_runs(
     assert str(raised.value).endswith(".") and "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("digits = 2", "digits = 10"),
+        ("steps_between = 400", "steps_between = 0"),
+        ("steps_between = 400", "rows_at_once = -1"),
+    ],
+)
+def test_removal_of_no_sense_is_told_before_anything_runs(
+    right: str, wrong: str, tmp_path: Path
+) -> None:
+    text = (RECIPES / "multiplication-2.toml").read_text(encoding="utf-8")
+    assert right in text
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(text.replace(right, wrong, 1), encoding="utf-8")
+    with pytest.raises(UserError, match=f"sets '{wrong.split()[0]}' to .*; make it a whole num"):
+        Recipe.load(str(recipe), tmp_path / "runs")
+
+
 def _context(folder: Path, name: str, **settings: object) -> Context:
     return Context(name, load_preset("tiny"), {"stage": name, **settings}, folder)
 

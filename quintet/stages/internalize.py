@@ -13,7 +13,7 @@ else shall not be forgotten. Flag 1 on what is written, and loss there only.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from quintet.config import UserError
 from quintet.data.reasoning import FreshProducts, ReasoningMaker
 from quintet.evals.reasoning import right_answers
 from quintet.model.omni import Batch, Omni
+from quintet.settings import Count, Natural, Range
 from quintet.stages.context import Context
 from quintet.stages.documents import mixed_in, samples_of
 from quintet.stages.omni_task import OmniTask
@@ -36,9 +37,9 @@ KIND, TEST_KIND = "reasoning", "reasoning_test"  # of documents
 ANSWERED = 128  # held-out questions that are answered in an evaluation
 Reasoning = Literal["removed", "written", "none"]
 SETTINGS = {
-    "train": TrainConfig, "start_from": str, "shards": dict[str, int],
-    "digits": int, "reasoning": Reasoning, "explicit_steps": int, "steps_between": int,
-    "rows_at_once": int,
+    "train": TrainConfig, "start_from": str, "shards": dict[str, Natural],
+    "digits": Annotated[int, Range(0, 9)], "reasoning": Reasoning, "explicit_steps": Natural,
+    "steps_between": Count, "rows_at_once": Count,
 }  # fmt: skip
 
 
