@@ -69,16 +69,23 @@ def milliseconds(model: Omni, maker: ReasoningMaker, samples: list[Sample]) -> f
 def rows_of(context: Context, count: int) -> list[ScoreRow]:
     """All figures of one model."""
     model, maker = trained(context), maker_of(context)
-    samples = FreshProducts(maker, context.settings["digits"], "test", count, SEED).batch(0)
+    drawn = FreshProducts(maker, context.settings["digits"], "test", count, SEED).batch(0)
+    # There are few of two digits: one that was drawn twice counts once.
+    samples = list({sample.rows.tokens.tobytes(): sample for sample in drawn}.values())
     right, entries = right_answers(model, maker.text, maker.mark, samples)
     value, low, high = interval(right.astype(np.float64))
-    mean, ms = float(entries.mean()), milliseconds(model, maker, samples[:TIMED])
-    figures = [("right", "share", value, low, high, count), ("entries", "entries", mean, mean, mean,
-               count), ("answer", "ms", ms, ms, ms, TIMED)]  # fmt: skip
+    mean, n = float(entries.mean()), len(samples)
+    timed = samples[:TIMED]
+    ms = milliseconds(model, maker, timed)
+    figures = (
+        ("right", "share", value, low, high, n),
+        ("entries", "entries", mean, mean, mean, n),
+        ("answer", "ms", ms, ms, ms, len(timed)),
+    )
     return [
-        {"name": f"{context.name}, {name}", "unit": unit, "value": v, "peer": None, "ratio": None,
-         "low": low, "high": high, "n": n}
-        for name, unit, v, low, high, n in figures
+        {"name": f"{context.name}, {name}", "unit": unit, "value": value, "peer": None,
+         "ratio": None, "low": low, "high": high, "n": n}
+        for name, unit, value, low, high, n in figures
     ]  # fmt: skip
 
 
@@ -106,7 +113,7 @@ def _show(rows: list[ScoreRow]) -> Table:
 @click.command()
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
 @click.option("--recipe", "name", default="multiplication", show_default=True)
-@click.option("--count", default=1_000, show_default=True, help="Products to be judged.")
+@click.option("--count", default=1_000, show_default=True, help="Products to be drawn and judged.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path))
 def main(runs: Path, name: str, count: int, json_file: Path | None) -> None:
     """Judge what the recipe has trained; print two tables."""
