@@ -18,10 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+import torch
 
 import quintet
 from quintet.cli import commands
-from quintet.tokenizers.folders import BUNDLED
+from quintet.config import STEPS_PER_SECOND, OmniConfig, from_dict
+from quintet.model.omni import Omni
+from quintet.tokenizers.folders import BUNDLED, read_config
 from scripts import settings_tables
 
 ROOT = Path(__file__).parent.parent
@@ -62,6 +65,20 @@ def _score(label: str, score: dict[str, Any]) -> str:
     return f"| {label} | {value} % | {low}-{high} | {score['n']:,} | {chance} |"
 
 
+def about(model: str) -> str:
+    """The sizes of a bundled model, in a sentence."""
+    folder = BUNDLED / model
+    config = from_dict(OmniConfig, read_config(folder), str(folder))
+    with torch.device("meta"):
+        millions = sum(p.numel() for p in Omni(config).parameters()) / 1e6
+    size, seconds = config.image.size, config.live.window_steps / STEPS_PER_SECOND
+    return (
+        f"`{model}` has {millions:.1f} million parameters, hears and speaks at "
+        f"{config.audio.bits_per_second:,.0f} bit/s, sees and draws {size} x {size} pixels, and "
+        f"looks back {seconds:g} seconds."
+    )
+
+
 def command_help(_: str) -> str:
     """What every command says to `--help`."""
     parts = []
@@ -98,6 +115,7 @@ def imports(room: str) -> str:
 
 
 BLOCKS: dict[str, Callable[[str], str]] = {
+    "about": about,
     "scores": scores,
     "help": command_help,
     "files": files,
