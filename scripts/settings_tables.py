@@ -67,7 +67,7 @@ MEANINGS = {
     "steps_between": "steps from one removal to the next",
     "rows_at_once": "rows of a removal",
     "beta": "how dear it is to leave the reference",
-    "label_smoothing": "share of pairs that are thought to be the wrong way round (conservative DPO)",
+    "label_smoothing": "share of pairs thought to be the wrong way round (conservative DPO)",
     "ipo": "aim at a margin of 1 / (2 beta), not at ever more (IPO)",
     "length_normalized": "means over a sample's answers, not sums; `beta` must then be larger",
     "sft_weight": "weight of the chosen answer's own loss, in nats an answer, against forgetting",
