@@ -18,7 +18,9 @@ test: $(VENV)/test.stamp system-packages  ## every check: style, types, tests, a
 	$(VENV)/bin/mypy
 	OMP_NUM_THREADS=2 $(VENV)/bin/python -m pytest
 
-docs: $(VENV)/test.stamp  ## the site, in build/site; a dead link is an error
+docs: $(VENV)/test.stamp  ## what pages take from the code, written anew; then the site, strictly
+	@$(VENV)/bin/python -m scripts.draw_idea
+	@$(VENV)/bin/python -m scripts.write_docs
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet
 	@echo "The site is in build/site: open build/site/index.html"
 
