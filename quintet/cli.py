@@ -293,14 +293,18 @@ def train(recipe: str, stage: str | None, runs: Path) -> None:
 @click.option("--out", required=True, type=FOLDER)
 @click.option("--scenes", default=40, show_default=True, type=click.IntRange(1, 10_000),
               help="Held-out scenes of each kind.")  # fmt: skip
+@click.option("--minutes", default=30.0, show_default=True, type=click.FloatRange(0, 600),
+              help="Of the long silence and of the long session; 0 for neither.")  # fmt: skip
 @SEED
 @JSON
-def evaluate(model: str, out: Path, scenes: int, seed: int, json_file: Path | None) -> None:
+def evaluate(
+    model: str, out: Path, scenes: int, minutes: float, seed: int, json_file: Path | None
+) -> None:
     """The report card of MODEL on held-out scenes: report.json and report.html."""
     from quintet.evals.report import evaluate as run
     from quintet.evals.report import print_scores
 
-    report = run(_load(model), _folder(out), scenes, seed)
+    report = run(_load(model), _folder(out), scenes, seed, minutes)
     print_scores(report)
     _write_json(report, json_file)
     click.echo(f"In {out}: report.json, report.html")
