@@ -310,33 +310,33 @@ def evaluate(model: str, out: Path, scenes: int, seed: int, json_file: Path | No
 @click.argument(
     "what",
     type=click.Choice(
-        [
-            "live",
-            "sessions",
-            "codec",
-            "codec-quality",
-            "decode",
-            "image",
-            "image-quality",
-            "search",
-            "train",
-            "world",
-        ]
+        ["live", "sessions", "codec", "codec-quality", "decode", "image", "image-quality",
+         "search", "serve", "train", "world"]
     ),
-)
+)  # fmt: skip
 @click.option("--model", default="nano", show_default=True, help="Name, folder or hub id.")
 @click.option("--speech", type=FOLDER,
               help="For codec-quality: also judge on the recordings in this folder.")  # fmt: skip
+@click.option("--sessions", type=click.IntRange(1, 64),
+              help="For serve: people who call at once, 8 by default.")  # fmt: skip
+@click.option("--minutes", type=click.FloatRange(0.05, 1_440),
+              help="For serve: how long, 10 by default, or 60 with --fast.")  # fmt: skip
+@click.option("--fast", is_flag=True,
+              help="For serve: in the engine itself, faster than real time.")  # fmt: skip
 @JSON
-def bench(what: str, model: str, speech: Path | None, json_file: Path | None) -> None:
+def bench(
+    what: str, model: str, speech: Path | None, sessions: int | None, minutes: float | None,
+    fast: bool, json_file: Path | None,
+) -> None:  # fmt: skip
     """Figures beside a peer or a limit, in one run: the speed of a live step, of many
-    sessions at once, of the codec, of the image tokenizer, of the search of codes, of decoding,
-    of training or of making scenes; or how good the codec sounds and
-    the image tokenizer looks.
+    sessions at once, of the server under people who talk, of the codec, of the image tokenizer,
+    of the search of codes, of decoding, of training or of making scenes; or how good the codec
+    sounds and the image tokenizer looks.
     """
     from quintet.commands.bench import run_benchmark
 
-    _write_json({"rows": run_benchmark(what, model, speech)}, json_file)
+    options = {"speech": speech, "sessions": sessions, "minutes": minutes, "fast": fast}
+    _write_json({"rows": run_benchmark(what, model, **options)}, json_file)
 
 
 @commands.command()
