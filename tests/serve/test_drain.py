@@ -66,13 +66,13 @@ def start(model_folder: Path) -> Iterator[Callable[..., _Process]]:
 
 def _step(live: ClientConnection) -> int:
     while True:
-        frame = live.recv(timeout=20)
+        frame = live.recv(timeout=60)
         if isinstance(frame, str) and json.loads(frame)["type"] == "step":
             return int(json.loads(frame)["step"])
 
 
 def test_who_is_there_finishes_and_nobody_comes(start: Callable[..., _Process]) -> None:
-    server = start("--drain", 60)
+    server = start("--drain", 600)
     with server.enter() as live:
         first = _step(live)
         server.process.send_signal(signal.SIGTERM)
@@ -82,11 +82,11 @@ def test_who_is_there_finishes_and_nobody_comes(start: Callable[..., _Process]) 
         assert status == 503 and body["draining"] and body["warm"] and body["sessions"] == 1
         assert server.get("health")[0] == 200
         with server.enter() as late, pytest.raises(ConnectionClosed) as closed:
-            assert "about to stop" in str(late.recv(timeout=5))
-            late.recv(timeout=5)
+            assert "about to stop" in str(late.recv(timeout=60))
+            late.recv(timeout=60)
         assert closed.value.rcvd is not None and closed.value.rcvd.code == 1013
         assert [_step(live) for _ in range(4)][-1] >= first + 4  # it goes on
-    assert server.process.wait(20) == 0
+    assert server.process.wait(60) == 0
 
 
 def test_time_is_up_and_what_was_said_is_kept(
@@ -101,6 +101,6 @@ def test_time_is_up_and_what_was_said_is_kept(
             while True:
                 _step(live)
         assert closed.value.rcvd is not None and closed.value.rcvd.code == 1012
-    assert server.process.wait(20) == 0
+    assert server.process.wait(60) == 0
     (file,) = tmp_path.iterdir()
     assert len(Recording.load(file).sound) >= 2
