@@ -92,11 +92,21 @@ def _load(model: str) -> Any:
               type=click.FloatRange(0.1, 120), help="Of each session.")  # fmt: skip
 @click.option("--drain", default=25.0, show_default=True, type=click.FloatRange(0, 86_400),
               help="Seconds that sessions may go on after SIGTERM.")  # fmt: skip
+@click.option("--replicas", default=1, show_default=True, type=click.IntRange(1, 1_024),
+              help="Servers behind one address; more than one need the extra cluster.")  # fmt: skip
 def serve(
     model: str, host: str, port: int, sessions: int, key_file: Path | None,
     certificate: Path | None, record: Path | None, minutes: float, drain: float,
+    replicas: int,
 ) -> None:  # fmt: skip
     """Serve MODEL and its page, where a person can talk to it, and the Realtime API."""
+    if replicas > 1:
+        from quintet.serve.replicas import serve_replicas
+
+        if record or certificate:
+            raise UserError("Replicas take neither --record nor --certificate; leave these out.")
+        serve_replicas(model, host, port, sessions, replicas, key_file, drain)
+        return
     from quintet.serve import serve as run
     from quintet.serve.recorder import Recorder
 
