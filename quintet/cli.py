@@ -100,11 +100,11 @@ def serve(
     replicas: int,
 ) -> None:  # fmt: skip
     """Serve MODEL and its page, where a person can talk to it, and the Realtime API."""
+    if replicas > 1 and (record or certificate):
+        raise UserError("Replicas take neither --record nor --certificate; leave these out.")
     if replicas > 1:
         from quintet.serve.replicas import serve_replicas
 
-        if record or certificate:
-            raise UserError("Replicas take neither --record nor --certificate; leave these out.")
         serve_replicas(model, host, port, sessions, replicas, key_file, drain)
         return
     from quintet.serve import serve as run

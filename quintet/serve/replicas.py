@@ -12,13 +12,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fastapi import FastAPI
 
 from quintet.config import UserError
 from quintet.live import load
+from quintet.serve import LOOPBACK
 from quintet.serve.app import create_app
 from quintet.serve.drain import DRAIN_SECONDS
 from quintet.serve.keys import Keys
@@ -63,8 +64,9 @@ def start_replicas(
     if not ray.is_initialized():
         ray.init(include_dashboard=False, log_to_driver=False)
     serve.start(http_options={"host": host, "port": port})
+    hosts = LOOPBACK if host in LOOPBACK else None
     deployment = serve.deployment(
-        serve.ingress(_builder(model, max_sessions, key_file))(),
+        serve.ingress(_builder(model, max_sessions, hosts, key_file))(),
         name=NAME,
         num_replicas=replicas,
         max_ongoing_requests=max_sessions + BESIDE,
@@ -74,23 +76,33 @@ def start_replicas(
     serve.run(deployment.bind(), name=NAME)
 
 
-def _builder(model: str, max_sessions: int, key_file: Path | None) -> Callable[[], FastAPI]:
-    """What makes the application, in the replica's process."""
-
-    def build() -> FastAPI:
-        keys = Keys.read(key_file) if key_file else None
-        return create_app(load(model), max_sessions, keys=keys)
-
-    return build
-
-
-def serve_replicas(model: str, host: str, port: int, *rest: object) -> None:
-    """The same, until SIGTERM or Ctrl-C."""
+def serve_replicas(
+    model: str,
+    host: str,
+    port: int,
+    max_sessions: int,
+    replicas: int,
+    key_file: Path | None,
+    drain_seconds: float,
+) -> None:
+    """As `start_replicas`, until SIGTERM or Ctrl-C."""
     stopped = threading.Event()
     for one in (signal.SIGTERM, signal.SIGINT):
         signal.signal(one, lambda *_: stopped.set())
-    start_replicas(model, host, port, *rest)  # type: ignore[arg-type]
+    start_replicas(model, host, port, max_sessions, replicas, key_file, drain_seconds)
     print(f"Quintet ({model}) listens at http://{host}:{port}; Ctrl-C stops it.", flush=True)
     stopped.wait()
     serve.shutdown()
     ray.shutdown()
+
+
+def _builder(
+    model: str, max_sessions: int, hosts: Sequence[str] | None, key_file: Path | None
+) -> Callable[[], FastAPI]:
+    """What makes the application, in the replica's process."""
+
+    def build() -> FastAPI:
+        keys = Keys.read(key_file) if key_file else None
+        return create_app(load(model), max_sessions, hosts, keys)
+
+    return build

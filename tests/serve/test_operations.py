@@ -8,6 +8,8 @@ import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
 
+from conftest import run
+
 from quintet.cli import commands
 from quintet.serve.metrics import TICK_CLASSES, Metrics
 
@@ -59,6 +61,12 @@ def test_metrics_tell_the_memory_and_that_the_server_stops() -> None:
     values = dict(line.rsplit(" ", 1) for line in metrics.prometheus().splitlines())
     assert values["quintet_draining"] == "1"
     assert float(values["process_resident_memory_bytes"]) > 2**20
+
+
+def test_replicas_do_not_record(tmp_path: Path, capsys) -> None:
+    assert run("serve", "--replicas", 2, "--record", tmp_path / "new") == 2
+    assert "--record" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
 
 
 # ---- the container
