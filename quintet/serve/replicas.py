@@ -71,9 +71,9 @@ def start_replicas(
         num_replicas=replicas,
         max_ongoing_requests=max_sessions + BESIDE,
         graceful_shutdown_timeout_s=drain_seconds,
-        request_router_config=RequestRouterConfig(request_router_class=ConsistentHashRouter),
+        request_router_config=RequestRouterConfig(request_router_class=ConsistentHashRouter),  # type: ignore[arg-type]
     )
-    serve.run(deployment.bind(), name=NAME)
+    serve.run(deployment.bind(), name=NAME)  # type: ignore[attr-defined]
 
 
 def serve_replicas(
