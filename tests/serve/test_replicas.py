@@ -18,7 +18,7 @@ from quintet.serve import listen
 
 ray = pytest.importorskip("ray", reason="the extra cluster is not installed")
 
-SECONDS = 300  # that something may take on a busy machine
+SECONDS = 120  # that something may take on a busy machine
 
 
 class _Person:
@@ -35,21 +35,25 @@ class _Person:
         while True:
             try:
                 live = connect(f"ws://127.0.0.1:{self.port}/live", additional_headers=self.header,
-                               open_timeout=SECONDS)  # fmt: skip
+                               open_timeout=SECONDS, close_timeout=1)  # fmt: skip
                 assert json.loads(live.recv(timeout=SECONDS))["type"] == "hello"
                 return live
             except (ConnectionClosed, InvalidStatus, OSError):
                 assert time.monotonic() < until
                 time.sleep(0.2)
 
-    def _replica(self) -> str:
-        """Which one answers to this name, told by when it began."""
+    def metric(self, name: str) -> str:
+        """Of the replica that answers to this name."""
         address = f"http://127.0.0.1:{self.port}/metrics"
         request = urllib.request.Request(address, headers=self.header)
         text = urllib.request.urlopen(request, timeout=SECONDS).read().decode()
-        found = re.search(r"^process_start_time_seconds (\S+)", text, re.MULTILINE)
+        found = re.search(rf"^{name} (\S+)", text, re.MULTILINE)
         assert found
         return found[1]
+
+    def _replica(self) -> str:
+        """Which one answers to this name, told by when it began."""
+        return self.metric("process_start_time_seconds")
 
     def hear(self, count: int) -> bool:
         """Whether so many steps came; connects again if not."""
@@ -105,3 +109,7 @@ def test_one_of_two_is_killed(port: int) -> None:
             assert person.steps == list(range(person.steps[0], person.steps[0] + 14))
         assert person.hear(2)  # wherever it is now
         person.live.close()
+    until = time.monotonic() + SECONDS
+    while any(person.metric("quintet_sessions") != "0" for person in people):
+        assert time.monotonic() < until
+        time.sleep(0.1)
