@@ -9,9 +9,11 @@ to one that lives, until Ray has started another.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import queue
 import signal
-import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -85,15 +87,25 @@ def serve_replicas(
     key_file: Path | None,
     drain_seconds: float,
 ) -> None:
-    """As `start_replicas`, until SIGTERM or Ctrl-C."""
-    stopped = threading.Event()
-    for one in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(one, lambda *_: stopped.set())
+    """As `start_replicas`, until Ctrl-C, or until SIGTERM and what is being said has ended."""
     start_replicas(model, host, port, max_sessions, replicas, key_file, drain_seconds)
+    received: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for one in (signal.SIGTERM, signal.SIGINT):  # in the place of Ray's own
+        signal.signal(one, lambda number, _: received.put(number))
     print(f"Quintet ({model}) listens at http://{host}:{port}; Ctrl-C stops it.", flush=True)
-    stopped.wait()
+    if received.get() == signal.SIGTERM:
+        _drain(drain_seconds)
     serve.shutdown()
     ray.shutdown()
+
+
+def _drain(seconds: float) -> None:
+    """Take the replicas from the address, and wait until each has ended."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        with contextlib.suppress(TimeoutError):  # Ray waits for a minute, and can be asked again
+            serve.delete(NAME)
+            return
 
 
 def _builder(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -14,6 +17,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+import quintet
 from quintet.serve import listen
 
 ray = pytest.importorskip("ray", reason="the extra cluster is not installed")
@@ -113,3 +117,25 @@ def test_one_of_two_is_killed(port: int) -> None:
     while any(person.metric("quintet_sessions") != "0" for person in people):
         assert time.monotonic() < until
         time.sleep(0.1)
+
+
+def test_sigterm_lets_sessions_go_on(model_folder: Path) -> None:
+    with listen("127.0.0.1", 0) as free:
+        port = int(free.getsockname()[1])
+    command = [sys.executable, "-m", "quintet", "serve", str(model_folder), "--port", str(port),
+               "--replicas", "2", "--drain", "600"]  # fmt: skip
+    package = Path(quintet.__file__).parent.parent
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=package
+    )
+    try:
+        assert process.stdout and "listens" in process.stdout.readline()
+        person = _Person(port, "somebody")
+        assert person.hear(2)
+        process.send_signal(signal.SIGTERM)
+        assert person.hear(12)
+        person.live.close()
+        assert process.wait(SECONDS) == 0
+    finally:
+        process.kill()
+        process.wait()
