@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import Any
 
@@ -43,9 +44,12 @@ class ClosingError(Exception):
         self.code, self.reason = code, reason
 
 
-class Connection:
-    """One accepted WebSocket with its session, until either side ends it. Abstract: a protocol
-    says what a message means (`_read`), what a step is (`_step`), and how errors are told."""
+class Connection(ABC):
+    """One accepted WebSocket with its session, until either side ends it.
+
+    A protocol says what a message means (`_read`), what a step is (`_step`), and how frames and
+    errors are told.
+    """
 
     idle_code = IDLE
 
@@ -81,28 +85,28 @@ class Connection:
 
     # ---- what a protocol says
 
+    @abstractmethod
     async def _read(self) -> None:
         """Take messages until the client disconnects."""
-        raise NotImplementedError
 
     async def _begin(self) -> None:
         """What must have happened before the session takes its seat."""
 
+    @abstractmethod
     async def _step(self, seat: int) -> None:
         """One step of the clock."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _transmit(self, frame: Any) -> None:
         """Put one queued frame into the socket."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _tell_refusal(self, error: Exception) -> None:
         """Queue the protocol's words for a refused message."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _farewell(self, code: int, reason: str) -> None:
         """Say why, and close."""
-        raise NotImplementedError
 
     # ---- what all share
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 class ApiConnection(Connection):
-    """Abstract: an API says what an event means (`_take`) and how an error is written."""
+    """An API says what an event means (`_take`) and how an error is written (`_error`)."""
 
     idle_code = MOVED
 
@@ -56,12 +57,13 @@ class ApiConnection(Connection):
 
     # ---- what an API says
 
+    @abstractmethod
     async def _take(self, event: dict[str, Any]) -> None:
         """Do what the client's event says."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _error(self, problem: RequestError, event_id: str | None) -> dict[str, Any]:
-        raise NotImplementedError
+        """The event that tells it; `event_id` is the client's, of the event that is to blame."""
 
     # ---- reader
 
