@@ -78,6 +78,7 @@ class Dialogue:
     """The state of one connection.
 
     Args:
+        settings: those that the session begins with.
         send: takes the server's events, in order.
         forget: is told the id of a cancelled response, of which nothing more may be sent.
         transcribe: is told the item and the sound of a turn that is to be transcribed.
@@ -85,14 +86,14 @@ class Dialogue:
 
     def __init__(
         self,
-        model: str,
+        settings: Settings,
         send: Callable[[Event], None],
         forget: Callable[[str], None],
         transcribe: Callable[[Item, np.ndarray], None],
     ) -> None:
         self.send, self.forget, self.transcribe = send, forget, transcribe
         self.id = new_id("sess")
-        self.settings = Settings(model=model)
+        self.settings = settings
         self.conversation = Conversation()
         self.ears = Ears(self.settings.audio.input)
         self.script: deque[Entry] = deque()

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 from quintet.serve.protocol import MAX_TEXT
 from quintet.serve.realtime.problems import RequestError
 from quintet.serve.rest.chat_api import ChatRequest, Completion
+from quintet.serve.rest.client_secrets import SecretRequest, make_secret
 from quintet.serve.rest.requests import Api, answer, encode_text
 from quintet.serve.rest.sound_api import speak, transcribe
 from quintet.serve.turn_mode import TurnMode
@@ -32,7 +33,7 @@ class ImageRequest(BaseModel):
 
 
 def add_endpoints(app: FastAPI, api: Api, turns: TurnMode) -> None:
-    """Add /v1/models, chat/completions, audio/speech, audio/transcriptions, images/generations."""
+    """Add /v1/models, chat/completions, audio/..., images/..., realtime/client_secrets."""
 
     @app.exception_handler(RequestError)
     async def refuse(_: Request, error: RequestError) -> JSONResponse:
@@ -76,6 +77,10 @@ def add_endpoints(app: FastAPI, api: Api, turns: TurnMode) -> None:
     async def images(request: Request) -> Response:
         asked: ImageRequest = await api.json(request, ImageRequest)
         return JSONResponse(await draw(turns, asked))
+
+    @app.post("/v1/realtime/client_secrets")
+    async def client_secrets(request: Request) -> Response:
+        return JSONResponse(make_secret(api, await api.json(request, SecretRequest)))
 
     @app.api_route("/v1/{path:path}", methods=["GET", "POST", "DELETE"], include_in_schema=False)
     def nothing(request: Request, path: str) -> Response:
