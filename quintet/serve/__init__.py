@@ -9,12 +9,12 @@ import ssl
 from pathlib import Path
 
 import uvicorn
-from uvicorn.config import WS_PROTOCOLS
 
 from quintet.config import UserError
 from quintet.serve.app import ServedModel, create_app
 from quintet.serve.keys import Keys
 from quintet.serve.protocol import MAX_FRAME
+from quintet.serve.wire import PatientHttp, PatientWebSocket
 
 MAX_CONNECTIONS = 512  # of which a few are sessions; the rest may be slow, but not many
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
@@ -57,10 +57,10 @@ def serve(
 def uvicorn_config(app: object, certificate: Path | None = None) -> uvicorn.Config:
     """How the server runs: without compression, which sound and pictures do not need."""
     logging.getLogger("uvicorn.error").addFilter(_is_news)
-    protocols = ("websockets-sansio", "auto")
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
-        ws=next(name for name in protocols if name in WS_PROTOCOLS),
+        http=PatientHttp,
+        ws=PatientWebSocket,
         ws_max_size=MAX_FRAME,
         ws_per_message_deflate=False,
         log_level="warning",
