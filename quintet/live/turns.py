@@ -105,9 +105,7 @@ class _Conversation:
             text_out=len(answer.text_image) - images, image_out=images,
             audio_out=len(answer.frames),
         )  # fmt: skip
-        return TurnReply(
-            *self._words_and_pictures(answer), self._sound(answer), dict(self.counts)
-        )
+        return TurnReply(*self._words_and_pictures(answer), self._sound(answer), dict(self.counts))
 
     def _told(self, rounds: Rounds, tell: Callable[[str], None]) -> Rounds:
         """`rounds`, whose words are told as they pass."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import socket
 import ssl
 from pathlib import Path
@@ -14,6 +13,7 @@ from quintet.config import UserError
 from quintet.serve.app import ServedModel, create_app
 from quintet.serve.keys import Keys
 from quintet.serve.protocol import MAX_FRAME
+from quintet.serve.redaction import redact_libraries
 from quintet.serve.wire import PatientHttp, PatientWebSocket
 
 MAX_CONNECTIONS = 512  # of which a few are sessions; the rest may be slow, but not many
@@ -56,7 +56,7 @@ def serve(
 
 def uvicorn_config(app: object, certificate: Path | None = None) -> uvicorn.Config:
     """How the server runs: without compression, which sound and pictures do not need."""
-    logging.getLogger("uvicorn.error").addFilter(_is_news)
+    redact_libraries()
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
         http=PatientHttp,
@@ -83,11 +83,6 @@ def check_certificate(path: Path) -> None:
         raise UserError(
             f"{path} is no certificate; name a PEM file with a private key and its certificate."
         ) from None
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """False of what uvicorn logs, as an error, about every handshake that is denied by HTTP."""
-    return "without completing handshake" not in record.getMessage()
 
 
 def listen(host: str, port: int) -> socket.socket:

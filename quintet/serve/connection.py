@@ -13,7 +13,6 @@ next multiple of 250 ms. A person who gives nothing for long frees the place.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from abc import ABC, abstractmethod
 from collections import deque
@@ -25,6 +24,7 @@ from quintet.config import STEPS_PER_SECOND
 from quintet.serve.conductor import Conductor
 from quintet.serve.metrics import Metrics
 from quintet.serve.protocol import IDLE
+from quintet.serve.redaction import redacted
 
 STEP_SECONDS = 1 / STEPS_PER_SECOND
 QUEUED = 64  # frames that a client may lag behind: at least five seconds
@@ -33,7 +33,7 @@ BAD_SECONDS = 10.0
 IDLE_SECONDS = 600.0  # of nothing but silence, after which the place is needed for others
 CLOSE_SECONDS = 1.0  # that the farewell to a client that does not read may take
 
-log = logging.getLogger(__name__)
+log = redacted(__name__)
 
 
 class ClosingError(Exception):
@@ -89,7 +89,7 @@ class Connection(ABC):
     async def _read(self) -> None:
         """Take messages until the client disconnects."""
 
-    async def _begin(self) -> None:
+    async def _begin(self) -> None:  # noqa: B027 - most need nothing
         """What must have happened before the session takes its seat."""
 
     @abstractmethod

@@ -22,7 +22,10 @@ class Talk:
         self.given: list[tuple[bool, bool, str | None]] = []  # sound, picture, text
         self.transcribed: list[tuple[Item, np.ndarray]] = []
         self.dialogue = Dialogue(
-            Settings(model="fake"), self.send, lambda _: None, lambda *turn: self.transcribed.append(turn)
+            Settings(model="fake"),
+            self.send,
+            lambda _: None,
+            lambda *turn: self.transcribed.append(turn),
         )
         if input is not None:
             session["audio"] = {"input": input}

@@ -1,4 +1,4 @@
-"""Client secrets: made with a key, good for live sessions until they expire, and for nothing else."""
+"""Client secrets: made with a key, good for live sessions until they expire, for nothing else."""
 
 from __future__ import annotations
 

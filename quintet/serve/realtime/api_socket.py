@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +20,7 @@ from quintet.serve.live_socket import too_long
 from quintet.serve.metrics import Metrics
 from quintet.serve.realtime.frames import Pace, client_id, parse_frame
 from quintet.serve.realtime.problems import RequestError
+from quintet.serve.redaction import redacted
 from quintet.serve.sound_buffer import QUIET, level
 from quintet.serve.turn_mode import BusyError, TurnMode
 
@@ -30,7 +30,7 @@ TRANSCRIPTS = 4  # turns that wait to be transcribed; more get none
 MOVED = 1001  # close code of a session whose time is over: the client may begin another
 LONGEST_TRANSCRIBED = 30  # seconds of a turn
 
-log = logging.getLogger(__name__)
+log = redacted(__name__)
 
 
 class ApiConnection(Connection):
