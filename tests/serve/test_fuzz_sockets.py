@@ -31,7 +31,7 @@ from hypothesis.stateful import run_state_machine_as_test as run
 from openai_types import LIVE, REALTIME, check_event
 from running import RunningServer
 from talker import TalkingModel
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from quintet.serve import connection
@@ -48,11 +48,18 @@ class Session:
     """A connection that reads everything and checks it."""
 
     def __init__(self, server: RunningServer, kind: str) -> None:
-        self.kind = kind
-        self.live: ClientConnection = connect(
-            server.address.replace("http", "ws") + PATHS[kind], max_size=None
-        ).__enter__()
-        self.open = True
+        self.kind, self.open = kind, True
+        self.live = self._enter(server.address.replace("http", "ws") + PATHS[kind])
+
+    def _enter(self, address: str) -> ClientConnection:
+        """Who left has a place until the server notices it; then it comes back."""
+        for _ in range(500):
+            try:
+                return connect(address, max_size=None).__enter__()
+            except InvalidStatus as full:
+                assert full.response.status_code == 503
+                time.sleep(0.02)
+        raise AssertionError("The places did not come back.")
 
     def send(self, event: dict[str, Any]) -> None:
         self.raw(json.dumps(event))

@@ -8,9 +8,11 @@ import time
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.responses import JSONResponse, StreamingResponse
 from PIL import Image
 from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from quintet.serve.protocol import MAX_TEXT
@@ -61,6 +63,14 @@ def add_endpoints(app: FastAPI, api: Api, turns: TurnMode) -> None:
     async def refuse(_: Request, error: RequestError) -> JSONResponse:
         headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
         return JSONResponse({"error": error.body()}, error.status, headers)
+
+    @app.exception_handler(HTTPException)
+    async def not_here(request: Request, error: HTTPException) -> Response:
+        """What matched no route, such as a path with a line break in it."""
+        if not request.url.path.startswith("/v1/"):
+            return await http_exception_handler(request, error)
+        problem = RequestError(f"{error.detail}; see docs/realtime-api.md.", "not_found")
+        return JSONResponse({"error": problem.body()}, error.status_code, error.headers)
 
     add_description(app)
     about = {"id": api.name, "object": "model", "created": api.began, "owned_by": "quintet"}
