@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import errno
-import logging
 import socket
 import ssl
 from pathlib import Path
 
 import uvicorn
-from uvicorn.config import WS_PROTOCOLS
 
 from quintet.config import UserError
 from quintet.serve.app import ServedModel, create_app
@@ -17,6 +15,8 @@ from quintet.serve.drain import DRAIN_SECONDS, DrainingServer
 from quintet.serve.keys import Keys
 from quintet.serve.protocol import MAX_FRAME
 from quintet.serve.recorder import RecordedModel, Recorder
+from quintet.serve.redaction import redact_libraries
+from quintet.serve.wire import PatientHttp, PatientWebSocket
 
 MAX_CONNECTIONS = 512  # of which a few are sessions; the rest may be slow, but not many
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
@@ -71,11 +71,11 @@ def serve(
 
 def uvicorn_config(app: object, certificate: Path | None = None) -> uvicorn.Config:
     """How the server runs: without compression, which sound and pictures do not need."""
-    logging.getLogger("uvicorn.error").addFilter(_is_news)
-    protocols = ("websockets-sansio", "auto")
+    redact_libraries()
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
-        ws=next(name for name in protocols if name in WS_PROTOCOLS),
+        http=PatientHttp,
+        ws=PatientWebSocket,
         ws_max_size=MAX_FRAME,
         ws_per_message_deflate=False,
         log_level="warning",
@@ -98,11 +98,6 @@ def check_certificate(path: Path) -> None:
         raise UserError(
             f"{path} is no certificate; name a PEM file with a private key and its certificate."
         ) from None
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """False of what uvicorn logs, as an error, about every handshake that is denied by HTTP."""
-    return "without completing handshake" not in record.getMessage()
 
 
 def listen(host: str, port: int) -> socket.socket:

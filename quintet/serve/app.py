@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from quintet.serve.conductor import Conductor, LiveModel
 from quintet.serve.keys import Keys
 from quintet.serve.metrics import Metrics
+from quintet.serve.redaction import redacted
 from quintet.serve.rest.requests import Api
 from quintet.serve.rest.routes import add_endpoints
 from quintet.serve.sockets import Sockets
@@ -36,7 +36,7 @@ HEADERS = {
     "Cache-Control": "no-cache",  # files are revalidated, so a new version is seen at once
 }
 
-log = logging.getLogger(__name__)
+log = redacted(__name__)
 
 
 class ServedModel(LiveModel, TurnModel, Protocol):
