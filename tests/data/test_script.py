@@ -101,8 +101,8 @@ def test_what_is_safely_repaired(name: str, text: str, expected: tuple[Cue, ...]
 
 
 @pytest.mark.parametrize(("text", "sentence"), [
-    ("", "nobody says anything"),
-    ("[pause 1]", "nobody says anything"),
+    ("", "nothing happens"),
+    ("[pause 1]", "nothing happens"),
     ("user: hi\nwhat a day\nuser: you", "'what a day', is no cue"),
     ("user: hi\n[pause long]", "write for example"),
     ("user: hi\n[show gryphon]", "no picture of 'gryphon'"),

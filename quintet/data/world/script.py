@@ -57,8 +57,8 @@ class Show:
 
 @dataclass(frozen=True)
 class Video:
-    """The user shows a moving picture: one thing after another, each as long; the next cues are
-    said while it runs."""
+    """The user shows a moving picture: one thing after another, each as long. It begins when one
+    before it ends; the next cues do not wait for its end."""
 
     things: tuple[str, ...]
     seconds: float
@@ -131,8 +131,8 @@ class Script:
 
     def __post_init__(self) -> None:
         _check_text(self.title, "title", empty=True)
-        if not any(isinstance(cue, Said) for cue in self.cues):
-            raise UserError("A script in which nobody says anything is none; write a line.")
+        if all(isinstance(cue, Pause | Intent) for cue in self.cues):
+            raise UserError("A script in which nothing happens is none; write a line.")
         if len(self.cues) > MAX_CUES:
             raise UserError(
                 f"A script has at most {MAX_CUES} lines, not {len(self.cues)}; write two scripts."
