@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -25,10 +25,8 @@ def serving(answer: Answer) -> Iterator[tuple[str, list[Any]]]:
             status, content = answer(self.path, body)
             self.send_response(status)
             self.end_headers()
-            try:
+            with suppress(OSError):  # the client has had enough
                 self.wfile.write(content)
-            except OSError:
-                pass  # the client has had enough
 
         def log_message(self, format: str, *args: Any) -> None:
             pass

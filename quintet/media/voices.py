@@ -23,6 +23,10 @@ Spoken = tuple[np.ndarray, tuple[Word, ...]]  # float32 [S] at 24 kHz; its words
 LONGEST = 120.0  # seconds that one line may last
 QUIET = 1e-3  # what is fainter at both ends is cut away
 USUAL_SPEED = 160  # words a minute: the speed that engines call 1
+KOKORO_LANGUAGES = {
+    "en-us": "a", "en-gb": "b", "es": "e", "fr-fr": "f", "hi": "h", "it": "i", "ja": "j",
+    "pt": "p", "pt-br": "p", "cmn": "z",
+}  # fmt: skip
 
 
 class Engine(Protocol):
@@ -63,7 +67,9 @@ class Piper:
         piper = _optional("piper", "piper-tts", "Piper")
         path = self.folder / f"{voice.name}.onnx"
         if Path(voice.name).name != voice.name or not path.is_file():
-            raise UserError(f"{self.folder} holds no Piper voice {voice.name!r}; download it there.")
+            raise UserError(
+                f"{self.folder} holds no Piper voice {voice.name!r}; download it there."
+            )
         if voice.name not in self._voices:
             self._voices[voice.name] = piper.PiperVoice.load(str(path))
         settings = piper.SynthesisConfig(
@@ -79,15 +85,12 @@ class Piper:
 class Kokoro:
     """Voices of Kokoro, such as "af_heart", with the times of their words in English."""
 
-    LANGUAGES = {"en-us": "a", "en-gb": "b", "es": "e", "fr-fr": "f", "hi": "h", "it": "i",
-                 "ja": "j", "pt": "p", "pt-br": "p", "cmn": "z"}  # fmt: skip
-
     def __init__(self) -> None:
         self._pipelines: dict[str, Any] = {}
 
     def say(self, text: str, voice: Voice, language: str = "en-us") -> Spoken:
         kokoro = _optional("kokoro", "kokoro", "Kokoro")
-        code = self.LANGUAGES.get(language)
+        code = KOKORO_LANGUAGES.get(language)
         if code is None:
             raise UserError(f"Kokoro does not speak {language!r}; choose espeak-ng for it.")
         if code not in self._pipelines:

@@ -113,10 +113,8 @@ def test_a_prompt_is_a_function_of_its_seed_and_holds_a_valid_example() -> None:
 def test_a_model_of_ours_is_asked_in_turn_mode() -> None:
     class Model:
         def chat(self, messages, seed):
-            assert (
-                messages[0]["role"] == "user"
-                and "one cue a line" in messages[0]["content"][0].lower()
-            )
+            assert messages[0]["role"] == "user"
+            assert "One cue a line" in messages[0]["content"][0]
             return type("Reply", (), {"text": GOOD})()
 
     assert ModelWriter.of(Model()).write(1) == parse(GOOD)

@@ -95,7 +95,11 @@ def test_kokoro_tells_where_its_words_are(monkeypatch) -> None:
     sound, words = engine.say(LINE, Voice("af_heart", 80))
     assert abs(len(sound) - SAMPLE_RATE) < 20
     assert [word.text for word in words] == ["Hello", "there,", "you."]
-    expected = [Word("Hello", 0, 7_200), Word("there,", 9_600, 16_800), Word("you.", 19_200, 22_800)]
+    expected = [
+        Word("Hello", 0, 7_200),
+        Word("there,", 9_600, 16_800),
+        Word("you.", 19_200, 22_800),
+    ]
     for word, right in zip(words, expected, strict=True):
         assert abs(word.start - right.start) < 10 and abs(word.end - right.end) < 10
     assert engine.say("Something else.", Voice("af_heart", 80))[1] == ()  # other words than told

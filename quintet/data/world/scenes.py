@@ -16,6 +16,7 @@ import numpy as np
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES, UserError
 from quintet.data.world.grammar import KINDS, Request, request
 from quintet.data.world.pictures import Look, canonical_picture, take_picture
+from quintet.data.world.room import Room
 from quintet.data.world.things import THINGS, Thing
 from quintet.media.speech import ASSISTANT_VOICE, Voice, Word, random_voice, say
 
@@ -77,6 +78,16 @@ class Reply:
     thing: Thing | None
     drawing: np.ndarray | None  # uint8 [H, W, 3]
     words: tuple[Word, ...] = ()  # on the clock of `speech`
+    cut_step: int | None = None  # interrupted: nothing is said or written from this step on
+
+
+@dataclass(frozen=True)
+class Quiet:
+    """Steps [start, end) in which the assistant rightly says nothing, and what is tested there."""
+
+    start_step: int
+    end_step: int
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -84,7 +95,7 @@ class Scene:
     """A script with its media. `microphone` is float32 [num_steps * 6000].
 
     `split` is "train" or "test", or "recorded": then `source` says where it was cut from, and
-    `seed` is its number.
+    `seed` is its number. What was staged from a script has its text, its room and its silences.
     """
 
     seed: int
@@ -96,6 +107,9 @@ class Scene:
     shown: tuple[Shown, ...]
     replies: tuple[Reply, ...]
     source: str = ""
+    script: str = ""
+    room: Room | None = None
+    quiet: tuple[Quiet, ...] = ()
 
 
 def as_typed(text: str, rng: np.random.Generator) -> str:
