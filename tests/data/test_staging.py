@@ -10,11 +10,13 @@ from scene_digest import digest
 from quintet.config import STEP_SAMPLES, UserError
 from quintet.data.scene_rows import SceneEncoder
 from quintet.data.world.room import Room, draw_room
-from quintet.data.world.scene_files import labels, load_scene, save_scene
+from quintet.data.world.scene_files import labels, load_scene, read_labels, save_scene
 from quintet.data.world.scenes import Scene, make_scene
 from quintet.data.world.script import Script
 from quintet.data.world.script_text import parse
+from quintet.data.world.sets import make_in, make_wide_in
 from quintet.data.world.staging import stage_script, wide_voice
+from quintet.data.world.statistics import collect
 from quintet.data.world.writers import INTENTS, GrammarWriter
 from quintet.media.speech import ASSISTANT_VOICE, TEST_VOICES
 from quintet.timeline.streams import Modality, Stream
@@ -198,3 +200,18 @@ def test_wrong_arguments_are_refused() -> None:
         stage_script(script, 0, "valid")
     with pytest.raises(UserError, match="write two scripts"):
         stage_script(parse("[silence 20]\n" * 7 + "[show cat]"), 0, "train", Room())
+
+
+@needs_world
+def test_a_set_of_the_wide_world_goes_on_and_is_no_other(tmp_path: Path) -> None:
+    writer = GrammarWriter(("sum", "shown unasked"))
+    assert make_wide_in(tmp_path, 0, 7, "test", writer, "grammar")
+    first = (tmp_path / "scene-0000" / "user.wav").read_bytes()
+    assert not make_wide_in(tmp_path, 0, 7, "test", writer, "grammar")
+    with pytest.raises(UserError, match="name another folder"):
+        make_in(tmp_path, 0, 7, "test")
+    assert make_wide_in(tmp_path / "again", 0, 7, "test", writer, "grammar")
+    assert (tmp_path / "again" / "scene-0000" / "user.wav").read_bytes() == first
+    found = collect([read_labels(tmp_path / "scene-0000")])
+    assert found["quiet_seconds"] >= 0 and found["interrupted"] == 0
+    assert "quiet" not in collect([labels(make_scene(0, "train"))])
