@@ -164,13 +164,14 @@ class Ears:
         step = self.queue.take()
         self._gather(step)
         heard: list[Heard] = []
-        turn = self.detector.hear(step)
-        if turn.started >= 0:
-            self._turn = new_id("item")
-            ms = min(self._ms(), before + turn.started * 10)
-            heard.append(Started(self._turn, max(0, ms - self.prefix_ms)))
-        if turn.stopped >= 0:
-            heard += self._end()
+        for change in self.detector.hear(step):
+            if change.begins:
+                self._turn = new_id("item")
+                ms = min(self._ms(), before + change.frame * 10)
+                heard.append(Started(self._turn, max(0, ms - self.prefix_ms)))
+            else:
+                heard += self._end()
+                self._gathered = [step[(change.frame + 1) * FRAME :]]  # another may begin in it
         while self._commits and self.queue.taken >= self._commits[0]:
             self._commits.popleft()
             heard += self.end_turn() or self._end()
