@@ -29,6 +29,7 @@ from quintet.serve.turn_mode import TurnMode
 
 MAX_MESSAGES = 256
 MAX_SOUND = 120.0  # seconds of one part
+MAX_MEDIA = 64 * 2**20  # bytes of a request's pictures and sounds when decoded
 KEPT_SECONDS = 3_600  # said of an answer's sound, which is kept nowhere: `expires_at` is required
 Messages = list[dict[str, Any]]
 
@@ -151,6 +152,7 @@ def read_messages(messages: Messages) -> list[dict[str, object]]:
         RequestError: a role or a part that there is not, or media that cannot be read.
     """
     read: list[dict[str, object]] = []
+    size = 0  # of the media: a file of some kilobytes may hold a thousand times as much
     for index, message in enumerate(messages):
         place, role = f"messages.{index}", message.get("role")
         if role in ("system", "developer"):
@@ -166,7 +168,15 @@ def read_messages(messages: Messages) -> list[dict[str, object]]:
             continue  # it spoke, and only the id of its sound came back
         if not isinstance(parts, list) or not parts:
             raise RequestError("The message is empty; write something.", "invalid_value", place)
-        given = [_part(part, f"{place}.content.{number}") for number, part in enumerate(parts)]
+        given: list[str | np.ndarray] = []
+        for number, part in enumerate(parts):
+            given.append(one := _part(part, f"{place}.content.{number}"))
+            size += one.nbytes if isinstance(one, np.ndarray) else 0
+            if size > MAX_MEDIA:
+                raise RequestError(
+                    "The pictures and sounds are more than the model can take in; send less.",
+                    "invalid_value", "messages",
+                )  # fmt: skip
         read.append({"role": role, "content": given})
     return read
 
