@@ -15,8 +15,10 @@ from safetensors.torch import load_file, save_file
 from short_runs import SETTINGS, Dying, Killed, log_of, make_samples
 
 from quintet import train
-from quintet.config import UserError
+from quintet.config import UserError, load_preset
 from quintet.data.preferences import Pair, PairLoader, pairs_of
+from quintet.stages import prefer
+from quintet.stages.context import Context
 from quintet.stages.prefer_task import PreferTask
 from quintet.timeline.targets import NOT_ASKED, Sample
 from quintet.train import TrainConfig
@@ -102,6 +104,21 @@ def _task(folder: Path, config: TrainConfig = GENTLE, **settings: float) -> _Pre
         make_config(), config, _pairs(16)[:11], _pairs(16)[11:], make_samples(6), start,
         PreferenceConfig(**settings),
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("pairs", "scenes", "told"),
+    [(6, 8, "and 0 samples to train on"), (11, 8, "and 3 samples to train on"),
+     (20, 3, "and 3 samples kept out")],
+)  # fmt: skip
+def test_too_few_pairs_or_scenes_are_told(
+    pairs: int, scenes: int, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = {"preferences": make_samples(2 * pairs), "realtime_test": make_samples(scenes)}
+    monkeypatch.setattr(prefer, "samples_of", lambda context, kind: made[kind])
+    settings = {"held_out": 8, "train": {"steps": 1, "batch_size": 4}}
+    with pytest.raises(UserError, match=told):
+        prefer.run(Context("prefer", load_preset("tiny"), settings, tmp_path))
 
 
 @pytest.mark.parametrize("packed_rows", [0, 200])
