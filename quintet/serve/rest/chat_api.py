@@ -88,21 +88,16 @@ class Completion:
 
         An error after the first event can only be told as an event.
         """
-        words: asyncio.Queue[str] = asyncio.Queue()
+        words: asyncio.Queue[str | None] = asyncio.Queue()  # None: the answer has its end
         loop = asyncio.get_running_loop()
         job = asyncio.create_task(
             self._reply(lambda text: loop.call_soon_threadsafe(words.put_nowait, text))
         )
+        job.add_done_callback(lambda _: words.put_nowait(None))
         try:
             sound_id = new_id("audio")
             yield self._chunk({"role": "assistant", "content": None if self.speaks else ""})
-            while not (job.done() and words.empty()):
-                waiting = asyncio.create_task(words.get())
-                await asyncio.wait({job, waiting}, return_when=asyncio.FIRST_COMPLETED)
-                if not waiting.done():
-                    waiting.cancel()
-                    continue
-                text = waiting.result()
+            while (text := await words.get()) is not None:
                 part = {"audio": {"id": sound_id, "transcript": text}}
                 yield self._chunk(part if self.speaks else {"content": text})
             reply = job.result()
