@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,10 @@ from quintet.data.world.view import seen_ranges, write_view
 from quintet.timeline.masks import live_mask
 
 CHROMIUM = Path("/usr/bin/chromium")
+needs_browser = pytest.mark.skipif(
+    not CHROMIUM.exists() or find_spec("playwright") is None,
+    reason=f"There is no browser at {CHROMIUM}, or playwright is not installed.",
+)
 EVIL = "</script><script>document.title='broken'</script><img src=x onerror=alert(1)> & \"é\u2028"
 
 
@@ -69,9 +74,8 @@ def test_a_page_stands_alone_and_no_text_is_markup(
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not CHROMIUM.exists():
-        pytest.skip(f"There is no browser at {CHROMIUM}; install chromium.")
+    from playwright import sync_api
+
     flags = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=flags)
@@ -87,6 +91,7 @@ def _until(page: Any, condition: str) -> None:
         page.wait_for_timeout(20)
 
 
+@needs_browser
 @needs_world
 @pytest.mark.parametrize("width", [360, 1_300])
 def test_the_page_in_a_browser(

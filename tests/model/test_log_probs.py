@@ -7,22 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import make_config, make_model, make_timeline
+from conftest import make_config, make_model, make_samples
 
 from quintet.model.log_probs import divergence, log_probs, num_answers
 from quintet.model.omni import Batch, Omni
 from quintet.timeline.packing import pack
-from quintet.timeline.targets import NOT_ASKED, Sample, Vocabulary, live_sample
-
-
-def make_samples(count: int) -> list[Sample]:
-    config = make_config()
-    vocabulary = Vocabulary(config.text_image_vocab_size, config.audio.codebook_size)
-    return [
-        live_sample(make_timeline(config, 3 + seed % 4, seed).rows(), 6,
-                    config.audio.frames_in, vocabulary)
-        for seed in range(count)
-    ]  # fmt: skip
+from quintet.timeline.targets import NOT_ASKED, Sample
 
 
 def _model(form: str, seed: int = 0) -> Omni:

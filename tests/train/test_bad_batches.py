@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_config
+from conftest import make_config, make_samples
 from safetensors.torch import load_file
-from short_runs import SETTINGS, DyingOmni, Killed, log_of, make_samples
+from short_runs import SETTINGS, DyingOmni, Killed, log_of
 
 from quintet import train
 from quintet.config import UserError, load_preset

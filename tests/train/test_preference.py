@@ -10,9 +10,9 @@ import many
 import numpy as np
 import pytest
 import torch
-from conftest import make_config, make_model
+from conftest import make_config, make_model, make_samples
 from safetensors.torch import load_file, save_file
-from short_runs import SETTINGS, Dying, Killed, log_of, make_samples
+from short_runs import SETTINGS, Dying, Killed, log_of
 
 from quintet import train
 from quintet.config import UserError, load_preset

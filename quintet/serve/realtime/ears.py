@@ -31,19 +31,19 @@ EAGERNESS_MS = {"low": 8_000, "medium": 4_000, "auto": 4_000, "high": 2_000}
 
 
 @dataclass(frozen=True)
-class Started:
-    """Speech began, so many milliseconds after the first sound of the session."""
+class Edge:
+    """Of a turn, so many milliseconds after the first sound of the session."""
 
     item_id: str
     ms: int
 
 
-@dataclass(frozen=True)
-class Stopped:
+class Started(Edge):
+    """Speech began."""
+
+
+class Stopped(Edge):
     """Speech ended."""
-
-    item_id: str
-    ms: int
 
 
 @dataclass(frozen=True)
