@@ -16,7 +16,7 @@ from conftest import make_config, make_timeline, make_tokenizers, needs_world
 from quintet.config import OmniConfig, UserError
 from quintet.data.scene_rows import SceneEncoder
 from quintet.data.world.scenes import Scene, make_scene
-from quintet.data.world.view import seen_ranges, write_view
+from quintet.data.world.view import _row_columns, seen_ranges, write_view
 from quintet.timeline.masks import live_mask
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -52,6 +52,21 @@ def test_the_ranges_are_the_mask(config: OmniConfig) -> None:
             for first, end in zip(ranges[::2], ranges[1::2], strict=True):
                 seen[row, first:end] = True
         assert np.array_equal(seen, live_mask(rows, window))
+
+
+def test_rows_share_their_step_and_are_ranked_as_the_model_reads_them(config: OmniConfig) -> None:
+    timeline = make_timeline(config, 9, seed=4)
+    rows = timeline.streams()
+    table = _row_columns(rows, make_tokenizers(config).text, config.text.vocab_size)
+    start, seconds = np.array(table["start"]), np.array(table["seconds"])
+    for stream, step in {(int(a), int(b)) for a, b in zip(rows.stream, rows.step, strict=True)}:
+        of_step = (rows.stream == stream) & (rows.step == step)
+        share = 0.25 / of_step.sum()
+        expected = step / 4 + share * np.arange(of_step.sum())
+        assert np.allclose(start[of_step], expected, atol=1e-4)
+        assert np.allclose(seconds[of_step], share, atol=1e-4)
+    order = np.argsort(table["rank"])
+    assert np.array_equal(rows.take(order).tokens, timeline.rows().tokens)
 
 
 @needs_world

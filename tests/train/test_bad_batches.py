@@ -64,6 +64,26 @@ def test_a_poisoned_sample_is_named_and_passed_over(
     assert all(weight.isfinite().all() for weight in weights.values())
 
 
+def test_a_gradient_that_is_no_number_is_passed_over_though_the_loss_is_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Steep(DyingOmni):
+        def losses(self, module, batch, step):
+            losses = super().losses(module, batch, step)
+            if step == 4:  # zero, and its slope there is infinite
+                zero = module.text_image_head.weight[0, 0] * 0
+                losses["loss"] = losses["loss"] + zero.sqrt()
+            return losses
+
+    samples = make_samples(10)
+    task = Steep(make_config(), SETTINGS, samples[:8], samples[8:], start_from=None)
+    train.run(task, SETTINGS, tmp_path, "steep")
+    assert [line["step"] for line in log_of(tmp_path) if "batch" in line] == [4]
+    assert "The loss of step 4 of steep is no number" in capsys.readouterr().err
+    weights = load_file(tmp_path / "model.safetensors")
+    assert all(weight.isfinite().all() for weight in weights.values())
+
+
 def test_where_every_batch_is_poison_the_run_stops_and_says_where_to_look(tmp_path: Path) -> None:
     config, whole, folder = replace(SETTINGS, steps=16), tmp_path / "whole", tmp_path / "run"
     clean, poisoned = _task(tmp_path, set()), _task(tmp_path, set(range(8)))
