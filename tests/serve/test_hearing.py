@@ -17,7 +17,14 @@ from quintet.serve.realtime.formats import (
     decode_base64,
     encode_g711,
 )
-from quintet.serve.realtime.hearing import FRAME, MAX_SECONDS, Change, InputQueue, SpeechDetector
+from quintet.serve.realtime.hearing import (
+    FRAME,
+    LONGEST_GAP,
+    MAX_SECONDS,
+    Change,
+    InputQueue,
+    SpeechDetector,
+)
 from quintet.serve.realtime.problems import RequestError
 from quintet.serve.realtime.settings import AudioInput
 from quintet.serve.rest.sound_api import spoken_pieces
@@ -89,6 +96,14 @@ def test_only_what_was_lost_is_caught_up_with() -> None:
     assert [queue.take().any() for _ in range(12)].index(True, 1) < 9
 
 
+def test_a_model_that_was_late_for_long_passes_over_little() -> None:
+    queue = InputQueue()
+    queue.push(np.concatenate([TONE, *[STILL] * 30, TONE]))
+    assert queue.take().any()
+    queue.lose(100)
+    assert [queue.take().any() for _ in range(31)].index(True) == 30 - LONGEST_GAP
+
+
 def test_the_queue_has_a_bound() -> None:
     queue = InputQueue()
     queue.push(np.zeros(MAX_SECONDS * SAMPLE_RATE, np.float32))
@@ -137,5 +152,10 @@ def test_clicks_and_a_noisy_room_are_no_speech() -> None:
     assert not any(detector.hear(step) for step in noise)
     assert not detector.hear(noise[0] + 0.03 * TONE)  # hardly louder than the room
     assert detector.hear(noise[0] + TONE)[0].begins
+    fan = SpeechDetector()
+    loud = 0.02 * np.random.default_rng(1).standard_normal((120, STEP_SAMPLES)).astype(np.float32)
+    changes = [change.begins for step in loud for change in fan.hear(step)]
+    assert changes == [True, False]  # it is taken for speech, until it has lasted too long
+    assert fan.hear(loud[0] + TONE)[0].begins
     deaf = SpeechDetector(threshold=1.0)
     assert not deaf.hear(0.05 * TONE)
