@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
 import time
 import urllib.request
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +18,17 @@ from talk import Talk
 from websockets.sync.client import connect
 
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES
+from quintet.serve.conductor import Conductor
+from quintet.serve.keys import Keys
+from quintet.serve.metrics import Metrics
 from quintet.serve.protocol import encode_sound
 from quintet.serve.realtime import ears
+from quintet.serve.realtime.api_socket import TRANSCRIPTS
 from quintet.serve.realtime.dialogue import EARLY_STEPS
+from quintet.serve.realtime.live_api_socket import MAX_APPENDED, LiveApiConnection
 from quintet.serve.realtime.problems import RequestError
+from quintet.serve.sockets import Sockets
+from quintet.serve.turn_mode import TurnMode
 
 LOUD = encode_sound(0.3 * np.sin(np.arange(STEP_SAMPLES) / 9).astype(np.float32))
 QUIET = bytes(2 * STEP_SAMPLES)
@@ -42,6 +52,89 @@ def _sessions(server: RunningServer) -> float:
     with urllib.request.urlopen(server.address + "metrics") as answer:
         lines = answer.read().decode().splitlines()
     return float(next(line for line in lines if line.startswith("quintet_sessions ")).split()[1])
+
+
+@pytest.mark.parametrize(
+    ("sessions", "seconds", "refused"),
+    [(0, 0.24, None), (1, 0.12, None), (1, 0.13, "busy"), (3, 0.18, None), (3, 0.19, "busy"),
+     (4, 0.01, "full")],
+)  # fmt: skip
+def test_a_machine_that_would_be_too_slow_takes_nobody_more(
+    sessions: int, seconds: float, refused: str | None
+) -> None:
+    """Of steps that take so long with so many, one of one session more must fit into 250 ms."""
+    model, metrics = FakeModel(), Metrics(4)
+    sockets = Sockets(Conductor(model, 4), TurnMode(model), metrics, Keys())
+    metrics.sessions = sessions
+    for _ in range(5):
+        metrics.record_step(seconds)
+    refusal = sockets.refusal()
+    assert (refusal and refusal[0]) == refused
+
+
+def test_a_timeline_holds_the_steps_that_a_late_model_left_out() -> None:
+    async def job() -> None:
+        model = FakeModel()
+        live = LiveApiConnection(None, Conductor(model, 1), Metrics(1), TurnMode(model))  # type: ignore[arg-type]
+        live._start({"model": "fake"})
+        outputs = iter((speaking("one"), speaking("two")))
+
+        async def ask(*_: Any) -> Any:
+            return next(outputs)
+
+        live._ask = ask  # type: ignore[method-assign]
+        await live._step(0)
+        live.skipped = 3
+        await live._step(0)
+        told = [json.loads(live.out.get_nowait()[0]) for _ in range(live.out.qsize())]
+        sounds = [np.frombuffer(base64.b64decode(e["delta"]), "<i2") for e in told
+                  if e["type"] == "session.output_audio.delta"]  # fmt: skip
+        assert [len(sound) for sound in sounds] == [STEP_SAMPLES, 4 * STEP_SAMPLES]
+        assert not sounds[1][: 3 * STEP_SAMPLES].any() and sounds[1][3 * STEP_SAMPLES :].all()
+        words = [e["start_ms"] for e in told if e["type"] == "session.output_transcript.delta"]
+        assert words == [250, 1_250]
+
+    asyncio.run(job())
+
+
+def test_turns_to_write_down_and_texts_to_give_wait_in_bounded_number() -> None:
+    class Never(TurnMode):
+        async def transcribe(self, sound: np.ndarray) -> str:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    async def job() -> None:
+        model, failed = FakeModel(), list[str]()
+        live = LiveApiConnection(None, Conductor(model, 1), Metrics(1), Never(model))  # type: ignore[arg-type]
+        for _ in range(TRANSCRIPTS + 2):
+            live._transcribe(np.zeros(STEP_SAMPLES, np.float32), lambda _: None, failed.append)
+        assert failed == ["Too many turns wait to be transcribed."] * 2
+        for task in live._transcribing:
+            task.cancel()
+        live._start({"model": "fake"})
+        commentary = {"type": "session.commentary.append", "content": "hello"}
+        for _ in range(MAX_APPENDED):
+            await live._take(commentary)
+        with pytest.raises(RequestError, match="Too many texts wait"):
+            await live._take(commentary)
+        assert len(live.texts) == MAX_APPENDED
+
+    asyncio.run(job())
+
+
+def test_a_response_has_its_own_tokens_and_no_more() -> None:
+    talk = Talk({"turn_detection": None})
+    heard = silent().counts | {"audio_in": 5}
+    for _ in range(2):
+        talk.dialogue.respond({"max_output_tokens": 3}, None)
+        talk.step(silent(counts=heard), speaking(), speaking())
+        done = talk.last("response.done")["response"]
+        assert done["status"] == "incomplete" and done["usage"]["output_tokens"] == 3
+        talk.step(*[silent()] * 2)
+    talk.step(silent(counts=heard))
+    talk.dialogue.respond(None, None)
+    talk.step(speaking("hi", ended=True), *[silent()] * 3)
+    assert talk.last("response.done")["response"]["usage"]["input_tokens"] == 10
 
 
 def test_what_gathers_before_a_commit_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
