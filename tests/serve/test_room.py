@@ -148,6 +148,22 @@ def test_what_gathers_before_a_commit_has_a_bound(monkeypatch: pytest.MonkeyPatc
     talk.dialogue.ears.append(bytes(2))
 
 
+def test_what_the_model_has_heard_is_not_in_the_buffer_of_who_takes_to_push_to_talk() -> None:
+    """However many steps the clock took before, of silence that nobody sent or of speech."""
+    for heard in (b"", LOUD * 3):
+        talk = Talk()
+        talk.dialogue.ears.append(heard)
+        talk.step(*[silent()] * 4)
+        talk.dialogue.ears.append(LOUD * 2)  # which no step has taken
+        talk.dialogue.update({"type": "realtime", "audio": {"input": {"turn_detection": None}}})
+        talk.dialogue.commit()
+        spoken = talk.dialogue.conversation.items[-1].parts[0].media["audio"]
+        assert len(spoken) == len(LOUD * 2)
+        with pytest.raises(RequestError) as refused:
+            talk.dialogue.commit()
+        assert refused.value.code == "input_audio_buffer_commit_empty"
+
+
 @pytest.mark.parametrize(("early", "answers"), [(EARLY_STEPS - 1, True), (EARLY_STEPS + 3, False)])
 def test_an_answer_that_began_long_before_the_end_of_a_turn_is_none_to_it(
     early: int, answers: bool

@@ -83,7 +83,7 @@ class Ears:
             self.detector = None
             if was_live:
                 self._commits.clear()
-                self._gathered = [*self._gathered[-1:], self.queue.take_all()]
+                self._gathered, self._turn = [self.queue.take_all()], ""
             return
         if isinstance(vad, ServerVad):
             self.detector = SpeechDetector(vad.threshold, vad.silence_duration_ms)
