@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 LEAST_WORK = 1_200_000  # multiplications; below, MKL is the faster, for a call costs it less
@@ -57,6 +58,7 @@ def _suits(x: Tensor, weight: Tensor) -> bool:
         and weight.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and _is_dense(weight)
+        and x.ndim > 1
         and x.numel() * weight.shape[0] >= LEAST_WORK
         and not torch.is_autocast_enabled("cpu")
     )
@@ -98,6 +100,7 @@ class _Product(torch.autograd.Function):
         return _product(x, weight_OI)
 
     @staticmethod
+    @once_differentiable  # the operator has no gradient of its own, and would silently give zeros
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight_OI = ctx.saved_tensors
         gradient_NO, x_NI = gradients[0].flatten(0, -2), x.flatten(0, -2)
@@ -105,6 +108,7 @@ class _Product(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             for_x = _product(gradient_NO, weight_OI.t()).view(x.shape)
         if ctx.needs_input_grad[1]:
+            x_NI = x_NI if _is_dense(x_NI) else x_NI.contiguous()
             for_weight = _product(gradient_NO.t(), x_NI.t())
         return for_x, for_weight
 

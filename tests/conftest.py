@@ -28,6 +28,7 @@ from quintet.live.pretrained import Quintet
 from quintet.media.emoji import render_emoji
 from quintet.model.omni import Omni
 from quintet.timeline.streams import Stream
+from quintet.timeline.targets import Sample, Vocabulary, live_sample
 from quintet.timeline.timeline import Timeline
 from quintet.tokenizers.audio import AudioTokenizer
 from quintet.tokenizers.bundle import Tokenizers
@@ -129,6 +130,17 @@ def make_timeline(config: OmniConfig, steps: int, seed: int) -> Timeline:
             timeline.add_image(Stream.IMAGE_IN, rng.integers(16, size=4), step)
         timeline.add_audio(Stream.AUDIO_IN, frames(step), step)
     return timeline
+
+
+def make_samples(count: int) -> list[Sample]:
+    """Such timelines as training has them: the loss at every tip."""
+    config = make_config()
+    vocabulary = Vocabulary(config.text_image_vocab_size, config.audio.codebook_size)
+    return [
+        live_sample(make_timeline(config, 3 + seed % 4, seed).rows(), 6,
+                    config.audio.frames_in, vocabulary)
+        for seed in range(count)
+    ]  # fmt: skip
 
 
 @pytest.fixture(params=[WHOLE, FRACTIONAL], ids=["3 frames", "18.75 frames"])

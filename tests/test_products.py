@@ -10,19 +10,22 @@ from quintet import products
 from quintet.products import Linear, add_product, add_product_, linear
 
 WORK = 1_000  # every product below counts as large
+pytestmark = pytest.mark.skipif(
+    not hasattr(torch.ops.mkldnn, "_linear_pointwise"),
+    reason="this PyTorch was built without oneDNN",
+)
 
 
 @pytest.fixture
 def by_onednn(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Whatever this processor prefers; rows of the products that took that way."""
-    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-        pytest.skip("this PyTorch was built without oneDNN")
     taken: list[int] = []
     product = products._product
 
-    def counted(x: torch.Tensor, *more: torch.Tensor) -> torch.Tensor:
+    def counted(x: torch.Tensor, weight: torch.Tensor, *more: torch.Tensor) -> torch.Tensor:
         taken.append(x.shape[0])
-        return product(x, *more)
+        assert products._is_dense(weight), "which takes a thousand times longer"
+        return product(x, weight, *more)
 
     monkeypatch.setattr(products, "PAYS", True)
     monkeypatch.setattr(products, "LEAST_WORK", WORK)
@@ -79,6 +82,27 @@ def test_what_onednn_is_slow_at_goes_the_plain_way(by_onednn: list[int]) -> None
     assert not by_onednn
     torch.testing.assert_close(linear(x, holes.contiguous()), expected, rtol=1e-5, atol=1e-5)
     assert len(by_onednn) == 1
+
+
+def test_gradients_of_rows_with_holes_are_as_fast(by_onednn: list[int]) -> None:
+    layer, x = Linear(24, 36), torch.randn(40, 48)[:, ::2]
+    layer(x).sum().backward()
+    torch.testing.assert_close(layer.weight.grad, x.sum(0).expand(36, 24), rtol=1e-5, atol=1e-5)
+    assert len(by_onednn) == 2
+
+
+def test_a_gradient_of_a_gradient_is_refused_and_not_zero(by_onednn: list[int]) -> None:
+    layer, x = Linear(24, 36), torch.randn(40, 24, requires_grad=True)
+    (gradient,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.square().sum().backward()
+
+
+def test_a_single_vector_goes_the_plain_way(by_onednn: list[int]) -> None:
+    layer, x = Linear(64, 36), torch.randn(64, requires_grad=True)
+    layer(x).sum().backward()
+    torch.testing.assert_close(x.grad, layer.weight.detach().sum(0))
+    assert not by_onednn
 
 
 def test_products_on_top_of_others(by_onednn: list[int]) -> None:

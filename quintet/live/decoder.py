@@ -87,14 +87,16 @@ class TipDecoder:
         hidden_BTD = self.model(table, cache=self.cache)
         self.hidden_1D = hidden_BTD[:, -1]
 
-    def run(self, rounds: Rounds) -> Answer:
-        """Drive `rounds` alone."""
+    def run(self, rounds: Rounds, watch: Callable[[Rows], None] | None = None) -> Answer:
+        """Drive `rounds` alone; `watch` is shown the rows before they are read."""
         while True:
             try:
                 rows = next(rounds)
             except StopIteration as end:
                 answer: Answer = end.value
                 return answer
+            if watch is not None:
+                watch(rows)
             self.extend(rows)
 
     def _entry(self, modality: Modality, token: int) -> np.ndarray:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from quintet.config import STEP_SAMPLES, UserError
-from quintet.live.decoder import Answer, Rounds, TipDecoder
+from quintet.live.decoder import Answer, TipDecoder
 from quintet.live.inputs import as_picture, as_sound
 from quintet.live.sampling import Sampling
 from quintet.live.session import Words
@@ -97,28 +97,21 @@ class _Conversation:
     ) -> TurnReply:
         """Ask both heads until each says `No Output`, for at most so many rows and frames; `tell`
         gets words as they come."""
-        decoder, step_of = self.decoder, self.config.audio.step_of
-        rounds = decoder.answer(0, rows, frames, step_of, words)
-        answer = decoder.run(self._told(rounds, tell) if tell else rounds)
+        decoder, written = self.decoder, Words(self.tokenizers)
+
+        def watch(made: Rows) -> None:
+            is_text = made.modality[0] == Modality.TEXT
+            if tell and is_text and (text := written.push(int(made.tokens[0, 0]))):
+                tell(text)
+
+        rounds = decoder.answer(0, rows, frames, self.config.audio.step_of, words)
+        answer = decoder.run(rounds, watch)
         images = sum(modality == Modality.IMAGE for modality, _ in answer.text_image)
         self.counts.update(
             text_out=len(answer.text_image) - images, image_out=images,
             audio_out=len(answer.frames),
         )  # fmt: skip
         return TurnReply(*self._words_and_pictures(answer), self._sound(answer), dict(self.counts))
-
-    def _told(self, rounds: Rounds, tell: Callable[[str], None]) -> Rounds:
-        """`rounds`, whose words are told as they pass."""
-        words = Words(self.tokenizers)
-        while True:
-            try:
-                rows = next(rounds)
-            except StopIteration as end:
-                answer: Answer = end.value
-                return answer
-            if rows.modality[0] == Modality.TEXT and (text := words.push(int(rows.tokens[0, 0]))):
-                tell(text)
-            yield rows
 
     def _words_and_pictures(self, answer: Answer) -> tuple[str, list[np.ndarray]]:
         text = self.tokenizers.text

@@ -25,7 +25,7 @@ from quintet.evals.reasoning import right_answers
 from quintet.model.omni import Batch, Omni
 from quintet.settings import Count, Natural, Range
 from quintet.stages.context import Context
-from quintet.stages.documents import mixed_in, samples_of
+from quintet.stages.documents import check_counts, mixed_in, samples_of
 from quintet.stages.omni_task import OmniTask
 from quintet.timeline.targets import Vocabulary
 from quintet.tokenizers.folders import TEXT_FILE
@@ -34,7 +34,7 @@ from quintet.train import TrainConfig
 
 SMOOTHING = 4.0  # lambda: o rows more go with a probability that falls as exp(-lambda o)
 KIND, TEST_KIND = "reasoning", "reasoning_test"  # of documents
-ANSWERED = 128  # held-out questions that are answered in an evaluation
+ANSWERED = 128  # held-out questions that are answered in an evaluation; never less than a batch
 Reasoning = Literal["removed", "written", "none"]
 SETTINGS = {
     "train": TrainConfig, "start_from": str, "shards": dict[str, Natural],
@@ -122,13 +122,15 @@ class InternalizeTask(OmniTask):
 def run(context: Context) -> dict[str, float]:
     config, settings = context.train, context.settings
     maker, fresh = maker_of(context), None
+    answered = max(ANSWERED, config.batch_size)
     if digits := settings.get("digits", 0):
         fresh = FreshProducts(maker, digits, "train", config.batch_size, config.seed)
         samples = fresh.batch(0)
-        tested = FreshProducts(maker, digits, "test", ANSWERED, config.seed).batch(0)
+        tested = FreshProducts(maker, digits, "test", answered, config.seed).batch(0)
     else:
         samples = samples_of(context, "reasoning") + mixed_in(context, "reasoning")
-        tested = samples_of(context, "reasoning_test")[:ANSWERED]
+        tested = samples_of(context, "reasoning_test")[:answered]
+    check_counts(context, len(samples), len(tested))
     removal = Removal(
         settings.get("reasoning", "removed"),
         longest=max(len(maker.reasoning_rows(sample)) for sample in samples),

@@ -12,7 +12,7 @@ from __future__ import annotations
 from quintet import train
 from quintet.data.preferences import pairs_of
 from quintet.stages.context import Context
-from quintet.stages.documents import PREFERENCES, samples_of
+from quintet.stages.documents import PREFERENCES, check_counts, samples_of
 from quintet.stages.omni_task import OMNI_SETTINGS
 from quintet.stages.prefer_task import PreferTask
 from quintet.timeline.masks import FOREVER
@@ -40,11 +40,13 @@ def check(context: Context) -> PreferenceConfig:
 
 def run(context: Context) -> dict[str, float]:
     pairs = pairs_of(samples_of(context, PREFERENCES))
-    kept = len(pairs) - int(context.settings.get("held_out", HELD_OUT))
+    scenes = samples_of(context, "realtime_test")
+    kept = max(0, len(pairs) - int(context.settings.get("held_out", HELD_OUT)))
+    check_counts(context, kept, min(len(pairs) - kept, len(scenes)))
     windowed = context.settings.get("windowed", False)  # as in the stage realtime
     task = PreferTask(
         context.preset, context.train, pairs[:kept], pairs[kept:],
-        samples_of(context, "realtime_test"),
+        scenes,
         start_from=context.start(START),
         preference=check(context),
         window_steps=context.preset.live.window_steps if windowed else FOREVER,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES, AudioConfig, UserError
-from quintet.tokenizers.inputs import check_tensor
+from quintet.tokenizers.inputs import check_tensor, entries_of, holds_integers
 from quintet.tokenizers.quantize import ResidualQuantizer
 from quintet.tokenizers.streaming import (
     CausalConv,
@@ -163,21 +163,14 @@ class AudioTokenizer(nn.Module):
     def _checked(self, codes_BTQ: Tensor) -> Tensor:
         """The codes as int64, of whatever integers they were."""
         check_tensor(codes_BTQ, "The codes to decode", "integers")
-        books, size = self.config.num_codebooks, self.config.codebook_size
-        whole = not codes_BTQ.is_floating_point() and codes_BTQ.dtype != torch.bool
+        books, whole = self.config.num_codebooks, holds_integers(codes_BTQ)
         if codes_BTQ.ndim != 3 or not 1 <= codes_BTQ.shape[2] <= books or not whole:
             raise UserError(
                 f"The codes to decode are {codes_BTQ.dtype} of shape {list(codes_BTQ.shape)}; "
                 f"give integers as [batch, frames, codebooks], "
                 f"of at most {books} codebooks."
             )
-        codes_BTQ = codes_BTQ.long()
-        if codes_BTQ.numel() and not 0 <= int(codes_BTQ.min()) <= int(codes_BTQ.max()) < size:
-            raise UserError(
-                f"The codes lie between {int(codes_BTQ.min()):,} and {int(codes_BTQ.max()):,} and "
-                f"this codec's between 0 and {size - 1:,}; use the codec that made them."
-            )
-        return codes_BTQ
+        return entries_of(codes_BTQ, self.config.codebook_size, "The codes", "codec")
 
     def forward(
         self, audio_BS: Tensor, quantize: bool = True, books_B: Tensor | None = None

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from quintet.config import GROUP_CHANNELS, ImageConfig, UserError
-from quintet.tokenizers.inputs import check_tensor
+from quintet.tokenizers.inputs import check_tensor, entries_of, holds_integers
 from quintet.tokenizers.quantize import VectorQuantizer
 from quintet.tokenizers.tiles import Tiling
 
@@ -233,20 +233,12 @@ class ImageTokenizer(nn.Module):
     def _checked(self, ids_BRG: Tensor) -> Tensor:
         """The ids as int64, of whatever integers they were."""
         check_tensor(ids_BRG, "The ids to decode", "integers")
-        inexact = ids_BRG.is_floating_point() or ids_BRG.is_complex()
-        whole = not inexact and ids_BRG.dtype != torch.bool
-        if ids_BRG.ndim != 3 or not whole or not ids_BRG.numel():
+        if ids_BRG.ndim != 3 or not holds_integers(ids_BRG) or not ids_BRG.numel():
             raise UserError(
                 f"The ids to decode are {ids_BRG.dtype} of shape {list(ids_BRG.shape)}; give "
                 "integers as [batch, rows, columns]."
             )
-        ids_BRG, size = ids_BRG.long(), self.config.codebook_size
-        if not 0 <= int(ids_BRG.min()) <= int(ids_BRG.max()) < size:
-            raise UserError(
-                f"The ids lie between {int(ids_BRG.min()):,} and {int(ids_BRG.max()):,} and this "
-                f"tokenizer's between 0 and {size - 1:,}; use the tokenizer that made them."
-            )
-        return ids_BRG
+        return entries_of(ids_BRG, self.config.codebook_size, "The ids", "tokenizer")
 
     def forward(self, images_BCHW: Tensor, quantize: bool = True) -> tuple[Tensor, Tensor, Tensor]:
         """For training: reconstruction [B, 3, H, W] (not clamped), ids [B * R * G] (empty

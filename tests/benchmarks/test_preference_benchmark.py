@@ -31,10 +31,10 @@ def test_one_pass_says_whether_a_session_is_silent() -> None:
 
 
 def test_a_table_of_both() -> None:
-    scores = {"silent": [True, False], "card": {},
+    scores = {"silent": [True, False, False], "card": {},
               "itself": dict.fromkeys(("starts", "words", "false", "frame"), 0.5)}  # fmt: skip
-    table = show(scores, scores | {"silent": [False, True]})
-    assert "1 mended, 1 spoiled" in str(table.caption)
+    table = show(scores, scores | {"silent": [False, True, True]})
+    assert "Of 3 scenes without a request 2 mended, 1 spoiled" in str(table.caption)
 
 
 @pytest.mark.parametrize(("change", "told"), [("beta", "NAME=VALUE"), ("alpha=1", "beta")])

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from benchmarks.reasoning import curve, main
+from benchmarks import reasoning
+from benchmarks.reasoning import SEED, curve, main
+from quintet.data.reasoning import FreshProducts
 from quintet.stages import internalize
+from quintet.stages.internalize import maker_of
 from quintet.stages.recipe import Recipe, run_stage
 
 RECIPE = """
@@ -42,6 +45,7 @@ train = { steps = 1 }
 
 def test_one_command_prints_all_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(internalize, "ANSWERED", 8)
+    monkeypatch.setattr(reasoning, "TIMED", 4)
     path = tmp_path / "mine.toml"
     path.write_text(RECIPE)
     stages = Recipe.load(str(path), tmp_path).stages
@@ -49,7 +53,7 @@ def test_one_command_prints_all_figures(tmp_path: Path, monkeypatch: pytest.Monk
         run_stage(context)
     told, kept = CliRunner(), tmp_path / "scores.json"
     done = told.invoke(
-        main, ["--runs", str(tmp_path), "--recipe", str(path), "--count", "4", "--json", str(kept)]
+        main, ["--runs", str(tmp_path), "--recipe", str(path), "--count", "60", "--json", str(kept)]
     )
     assert done.exit_code == 0, done.output
     rows = {row["name"]: row for row in json.loads(kept.read_text())["rows"]}
@@ -57,7 +61,10 @@ def test_one_command_prints_all_figures(tmp_path: Path, monkeypatch: pytest.Monk
         f"{model}, {figure}" for model in ("explicit", "internalize")  # the third has not run
         for figure in ("right", "entries", "answer")
     }  # fmt: skip
-    assert rows["internalize, answer"]["value"] > 0
+    assert rows["internalize, answer"]["value"] > 0 and rows["internalize, answer"]["n"] == 4
+    drawn = FreshProducts(maker_of(stages[1]), 2, "test", 60, SEED).batch(0)
+    different = {sample.rows.tokens.tobytes() for sample in drawn}
+    assert rows["explicit, right"]["n"] == len(different) < 60  # drawn twice, it counts once
     assert 0 <= rows["explicit, right"]["low"] <= rows["explicit, right"]["high"] <= 1
     # Two digits: 3 + 1 + 4 rows and the mark; removed before steps 0 and 1, none is left.
     assert [removed for removed, _ in curve(stages[2])] == [5, 9]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from quintet.data import shards as shards_module
 from quintet.data.mixture import Mixture, MixtureLoader, permuted, shares
 from quintet.data.shards import ShardIndex, Shards, load_samples, save_samples
 from quintet.timeline.rows import COLUMNS
-from quintet.timeline.targets import Sample, Vocabulary, next_row_sample
+from quintet.timeline.targets import NOT_ASKED, Sample, Vocabulary, next_row_sample
 
 CONFIG = make_config()
 VOCABULARY = Vocabulary(CONFIG.text_image_vocab_size, CONFIG.audio.codebook_size)
@@ -75,6 +76,22 @@ def test_an_order_of_more_than_memory_holds_is_had_at_any_place() -> None:
     size = 3_000_000_000
     there = permuted(np.array([0, 1, size - 1]), size, (0,))
     assert len(set(there.tolist())) == 3 and there.min() >= 0 and there.max() < size
+
+
+def test_each_time_and_each_source_has_its_own_order_and_what_is_remade_is_given(
+    tmp_path: Path,
+) -> None:
+    sources = [Shards(_folder(tmp_path / name, shards=4, each=10)) for name in "ab"]
+
+    def deaf(sample: Sample) -> Sample:
+        return replace(sample, audio_target=np.full_like(sample.audio_target, NOT_ASKED))
+
+    loader = MixtureLoader(Mixture(sources, [1.0, 1.0], deaf), 4, 0, 1)
+    source_of, sample_of = loader._make_round(0)
+    first, second = (sample_of[source_of == source][:80].tolist() for source in (0, 1))
+    assert sorted(first[:40]) == sorted(first[40:]) == sorted(second[:40]) == list(range(40))
+    assert first[:40] != first[40:] and first[:40] != second[:40]
+    assert all((sample.audio_target == NOT_ASKED).all() for sample in loader.batch(0))
 
 
 @pytest.mark.parametrize("weights", [[1], [1, 1, 1], [0.001, 5, 3.3], [1, 0.0001], [2, 1, 1e-9]])

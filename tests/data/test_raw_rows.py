@@ -52,12 +52,13 @@ def test_text_and_pictures_stand_in_their_order() -> None:
     assert (report.pictures, report.characters) == (1, 17)
 
 
-def test_a_long_document_is_divided_and_no_row_is_lost() -> None:
+@pytest.mark.parametrize("most_rows", range(37, 45))
+def test_a_long_document_is_divided_and_no_row_is_lost(most_rows: int) -> None:
     document = Document("d", ("hello. " * 40, PICTURE, PICTURE, "draw a cat." * 9, PICTURE) * 3)
     (_, whole), *rest = _made(document, rows=100_000)[0]
     assert not rest
-    parts = [sample for _, sample in _made(document, rows=37)[0]]
-    assert max(map(len, parts)) <= 37 and len(parts) > 10
+    parts = [sample for _, sample in _made(document, rows=most_rows)[0]]
+    assert max(map(len, parts)) <= most_rows and len(parts) > 10
     assert np.array_equal(np.concatenate([p.rows.tokens for p in parts]), whole.rows.tokens)
     for part in parts:  # pictures are whole, behind the entry that announces them
         image = part.rows.modality == Modality.IMAGE

@@ -7,6 +7,7 @@ tell more, but must not change them.
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,8 @@ DIGESTS = {
 
 
 def _machine() -> str:
+    if shutil.which("espeak-ng") is None:
+        return "none"
     command = ["espeak-ng", "-v", "en-us+f2", "-s", "145", "-p", "55", "--stdout", "--stdin"]
     spoken = subprocess.run(command, input=b"This is an apple.", capture_output=True, check=True)
     normal = np.random.default_rng(0).standard_normal(1_000)
@@ -62,9 +65,11 @@ def _elsewhere(names: list[str], seed: str) -> dict[str, str]:
 
 
 @needs_world
+@pytest.mark.skipif(
+    _machine() != MACHINE,
+    reason="Other versions of espeak-ng or of the libraries: other bytes are right here.",
+)
 def test_scenes_are_those_of_earlier_versions() -> None:
-    if _machine() != MACHINE:
-        pytest.skip("Other versions of espeak-ng or of the libraries: other bytes are right here.")
     for name, expected in DIGESTS.items():
         split, seed = name.split("-")
         assert digest(make_scene(int(seed), split)) == expected, name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,20 @@ def test_a_tar_groups_its_members_and_follows_its_records(tmp_path: Path) -> Non
     shown = [_shown(documents.read(index)) for index in range(len(documents))]
     assert shown == [[png(1), b"fLaC", "one"], [png(2), "see"], [png(3), "three"]]
     assert documents.found.left_out == {".cls": 1} and not documents.found.damaged
+
+
+def test_a_tar_that_ends_with_folders_or_links_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as tar:
+        for name, kind in (("a", tarfile.DIRTYPE), ("a/b.txt", tarfile.REGTYPE),
+                           ("c", tarfile.DIRTYPE), ("d.txt", tarfile.SYMTYPE)):  # fmt: skip
+            member = tarfile.TarInfo(name)
+            member.type, member.size = kind, 4 if kind == tarfile.REGTYPE else 0
+            member.linkname = "a/b.txt" if kind == tarfile.SYMTYPE else ""
+            tar.addfile(member, io.BytesIO(b"text"))
+    documents = Documents(path)
+    assert documents.found.damaged == []
+    assert [documents.read(index).parts for index in range(len(documents))] == [("text",)]
 
 
 @pytest.mark.parametrize("damage", ["cut in a member", "cut in a header", "overwritten header"])

@@ -3,6 +3,7 @@ told."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -21,6 +22,8 @@ from raw import png, write_heap, write_lines
 from quintet.config import UserError
 from quintet.data import tokenize as module
 from quintet.data.shards import ShardIndex, Shards
+from quintet.data.sources.document import Document
+from quintet.data.sources.opening import Documents
 from quintet.data.tokenize import Order, Worker, pieces_of, tokenize
 
 KINDS = ("pretrain",)
@@ -188,6 +191,27 @@ def test_a_document_that_kills_its_process_is_found_named_and_left_out(
     entry = next(entry for entry in report.skipped if entry["name"].endswith("evil.png"))
     assert "ended the process" in entry["why"]
     assert not list((tmp_path / "out").rglob("*.at"))
+
+
+def test_a_disk_that_fails_is_no_fault_of_the_document(
+    tmp_path: Path, heap: Path, model_folder: Path, here: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order, read = _order(heap, tmp_path / "out", model_folder), Documents.read
+
+    def fails(self: Documents, index: int) -> Document:
+        if index == 4:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(self, index)
+
+    monkeypatch.setattr(Documents, "read", fails)
+    with pytest.raises(OSError, match="Input/output"):
+        tokenize(order, 1)
+    monkeypatch.undo()
+    monkeypatch.setattr(module._Run, "make", _make)
+    tokenize(order, 1)
+    whole = _order(heap, tmp_path / "whole", model_folder)
+    tokenize(whole, 1)
+    assert _bytes(order.out) == _bytes(whole.out)
 
 
 def test_a_full_disk_is_told_in_a_sentence_and_the_same_command_goes_on(

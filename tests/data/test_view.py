@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,14 @@ from conftest import make_config, make_timeline, make_tokenizers, needs_world
 from quintet.config import OmniConfig, UserError
 from quintet.data.scene_rows import SceneEncoder
 from quintet.data.world.scenes import Scene, make_scene
-from quintet.data.world.view import seen_ranges, write_view
+from quintet.data.world.view import _row_columns, seen_ranges, write_view
 from quintet.timeline.masks import live_mask
 
 CHROMIUM = Path("/usr/bin/chromium")
+needs_browser = pytest.mark.skipif(
+    not CHROMIUM.exists() or find_spec("playwright") is None,
+    reason=f"There is no browser at {CHROMIUM}, or playwright is not installed.",
+)
 EVIL = "</script><script>document.title='broken'</script><img src=x onerror=alert(1)> & \"é\u2028"
 
 
@@ -49,6 +54,21 @@ def test_the_ranges_are_the_mask(config: OmniConfig) -> None:
         assert np.array_equal(seen, live_mask(rows, window))
 
 
+def test_rows_share_their_step_and_are_ranked_as_the_model_reads_them(config: OmniConfig) -> None:
+    timeline = make_timeline(config, 9, seed=4)
+    rows = timeline.streams()
+    table = _row_columns(rows, make_tokenizers(config).text, config.text.vocab_size)
+    start, seconds = np.array(table["start"]), np.array(table["seconds"])
+    for stream, step in {(int(a), int(b)) for a, b in zip(rows.stream, rows.step, strict=True)}:
+        of_step = (rows.stream == stream) & (rows.step == step)
+        share = 0.25 / of_step.sum()
+        expected = step / 4 + share * np.arange(of_step.sum())
+        assert np.allclose(start[of_step], expected, atol=1e-4)
+        assert np.allclose(seconds[of_step], share, atol=1e-4)
+    order = np.argsort(table["rank"])
+    assert np.array_equal(rows.take(order).tokens, timeline.rows().tokens)
+
+
 @needs_world
 def test_a_page_stands_alone_and_no_text_is_markup(
     scene: Scene, encoder: SceneEncoder, tmp_path: Path
@@ -69,9 +89,8 @@ def test_a_page_stands_alone_and_no_text_is_markup(
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not CHROMIUM.exists():
-        pytest.skip(f"There is no browser at {CHROMIUM}; install chromium.")
+    from playwright import sync_api
+
     flags = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=flags)
@@ -87,6 +106,7 @@ def _until(page: Any, condition: str) -> None:
         page.wait_for_timeout(20)
 
 
+@needs_browser
 @needs_world
 @pytest.mark.parametrize("width", [360, 1_300])
 def test_the_page_in_a_browser(

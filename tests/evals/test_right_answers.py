@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import torch
 from conftest import make_config, make_model, make_tokenizers
 
 from quintet.data.reasoning import ReasoningMaker, long_multiplication, world_problem
-from quintet.evals.reasoning import after, question_of, right_answers, write, written_in
+from quintet.evals.reasoning import (
+    _likeliest,
+    after,
+    question_of,
+    right_answers,
+    write,
+    written_in,
+)  # fmt: skip
 from quintet.live.decoder import TipDecoder
 from quintet.live.sampling import Sampling
 from quintet.model.cache import KVCache
@@ -50,6 +60,17 @@ def test_together_as_alone() -> None:
             assert made == alone
             lengths.add(len(made))
     assert len(lengths) > 3
+
+
+@torch.no_grad()
+def test_what_no_tokenizer_has_is_never_written() -> None:
+    """A model may have room for more words than its tokenizer learned."""
+    model = make_model(make_config())
+    hidden_BD = torch.randn(64, model.config.model.d_model)
+    most = int(model.text_image_head.words(hidden_BD).argmax(-1).max())
+    small: Any = SimpleNamespace(vocab_size=20)
+    entries_B, speaks_B = _likeliest(model, small, hidden_BD)
+    assert most >= 20 and speaks_B.any() and bool((entries_B[speaks_B] < 20).all())
 
 
 def test_what_an_answer_is() -> None:

@@ -137,6 +137,15 @@ def test_long_recordings_take_constant_memory() -> None:
     assert peak < 4_000_000  # the recording has 96 MB
 
 
+def test_a_click_is_no_speech_wherever_it_is() -> None:
+    activity = VoiceActivity()
+    activity._iterator = _Loud()
+    tone, pause = np.sin(np.arange(SAMPLE_RATE) / 9).astype(np.float32), np.zeros(SAMPLE_RATE, "f4")
+    click, word = tone[:2_000], tone[:12_000]
+    found = list(activity.segments([pause, click, pause, word, pause, click]))
+    assert len(found) == 1 and abs(found[0].start - 2 * SAMPLE_RATE - len(click)) < 2_000
+
+
 def test_silence_and_nothing_give_nothing() -> None:
     activity = VoiceActivity()
     assert list(activity.segments([])) == []

@@ -7,22 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import make_config, make_model, make_timeline
+from conftest import make_config, make_model, make_samples
+from torch.distributions import Categorical, kl_divergence
 
-from quintet.model.log_probs import divergence, log_probs, num_answers
+from quintet.model.log_probs import divergence, log_probs, num_answers, possible_logits
 from quintet.model.omni import Batch, Omni
 from quintet.timeline.packing import pack
-from quintet.timeline.targets import NOT_ASKED, Sample, Vocabulary, live_sample
-
-
-def make_samples(count: int) -> list[Sample]:
-    config = make_config()
-    vocabulary = Vocabulary(config.text_image_vocab_size, config.audio.codebook_size)
-    return [
-        live_sample(make_timeline(config, 3 + seed % 4, seed).rows(), 6,
-                    config.audio.frames_in, vocabulary)
-        for seed in range(count)
-    ]  # fmt: skip
+from quintet.timeline.targets import NOT_ASKED, Sample
 
 
 def _model(form: str, seed: int = 0) -> Omni:
@@ -67,6 +58,11 @@ def _by_a_loop(model: Omni, sample: Sample) -> tuple[float, int]:
 @pytest.mark.parametrize("form", ["parallel", "chained", "digits"])
 def test_the_sum_is_that_of_a_loop_over_what_a_session_asks(form: str) -> None:
     model, samples = _model(form), make_samples(5)
+    for sample in make_samples(4):  # as some that begin with a question
+        for asked in (sample.text_target, sample.audio_target[:, 0]):
+            rest = slice(int(np.argmax(asked != NOT_ASKED)), None)
+            cut = (sample.rows.take(rest), sample.text_target[rest], sample.audio_target[rest])
+            samples.append(Sample(*cut))
     for lines in ([[sample] for sample in samples], pack(samples, 160)):
         batch = Batch.from_lines(lines)
         loops = [_by_a_loop(model, sample) for line in lines for sample in line]
@@ -101,3 +97,19 @@ def test_divergence_is_zero_from_itself_alone() -> None:
     model, other = _model("chained"), _model("chained", seed=1)
     assert divergence(model, model, batch).tolist() == [0.0] * 3
     assert bool((divergence(model, other, batch) > 1.0).all())
+
+
+@torch.no_grad()
+def test_divergence_is_that_of_the_textbook() -> None:
+    """KL(reference || model): what the reference does counts by how often it does it."""
+    batch = Batch.from_samples(make_samples(1))
+    reference, model = _model("parallel"), _model("parallel", seed=1)
+    tables = zip(possible_logits(reference, batch), possible_logits(model, batch), strict=True)
+    (text_N, audio_MS) = (
+        kl_divergence(*(Categorical(logits=table) for table in pair)) for pair in tables
+    )
+    speaks_M = batch.audio_target[:, 0] < model.audio_head.radix
+    audio_M = torch.where(speaks_M, audio_MS.sum(1), audio_MS[:, 0])
+    expected = float(text_N.sum() + audio_M.sum())
+    assert float(divergence(reference, model, batch)) == pytest.approx(expected, rel=1e-4)
+    assert float(divergence(model, reference, batch)) != pytest.approx(expected, rel=1e-2)

@@ -7,6 +7,7 @@ import pytest
 
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES
 from quintet.serve.protocol import encode_sound
+from quintet.serve.realtime.ears import Ears, Spoken, Started, Stopped
 from quintet.serve.realtime.formats import (
     ALAW,
     LEVELS,
@@ -16,8 +17,17 @@ from quintet.serve.realtime.formats import (
     decode_base64,
     encode_g711,
 )
-from quintet.serve.realtime.hearing import MAX_SECONDS, InputQueue, SpeechDetector
+from quintet.serve.realtime.hearing import (
+    FRAME,
+    LONGEST_GAP,
+    MAX_SECONDS,
+    Change,
+    InputQueue,
+    SpeechDetector,
+)
 from quintet.serve.realtime.problems import RequestError
+from quintet.serve.realtime.settings import AudioInput
+from quintet.serve.rest.sound_api import spoken_pieces
 
 TONE = 0.3 * np.sin(np.arange(STEP_SAMPLES) / 9).astype(np.float32)
 STILL = np.zeros(STEP_SAMPLES, np.float32)
@@ -86,6 +96,14 @@ def test_only_what_was_lost_is_caught_up_with() -> None:
     assert [queue.take().any() for _ in range(12)].index(True, 1) < 9
 
 
+def test_a_model_that_was_late_for_long_passes_over_little() -> None:
+    queue = InputQueue()
+    queue.push(np.concatenate([TONE, *[STILL] * 30, TONE]))
+    assert queue.take().any()
+    queue.lose(100)
+    assert [queue.take().any() for _ in range(31)].index(True) == 30 - LONGEST_GAP
+
+
 def test_the_queue_has_a_bound() -> None:
     queue = InputQueue()
     queue.push(np.zeros(MAX_SECONDS * SAMPLE_RATE, np.float32))
@@ -98,23 +116,46 @@ def test_the_queue_has_a_bound() -> None:
 
 def test_speech_begins_and_ends_where_it_does() -> None:
     detector = SpeechDetector(silence_ms=500)
-    assert detector.hear(STILL).started == -1
+    assert detector.hear(STILL) == []
     half = np.concatenate([STILL[:3_000], TONE[:3_000]])
-    turn = detector.hear(half)
-    assert abs(turn.started - 12) <= 6 and detector.speaking
-    assert detector.hear(TONE).stopped == -1
-    assert detector.hear(STILL).stopped == -1
-    assert detector.hear(STILL).stopped == 24  # 500 ms, to the frame
+    (begun,) = detector.hear(half)
+    assert begun.begins and abs(begun.frame - 12) <= 6 and detector.speaking
+    assert detector.hear(TONE) == detector.hear(STILL) == []
+    assert detector.hear(STILL) == [Change(False, 24)]  # 500 ms, to the frame
+
+
+@pytest.mark.parametrize("late", range(0, 25, 4))
+def test_a_pause_that_ends_a_turn_and_is_over_at_once_loses_nothing(late: int) -> None:
+    """Whatever part of a step it ends in: both turns are told in order, and heard to their end."""
+    lead, pause = STILL.repeat(2)[: 6_000 + late * FRAME], np.zeros(SAMPLE_RATE // 2, np.float32)
+    sound = np.concatenate([lead, *[TONE] * 3, pause, *[TONE] * 6, *[STILL] * 4])
+    sound = np.pad(sound, (0, -len(sound) % STEP_SAMPLES))
+    ears = Ears(AudioInput())
+    ears.append(encode_sound(sound))
+    heard = [one for _ in range(len(sound) // STEP_SAMPLES + 2) for one in ears.step()[1]]
+    assert [type(one) for one in heard] == [Started, Stopped, Spoken] * 2
+    assert len({one.item_id for one in heard[:3]}) == len({one.item_id for one in heard[3:]}) == 1
+    assert isinstance(heard[5], Spoken)
+    assert np.count_nonzero(np.abs(heard[5].sound) > 1e-3) > 0.97 * 6 * STEP_SAMPLES
+    lost = sound.copy()
+    for start, end in spoken_pieces(sound):
+        lost[start:end] = 0
+    assert not lost.any()
 
 
 def test_clicks_and_a_noisy_room_are_no_speech() -> None:
     detector = SpeechDetector()
     click = STILL.copy()
     click[1_000:1_400] = 0.8
-    assert detector.hear(click).started == -1
+    assert not detector.hear(click)
     noise = 0.004 * np.random.default_rng(0).standard_normal((40, STEP_SAMPLES)).astype(np.float32)
-    assert not any(detector.hear(step).started >= 0 for step in noise)
-    assert detector.hear(noise[0] + 0.03 * TONE).started == -1  # hardly louder than the room
-    assert detector.hear(noise[0] + TONE).started >= 0
+    assert not any(detector.hear(step) for step in noise)
+    assert not detector.hear(noise[0] + 0.03 * TONE)  # hardly louder than the room
+    assert detector.hear(noise[0] + TONE)[0].begins
+    fan = SpeechDetector()
+    loud = 0.02 * np.random.default_rng(1).standard_normal((120, STEP_SAMPLES)).astype(np.float32)
+    changes = [change.begins for step in loud for change in fan.hear(step)]
+    assert changes == [True, False]  # it is taken for speech, until it has lasted too long
+    assert fan.hear(loud[0] + TONE)[0].begins
     deaf = SpeechDetector(threshold=1.0)
-    assert deaf.hear(0.05 * TONE).started == -1
+    assert not deaf.hear(0.05 * TONE)

@@ -6,7 +6,8 @@ import asyncio
 import base64
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
@@ -63,13 +64,18 @@ class Client:
         return np.frombuffer(b"".join(map(base64.b64decode, deltas)), "<i2")
 
 
+@asynccontextmanager
+async def connected(server: RunningServer) -> AsyncIterator[tuple[AsyncLiveConnection, Client]]:
+    async with (
+        AsyncOpenAI(api_key="any", base_url=server.address + "v1") as openai,
+        openai.live.connect() as live,
+    ):
+        yield live, Client(live)
+
+
 def test_a_session_without_turns(server: RunningServer) -> None:
     async def run() -> None:
-        async with (
-            AsyncOpenAI(api_key="any", base_url=server.address + "v1") as openai,
-            openai.live.connect() as live,
-        ):
-            client = Client(live)
+        async with connected(server) as (live, client):
             await live.session.start(session={"model": "fake"}, event_id="mine")
             started = await client.until("session.started")
             assert started["client_event_id"] == "mine"
@@ -102,11 +108,7 @@ def test_a_session_without_turns(server: RunningServer) -> None:
 
 def test_mute_update_and_what_is_refused(server: RunningServer) -> None:
     async def run() -> None:
-        async with (
-            AsyncOpenAI(api_key="any", base_url=server.address + "v1") as openai,
-            openai.live.connect() as live,
-        ):
-            client = Client(live)
+        async with connected(server) as (live, client):
 
             async def refused(frame: dict[str, Any]) -> str:
                 await live.send_raw(json.dumps(frame | {"event_id": "mine"}))
@@ -204,11 +206,7 @@ def test_the_bundled_model_answers_a_realtime_client(nano: RunningServer) -> Non
 
 def test_the_bundled_model_speaks_to_a_live_client(nano: RunningServer) -> None:
     async def run() -> None:
-        async with (
-            AsyncOpenAI(api_key="any", base_url=nano.address + "v1") as openai,
-            openai.live.connect() as live,
-        ):
-            client = Client(live)
+        async with connected(nano) as (live, client):
             await live.session.start(session={"model": "nano"})
             await client.until("session.started")
             await live.session.commentary.append(content="say banana.", delegation_id=None)

@@ -254,6 +254,11 @@ def test_who_may_not_ask(
     assert status(b'{"messages": []}') == (400, "invalid_value")
     monkeypatch.setattr(requests, "MAX_BODY", 1_000)
     assert status(b" " * 2_000) == (413, "request_too_large")
+    monkeypatch.setattr(requests, "MAX_COMING", 100)  # of all that are on their way
+    assert status(b" " * 200) == (429, "busy")
+    for _ in range(3):  # nothing is on its way any more
+        assert status(b" " * 90) == (400, "invalid_json")
+    monkeypatch.undo()
     monkeypatch.setattr(turn_mode, "WAITING", 0)
     with pytest.raises(openai.RateLimitError):
         client.chat.completions.create(

@@ -198,6 +198,7 @@ def test_sound_of_no_sense_is_refused(sound: Any, complaint: str) -> None:
         (torch.zeros(2, 3, dtype=torch.long), "batch, frames, codebooks.*at most 3"),
         (torch.zeros(1, 2, 4, dtype=torch.long), "batch, frames, codebooks.*at most 3"),
         (torch.zeros(1, 2, 3), "integers"),
+        (torch.zeros(1, 2, 3, dtype=torch.complex64), "integers"),
         (torch.full((1, 2, 3), 16), "between 0 and 15"),
         (torch.full((1, 2, 3), -1), "between 0 and 15"),
     ],

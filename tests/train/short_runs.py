@@ -6,10 +6,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from conftest import make_config, make_timeline
+from conftest import make_config, make_samples
 
 from quintet.stages.omni_task import OmniTask
-from quintet.timeline.targets import NOT_ASKED, Sample, Vocabulary, live_sample
+from quintet.timeline.targets import NOT_ASKED, Sample
 from quintet.train import Task, TrainConfig
 
 SETTINGS = TrainConfig(
@@ -35,16 +35,6 @@ class Dying(Task):
 
 class DyingOmni(Dying, OmniTask):
     pass
-
-
-def make_samples(count: int) -> list[Sample]:
-    config = make_config()
-    vocabulary = Vocabulary(config.text_image_vocab_size, config.audio.codebook_size)
-    return [
-        live_sample(make_timeline(config, 3 + seed % 4, seed).rows(), 6,
-                    config.audio.frames_in, vocabulary)
-        for seed in range(count)
-    ]  # fmt: skip
 
 
 def uneven_samples(count: int) -> list[Sample]:

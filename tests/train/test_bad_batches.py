@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_config
+from conftest import make_config, make_samples
 from safetensors.torch import load_file
-from short_runs import SETTINGS, DyingOmni, Killed, log_of, make_samples
+from short_runs import SETTINGS, DyingOmni, Killed, log_of
 
 from quintet import train
 from quintet.config import UserError, load_preset
@@ -61,6 +61,26 @@ def test_a_poisoned_sample_is_named_and_passed_over(
     weights = load_file(tmp_path / "run" / "model.safetensors")
     bad_rows = ~weights.pop("embedding.text_image.weight").isfinite().all(1)
     assert bad_rows.nonzero().flatten().tolist() == [POISON]  # as it began
+    assert all(weight.isfinite().all() for weight in weights.values())
+
+
+def test_a_gradient_that_is_no_number_is_passed_over_though_the_loss_is_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Steep(DyingOmni):
+        def losses(self, module, batch, step):
+            losses = super().losses(module, batch, step)
+            if step == 4:  # zero, and its slope there is infinite
+                zero = module.text_image_head.weight[0, 0] * 0
+                losses["loss"] = losses["loss"] + zero.sqrt()
+            return losses
+
+    samples = make_samples(10)
+    task = Steep(make_config(), SETTINGS, samples[:8], samples[8:], start_from=None)
+    train.run(task, SETTINGS, tmp_path, "steep")
+    assert [line["step"] for line in log_of(tmp_path) if "batch" in line] == [4]
+    assert "The loss of step 4 of steep is no number" in capsys.readouterr().err
+    weights = load_file(tmp_path / "model.safetensors")
     assert all(weight.isfinite().all() for weight in weights.values())
 
 

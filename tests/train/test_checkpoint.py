@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import make_config
+from conftest import make_config, make_samples
 from safetensors.torch import load_file
-from short_runs import SETTINGS, DyingOmni, Killed, log_of, make_samples, omni
+from short_runs import SETTINGS, DyingOmni, Killed, log_of, omni
 
 from quintet import train
 from quintet.config import UserError, load_preset

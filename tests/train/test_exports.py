@@ -55,6 +55,25 @@ def test_a_cut_file_or_record_is_noticed_and_older_folders_have_none(tmp_path: P
     assert is_whole(path)
 
 
+def test_a_file_that_stands_there_has_a_digest_whenever_the_run_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    move, moved = Path.replace, list[str]()
+
+    def killed(self: Path, target: Path) -> Path:
+        if len(moved) == 1:
+            raise KeyboardInterrupt
+        moved.append(target.name)
+        return move(self, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        _made(tmp_path)
+    assert moved == [DIGESTS]
+    monkeypatch.undo()
+    assert is_whole(_made(tmp_path).start("pretrain"))
+
+
 def test_what_is_deleted_as_told_is_made_again(tmp_path: Path) -> None:
     context = Context("text_tokenizer", load_preset("tiny"), {"lines": 400}, tmp_path)
     context.settings["stage"] = "text_tokenizer"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from short_runs import Dying, Killed, log_of
 from quintet import train
 from quintet.config import ModelConfig, UserError, load_preset
 from quintet.data.reasoning import FreshProducts
+from quintet.stages import internalize
 from quintet.stages.context import Context
 from quintet.stages.internalize import InternalizeTask, Removal, maker_of, run
 from quintet.stages.recipe import run_stage
@@ -123,6 +125,22 @@ def test_a_run_does_not_go_on_with_another_schedule(runs: Path, tmp_path: Path) 
         train.run(task, SETTINGS, tmp_path, "killed")
     with pytest.raises(UserError, match="made with removal"):
         train.run(_task(runs, replace(REMOVAL, rows_at_once=2)), SETTINGS, tmp_path, "other")
+
+
+def test_large_batches_train_and_too_few_samples_are_told(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "run", lambda task, *_: {"tested": task.held_out.samples})
+    table = {"steps": 1, "batch_size": 200}
+    settings: dict[str, object] = {"reasoning": "none", "train": table}
+    tested: Any = run(_context(runs, digits=2, **settings))["tested"]
+    kept_out = FreshProducts(maker_of(_context(runs)), 2, "test", 200, 0).batch(0)
+    for one, other in zip(tested, kept_out, strict=True):
+        assert np.array_equal(one.rows.tokens, other.rows.tokens)
+    few = _task(runs).loader.batch(0)
+    monkeypatch.setattr(internalize, "samples_of", lambda context, kind: few)
+    with pytest.raises(UserError, match="batch_size = 200 and 8 samples to train on"):
+        run(_context(runs, **settings))
 
 
 def test_a_schedule_without_end_is_told(runs: Path) -> None:

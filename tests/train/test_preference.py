@@ -5,22 +5,28 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import many
 import numpy as np
 import pytest
 import torch
-from conftest import make_config, make_model
+from conftest import make_config, make_model, make_samples
 from safetensors.torch import load_file, save_file
-from short_runs import SETTINGS, Dying, Killed, log_of, make_samples
+from short_runs import SETTINGS, Dying, Killed, log_of
 
 from quintet import train
-from quintet.config import UserError
+from quintet.config import UserError, load_preset
 from quintet.data.preferences import Pair, PairLoader, pairs_of
+from quintet.model.log_probs import divergence, log_probs, num_answers
+from quintet.model.omni import Batch, Omni
+from quintet.stages import prefer
+from quintet.stages.context import MODEL_FILE, Context
 from quintet.stages.prefer_task import PreferTask
 from quintet.timeline.targets import NOT_ASKED, Sample
 from quintet.train import TrainConfig
 from quintet.train.preference import PreferenceConfig, preference_losses
+from quintet.train.processes import Place
 
 LN_2 = math.log(2)
 POLICY = torch.tensor([[-10.0, -20.0], [-12.0, -16.0]])
@@ -102,6 +108,57 @@ def _task(folder: Path, config: TrainConfig = GENTLE, **settings: float) -> _Pre
         make_config(), config, _pairs(16)[:11], _pairs(16)[11:], make_samples(6), start,
         PreferenceConfig(**settings),
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("pairs", "scenes", "told"),
+    [(6, 8, "and 0 samples to train on"), (11, 8, "and 3 samples to train on"),
+     (20, 3, "and 3 samples kept out")],
+)  # fmt: skip
+def test_too_few_pairs_or_scenes_are_told(
+    pairs: int, scenes: int, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = {"preferences": make_samples(2 * pairs), "realtime_test": make_samples(scenes)}
+    monkeypatch.setattr(prefer, "samples_of", lambda context, kind: made[kind])
+    settings = {"held_out": 8, "train": {"steps": 1, "batch_size": 4}}
+    with pytest.raises(UserError, match=told):
+        prefer.run(Context("prefer", load_preset("tiny"), settings, tmp_path))
+
+
+def test_the_last_pairs_are_kept_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {"preferences": make_samples(40), "realtime_test": make_samples(5)}
+    monkeypatch.setattr(prefer, "samples_of", lambda context, kind: made[kind])
+    monkeypatch.setattr(train, "run", lambda task, *_: task)
+    (tmp_path / "realtime").mkdir()
+    (tmp_path / "realtime" / MODEL_FILE).write_bytes(b"")
+    settings = {"held_out": 8, "train": {"steps": 1, "batch_size": 4}}
+    task: Any = prefer.run(Context("prefer", load_preset("tiny"), settings, tmp_path))
+    for loader, samples in ((task.pairs, made["preferences"][:24]),
+                            (task.held_out_pairs, made["preferences"][24:])):  # fmt: skip
+        expected = [len(a) + len(b) for a, b in zip(samples[::2], samples[1::2], strict=True)]
+        assert [len(both) for both in loader.samples] == expected
+
+
+@torch.no_grad()
+def test_scores_are_of_held_out_pairs_and_a_question(tmp_path: Path) -> None:
+    task = _task(tmp_path)
+    module = task.module()
+    task.spread(module, Place())
+    assert isinstance(module, Omni)
+    assert task.evaluate(module)["drift"] == 0
+    for parameter in module.parameters():
+        parameter += 0.1 * torch.randn_like(parameter)
+    scores, reference = task.evaluate(module), make_model(make_config())
+    scenes = Batch.from_samples(task.held_out.batch(0))
+    apart = float(divergence(reference, module, scenes).sum() / num_answers(scenes).sum())
+    assert scores["drift"] == pytest.approx(apart, rel=1e-4) and apart > 0
+    pairs = task.held_out_pairs.pairs(0)
+    chosen, rejected = (
+        log_probs(module, Batch.from_samples(samples))
+        for samples in ([p.chosen for p in pairs], [p.rejected for p in pairs])
+    )
+    assert scores["pairs_chosen_likelier"] == float((chosen > rejected).float().mean())
+    assert 0 < scores["pairs_chosen_likelier"] < 1
 
 
 @pytest.mark.parametrize("packed_rows", [0, 200])

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import make_config
-from short_runs import SETTINGS, DyingOmni, Killed, log_of, make_samples, omni
+from conftest import make_config, make_samples
+from short_runs import SETTINGS, DyingOmni, Killed, log_of, omni
 
 from quintet import train
 from quintet.config import UserError

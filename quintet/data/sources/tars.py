@@ -40,9 +40,9 @@ def members(path: Path) -> tuple[dict[str, Blob], str | None]:
         with tarfile.open(path, "r:") as tar:
             while (member := tar.next()) is not None:
                 tar.members = []  # type: ignore[attr-defined]  # it would remember all of them
+                end = tar.offset  # of the next header: folders and links have no data
                 if not member.isreg() or member.sparse is not None:
                     continue
-                end = member.offset_data + -(-member.size // BLOCK) * BLOCK
                 if member.offset_data + member.size > whole:
                     break
                 blob = Blob(f"{path}/{member.name}", member.size, path, member.offset_data)

@@ -31,19 +31,19 @@ EAGERNESS_MS = {"low": 8_000, "medium": 4_000, "auto": 4_000, "high": 2_000}
 
 
 @dataclass(frozen=True)
-class Started:
-    """Speech began, so many milliseconds after the first sound of the session."""
+class Edge:
+    """Of a turn, so many milliseconds after the first sound of the session."""
 
     item_id: str
     ms: int
 
 
-@dataclass(frozen=True)
-class Stopped:
+class Started(Edge):
+    """Speech began."""
+
+
+class Stopped(Edge):
     """Speech ended."""
-
-    item_id: str
-    ms: int
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,8 @@ class Ears:
         self.idle_ms: int | None = None  # of silence, after which it is a turn as well
         self.decoder = SoundDecoder(settings.format.type)
         self._turn = ""  # the id of the item that is being spoken
-        self._gathered: list[
-            np.ndarray
-        ] = []  # push-to-talk: not committed; else: since the last turn
+        # Push-to-talk: what is not committed; else: since the last turn.
+        self._gathered: list[np.ndarray] = []
         self._commits: deque[int] = deque()  # samples of the queue after which a turn ends
         self._committed = 0  # the last of them
         self.configure(settings)
@@ -85,7 +84,7 @@ class Ears:
             self.detector = None
             if was_live:
                 self._commits.clear()
-                self._gathered = [*self._gathered[-1:], self.queue.take_all()]
+                self._gathered, self._turn = [self.queue.take_all()], ""
             return
         if isinstance(vad, ServerVad):
             self.detector = SpeechDetector(vad.threshold, vad.silence_duration_ms)
@@ -166,15 +165,16 @@ class Ears:
         step = self.queue.take()
         self._gather(step)
         heard: list[Heard] = []
-        turn = self.detector.hear(step)
-        if turn.started >= 0:
-            if not self._commits:
-                self._forget(self._prefix())
-            self._turn = new_id("item")
-            ms = min(self.ms, before + turn.started * 10)
-            heard.append(Started(self._turn, max(0, ms - self.prefix_ms)))
-        if turn.stopped >= 0:
-            heard += self._end()
+        for change in self.detector.hear(step):
+            if change.begins:
+                if not self._commits:
+                    self._forget(self._prefix())
+                self._turn = new_id("item")
+                ms = min(self.ms, before + change.frame * 10)
+                heard.append(Started(self._turn, max(0, ms - self.prefix_ms)))
+            else:
+                heard += self._end()
+                self._gathered = [step[(change.frame + 1) * FRAME :]]  # another may begin in it
         while self._commits and self.queue.taken >= self._commits[0]:
             self._commits.popleft()
             heard += self.end_turn() or self._end()

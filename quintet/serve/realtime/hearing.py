@@ -83,11 +83,11 @@ class InputQueue(SoundBuffer):
 
 
 @dataclass(frozen=True)
-class Turn:
-    """What a step did to the turn: `started` and `stopped` at a frame, -1 if it did not."""
+class Change:
+    """At a frame of a step, 0 to 24, speech began, or else ended."""
 
-    started: int = -1
-    stopped: int = -1
+    begins: bool
+    frame: int
 
 
 class SpeechDetector:
@@ -106,9 +106,10 @@ class SpeechDetector:
         self._recent: deque[bool] = deque(maxlen=AMONG)
         self._silent = 0  # frames since the last voice
 
-    def hear(self, step: np.ndarray) -> Turn:
-        """Take float32 [6000]; the frames, 0 to 24, at which speech began or ended in it."""
-        started = stopped = -1
+    def hear(self, step: np.ndarray) -> list[Change]:
+        """Take float32 [6000]; where speech began and ended in it, in order: a short pause may be
+        over in the step in which it ends a turn."""
+        changes: list[Change] = []
         for frame in range(len(step) // FRAME):
             loudness = level(step[frame * FRAME : (frame + 1) * FRAME])
             self._room = min(loudness, max(self._room, QUIET / 4) * ROOM_GROWTH)
@@ -116,11 +117,12 @@ class SpeechDetector:
             self._recent.append(voice)
             self._silent = 0 if voice else self._silent + 1
             if not self.speaking and sum(self._recent) >= VOICED:
-                self.speaking, started = True, max(0, frame - AMONG + 1)
+                self.speaking, free = True, changes[-1].frame + 1 if changes else 0
+                changes.append(Change(True, max(free, frame - AMONG + 1)))
             elif self.speaking and self._silent >= (self.silence_frames or self._silent + 1):
                 self.stop()
-                stopped = frame
-        return Turn(started, stopped)
+                changes.append(Change(False, frame))
+        return changes
 
     def stop(self) -> None:
         """The turn is over, for whatever reason."""

@@ -22,8 +22,11 @@ from quintet.serve.realtime.problems import RequestError
 
 MAX_ITEMS = 1_000  # of a conversation; then the oldest go
 MAX_MEDIA = 32 * 2**20  # bytes of sound and pictures kept for retrieval; then the oldest go
+MAX_WORDS = 16 * 2**20  # characters of a conversation's items together; then the oldest go
+MAX_SAID = 100_000  # characters of one field of an item that the model is not given
 ROOT = "root"  # stands for the beginning where an item's predecessor is named
 
+Said = Annotated[str, Field(max_length=MAX_SAID)]
 Entry = str | np.ndarray  # for the model: words, float32 [N] of sound, uint8 [H, W, 3] of a picture
 
 
@@ -35,7 +38,7 @@ class InputText(BaseModel):
 class InputAudio(BaseModel):
     type: Literal["input_audio"]
     audio: str | None = None
-    transcript: str | None = None
+    transcript: Said | None = None
 
 
 class InputImage(BaseModel):
@@ -45,13 +48,13 @@ class InputImage(BaseModel):
 
 class OutputText(BaseModel):
     type: Literal["output_text", "text"]
-    text: str = ""
+    text: Said = ""
 
 
 class OutputAudio(BaseModel):
     type: Literal["output_audio"]
     audio: str | None = None
-    transcript: str | None = None
+    transcript: Said | None = None
 
 
 class _UserMessage(BaseModel):
@@ -82,16 +85,16 @@ class _AssistantMessage(BaseModel):
 class _FunctionCall(BaseModel):
     type: Literal["function_call"]
     id: str | None = Field(default=None, min_length=1, max_length=64)
-    call_id: str | None = None
-    name: str
-    arguments: str
+    call_id: Said | None = None
+    name: Said
+    arguments: Said
 
 
 class _FunctionOutput(BaseModel):
     type: Literal["function_call_output"]
     id: str | None = Field(default=None, min_length=1, max_length=64)
-    call_id: str
-    output: str
+    call_id: Said
+    output: Said
 
 
 _Message = Annotated[_UserMessage | _SystemMessage | _AssistantMessage, Field(discriminator="role")]
@@ -137,6 +140,12 @@ class Item:
         if self.fields["type"] == "message":
             told["content"] = [part.public(whole) for part in self.parts]
         return told
+
+    @property
+    def num_characters(self) -> int:
+        """Of all its words."""
+        fields = [self.fields, *(part.fields for part in self.parts)]
+        return sum(len(one) for each in fields for one in each.values() if isinstance(one, str))
 
     @property
     def is_answer(self) -> bool:
@@ -239,14 +248,16 @@ class Conversation:
             code = "item_create_invalid_previous_item_id"
             place = self.items.index(self.find(after, code)) + 1
         self.items.insert(place, item)
-        self.tidy()
+        self.tidy(item)
         place = self.items.index(item)
         return self.items[place - 1].id if place else None
 
-    def tidy(self) -> None:
-        """Keep to the bounds."""
-        while len(self.items) > MAX_ITEMS:
-            del self.items[0]
+    def tidy(self, newest: Item | None = None) -> None:
+        """Keep to the bounds, and `newest`, which may stand first."""
+        words = sum(item.num_characters for item in self.items)
+        while len(self.items) > MAX_ITEMS or (words > MAX_WORDS and len(self.items) > 1):
+            oldest = self.items.pop(1 if self.items[0] is newest else 0)
+            words -= oldest.num_characters
         parts = [part for item in self.items for part in item.parts]
         total = sum(part.size for part in parts)
         for part in parts:

@@ -30,6 +30,7 @@ from quintet.serve.turn_mode import TurnMode
 
 MAX_MESSAGES = 256
 MAX_SOUND = 120.0  # seconds of one part
+MAX_MEDIA = 64 * 2**20  # bytes of a request's pictures and sounds when decoded
 KEPT_SECONDS = 3_600  # said of an answer's sound, which is kept nowhere: `expires_at` is required
 Messages = list[dict[str, Any]]
 
@@ -94,21 +95,16 @@ class Completion:
 
         An error after the first event can only be told as an event.
         """
-        words: asyncio.Queue[str] = asyncio.Queue()
+        words: asyncio.Queue[str | None] = asyncio.Queue()  # None: the answer has its end
         loop = asyncio.get_running_loop()
         job = asyncio.create_task(
             self._reply(lambda text: loop.call_soon_threadsafe(words.put_nowait, text))
         )
+        job.add_done_callback(lambda _: words.put_nowait(None))
         try:
             sound_id = new_id("audio")
             yield self._chunk({"role": "assistant", "content": None if self.speaks else ""})
-            while not (job.done() and words.empty()):
-                waiting = asyncio.create_task(words.get())
-                await asyncio.wait({job, waiting}, return_when=asyncio.FIRST_COMPLETED)
-                if not waiting.done():
-                    waiting.cancel()
-                    continue
-                text = waiting.result()
+            while (text := await words.get()) is not None:
                 part = {"audio": {"id": sound_id, "transcript": text}}
                 yield self._chunk(part if self.speaks else {"content": text})
             reply = job.result()
@@ -182,6 +178,7 @@ def read_messages(messages: Messages) -> list[dict[str, object]]:
         RequestError: a role or a part that there is not, or media that cannot be read.
     """
     read: list[dict[str, object]] = []
+    size = 0  # of the media: a file of some kilobytes may hold a thousand times as much
     for index, message in enumerate(messages):
         place, role = f"messages.{index}", message.get("role")
         if role in ("system", "developer"):
@@ -197,7 +194,15 @@ def read_messages(messages: Messages) -> list[dict[str, object]]:
             continue  # it spoke, and only the id of its sound came back
         if not isinstance(parts, list) or not parts:
             raise RequestError("The message is empty; write something.", "invalid_value", place)
-        given = [_part(part, f"{place}.content.{number}") for number, part in enumerate(parts)]
+        given: list[str | np.ndarray] = []
+        for number, part in enumerate(parts):
+            given.append(one := _part(part, f"{place}.content.{number}"))
+            size += one.nbytes if isinstance(one, np.ndarray) else 0
+            if size > MAX_MEDIA:
+                raise RequestError(
+                    "The pictures and sounds are more than the model can take in; send less.",
+                    "invalid_value", "messages",
+                )  # fmt: skip
         read.append({"role": role, "content": given})
     return read
 

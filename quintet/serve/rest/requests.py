@@ -26,6 +26,7 @@ from quintet.serve.sockets import NO_KEY, same_origin
 from quintet.serve.turn_mode import BusyError, TurnMode
 
 MAX_BODY = 32 * 2**20  # bytes of a request
+MAX_FIELDS, MAX_HEAD = 64, 8_192  # of a multipart body, and bytes of a field's own headers
 MAX_COMING = 8 * MAX_BODY  # of all that are on their way
 BODY_SECONDS = 60.0  # that one may take to come
 # What soundfile calls the formats of these APIs, and what the web does.
@@ -104,18 +105,29 @@ class Api:
 def form(content_type: str, body: bytes) -> dict[str, bytes]:
     """The fields of a multipart body, files among them. Not for the event loop.
 
+    Only heads go through the parser of mails: it takes bodies line by line, so that one of many
+    lines or parts would keep the interpreter from everybody's clock for minutes.
+
     Raises:
-        RequestError: it is none.
+        RequestError: it is none, or has too many fields.
     """
-    if not content_type.lower().startswith("multipart/form-data"):
+    about = b"Content-Type: " + content_type.encode("latin-1", "replace") + b"\r\n\r\n"
+    boundary = message_from_bytes(about, policy=policy.HTTP).get_boundary()
+    if not content_type.lower().startswith("multipart/form-data") or not boundary:
         raise RequestError("Send the file as multipart/form-data.", "invalid_content_type")
-    head = b"Content-Type: " + content_type.encode("latin-1", "replace") + b"\r\n\r\n"
-    message = message_from_bytes(head + body, policy=policy.HTTP)
+    mark = b"\r\n--" + boundary.encode("latin-1", "replace")
+    if body.count(mark) > MAX_FIELDS:
+        raise RequestError(f"A form may have {MAX_FIELDS} fields; send fewer.", "invalid_form")
     fields: dict[str, bytes] = {}
-    for part in message.iter_parts() if message.is_multipart() else []:
-        name = part.get_param("name", header="content-disposition")
-        content = part.get_payload(decode=True)
-        if isinstance(name, str) and isinstance(content, bytes):
+    for part in (b"\r\n" + body).split(mark)[1:]:
+        head, _, content = part.partition(b"\r\n\r\n")
+        if part.startswith(b"--") or len(head) > MAX_HEAD:
+            continue  # behind the last field, or nonsense
+        about = head.lstrip() + b"\r\n\r\n"
+        name = message_from_bytes(about, policy=policy.HTTP).get_param(
+            "name", header="content-disposition"
+        )
+        if isinstance(name, str):
             fields[name] = content
     return fields
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES, UserError
 from quintet.media.audio import read_audio_bytes
 from quintet.serve.protocol import MAX_TEXT
-from quintet.serve.realtime.hearing import SpeechDetector
+from quintet.serve.realtime.hearing import FRAME, SpeechDetector
 from quintet.serve.realtime.problems import RequestError
 from quintet.serve.rest.requests import (
     Api,
@@ -126,14 +126,17 @@ def spoken_pieces(sound: np.ndarray) -> list[tuple[int, int]]:
     detector, pieces, begun = SpeechDetector(), list[tuple[int, int]](), -1
     padded = np.pad(sound, (0, -len(sound) % STEP_SAMPLES + 4 * STEP_SAMPLES))
     for start in range(0, len(padded), STEP_SAMPLES):
-        turn = detector.hear(padded[start : start + STEP_SAMPLES])
-        if turn.started >= 0:
-            begun = max(0, start - BEFORE * STEP_SAMPLES, pieces[-1][1] if pieces else 0)
         end = start + STEP_SAMPLES
-        if begun >= 0 and (turn.stopped >= 0 or end - begun >= LONGEST_SEGMENT):
-            pieces.append((begun, min(end, len(sound))))
-            begun = end if turn.stopped < 0 else -1
-    return [(start, end) for start, end in pieces if end > start]
+        for change in detector.hear(padded[start:end]):
+            if change.begins:
+                begun = max(0, start - BEFORE * STEP_SAMPLES, pieces[-1][1] if pieces else 0)
+            else:
+                pieces.append((begun, start + (change.frame + 1) * FRAME))
+        if detector.speaking and end - begun >= LONGEST_SEGMENT:
+            pieces.append((begun, end))
+            begun = end
+    within = [(start, min(end, len(sound))) for start, end in pieces]
+    return [(start, end) for start, end in within if end > start]
 
 
 def _as_format(kind: str, segments: list[Segment], seconds: float) -> Response:
