@@ -78,11 +78,21 @@ realtime_sessions = st.fixed_dictionaries(
         "audio": st.fixed_dictionaries({}, optional={
             "input": st.fixed_dictionaries({}, optional={
                 "turn_detection": detection, "format": formats,
-                "transcription": st.sampled_from([None, {"model": "x"}]),
+                "transcription": st.sampled_from([None, {"model": "x", "delay": "low"}]),
+                "noise_reduction": st.just({"type": "near_field"}),
             }),
-            "output": st.fixed_dictionaries({"format": formats}, optional={"speed": st.just(1.5)}),
+            "output": st.fixed_dictionaries({"format": formats}, optional={
+                "speed": st.just(1.5), "voice": st.sampled_from(["marin", {"id": "v"}]),
+            }),
         }),
-        "tools": st.just([{"type": "function", "name": "f"}]),
+        "tools": st.just([{"type": "function", "name": "f", "parameters": {}},
+                          {"type": "mcp", "server_label": "a", "headers": {"a": "b"}}]),
+        "prompt": st.just({"id": "p", "version": "1", "variables": {"a": "b"}}),
+        "tracing": st.sampled_from(["auto", {"workflow_name": "x"}]),
+        "truncation": st.sampled_from(["auto", {"type": "retention_ratio",
+                                                "retention_ratio": 0.5}]),
+        "reasoning": st.just({"effort": "low"}),
+        "include": st.just(["item.input_audio_transcription.logprobs"]),
         "quintet": st.just({"images": True}),
     },
 )  # fmt: skip
@@ -116,6 +126,8 @@ live_events = st.one_of(
     _event("session.start", session=st.fixed_dictionaries({"model": st.just("x")}, optional={
         "audio": st.fixed_dictionaries({"format": formats}), "instructions": st.just("x"),
         "delegation": st.sampled_from([None, {"type": "client"}]),
+        "client": st.just({"data_channel": {}}), "store": st.just(True),
+        "input": st.just([{"role": "user", "content": [{"text": "x"}]}]),
     })),
     _event("session.update", session=st.sampled_from([{"delegation": None}, {"triggers": []}])),
     _event("session.input_audio.append", audio=sounds),

@@ -118,7 +118,7 @@ class Dialogue:
         self.send(events.session("session.updated", self.settings, self.id, self.conversation))
 
     def commit(self) -> None:
-        self._check_room([])
+        self.check_room([])
         spoken = self.ears.commit()
         if spoken:
             self._turn(spoken)
@@ -130,7 +130,7 @@ class Dialogue:
 
     def create(self, item: Item, after: object) -> None:
         """Add an item of the client's."""
-        self._check_room(item.entries)
+        self.check_room(item.entries)
         self._tell_item(item, self.conversation.add(item, after))
         for entry in item.entries:
             self._wait(entry)
@@ -167,7 +167,7 @@ class Dialogue:
         check_tool_choice(wished.tool_choice, "response.tool_choice")
         wishes = self._wishes(wished)
         if entries is not None:
-            self._check_room(entries)
+            self.check_room(entries)
             self.script += entries
         elif not self.waiting and not self.held and wished.instructions:
             self.script.append(wished.instructions)  # such as: greet the user
@@ -183,7 +183,7 @@ class Dialogue:
             )
         self._stop("cancelled", "client_cancelled")
 
-    def _check_room(self, entries: list[Entry]) -> None:
+    def check_room(self, entries: list[Entry]) -> None:
         """Refuse more than may wait for the model, which takes its time."""
         waiting = [*self.script, *self.waiting, *entries]
         size = sum(one.nbytes for one in waiting if isinstance(one, np.ndarray))

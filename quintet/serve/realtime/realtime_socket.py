@@ -104,6 +104,7 @@ class RealtimeConnection(ApiConnection):
                 code = "item_reference_invalid_item_id"
                 value = self.dialogue.conversation.find(value.get("id"), code).public(whole=True)
             entries += (await asyncio.to_thread(parse_item, value)).entries
+            self.dialogue.check_room(entries)  # before more is decoded
         self.dialogue.respond(response, entries)
 
     # ---- ticker

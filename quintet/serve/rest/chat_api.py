@@ -30,6 +30,7 @@ from quintet.serve.turn_mode import TurnMode
 
 MAX_MESSAGES = 256
 MAX_SOUND = 120.0  # seconds of one part
+MAX_MEDIA = 32 * 2**20  # bytes of them all, once decoded
 KEPT_SECONDS = 3_600  # said of an answer's sound, which is kept nowhere: `expires_at` is required
 Messages = list[dict[str, Any]]
 
@@ -182,6 +183,7 @@ def read_messages(messages: Messages) -> list[dict[str, object]]:
         RequestError: a role or a part that there is not, or media that cannot be read.
     """
     read: list[dict[str, object]] = []
+    size = 0  # of decoded media: a few kilobytes of a file can be megabytes
     for index, message in enumerate(messages):
         place, role = f"messages.{index}", message.get("role")
         if role in ("system", "developer"):
@@ -197,7 +199,15 @@ def read_messages(messages: Messages) -> list[dict[str, object]]:
             continue  # it spoke, and only the id of its sound came back
         if not isinstance(parts, list) or not parts:
             raise RequestError("The message is empty; write something.", "invalid_value", place)
-        given = [_part(part, f"{place}.content.{number}") for number, part in enumerate(parts)]
+        given: list[str | np.ndarray] = []
+        for number, part in enumerate(parts):
+            given.append(_part(part, f"{place}.content.{number}"))
+            size += given[-1].nbytes if isinstance(given[-1], np.ndarray) else 0
+            if size > MAX_MEDIA:
+                raise RequestError(
+                    "The messages hold more media than the model can take; send less.",
+                    "too_much_media", f"{place}.content.{number}",
+                )  # fmt: skip
         read.append({"role": role, "content": given})
     return read
 
