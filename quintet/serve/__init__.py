@@ -11,8 +11,10 @@ import uvicorn
 
 from quintet.config import UserError
 from quintet.serve.app import ServedModel, create_app
+from quintet.serve.drain import DRAIN_SECONDS, DrainingServer
 from quintet.serve.keys import Keys
 from quintet.serve.protocol import MAX_FRAME
+from quintet.serve.recorder import RecordedModel, Recorder
 from quintet.serve.redaction import redact_libraries
 from quintet.serve.wire import PatientHttp, PatientWebSocket
 
@@ -29,12 +31,16 @@ def serve(
     max_sessions: int = 8,
     key_file: Path | None = None,
     certificate: Path | None = None,
+    recorder: Recorder | None = None,
+    drain_seconds: float = DRAIN_SECONDS,
 ) -> None:
     """Serve `model` and its page until interrupted.
 
     Args:
         key_file: one API key a line, of those who may enter; without it, everybody may.
         certificate: a PEM file with the private key and the chain; without it, no TLS.
+        recorder: writes all sessions down; without it, nothing of what is said is kept.
+        drain_seconds: that sessions may go on after SIGTERM.
 
     Raises:
         UserError: the port is taken or may not be used, the host is not of this machine, or the
@@ -44,14 +50,23 @@ def serve(
     if certificate:
         check_certificate(certificate)
     listening = listen(host, port)
+    if recorder:
+        model = RecordedModel(model, recorder)
     app = create_app(model, max_sessions, LOOPBACK if host in LOOPBACK else None, keys)
-    server = uvicorn.Server(uvicorn_config(app, certificate))
+    inside, config = app.state.server, uvicorn_config(app, certificate)
+    server = DrainingServer(config, inside.metrics, inside.busy, drain_seconds)
     shown = f"[{host}]" if ":" in host else host
     scheme = "https" if certificate else "http"
     address = f"{scheme}://{shown}:{listening.getsockname()[1]}"
     print(f"Quintet ({model.config.name}) listens at {address}; Ctrl-C stops it.", flush=True)
-    with listening:
-        server.run(sockets=[listening])
+    if recorder:
+        print(f"All that is said is written down in {recorder.folder}.", flush=True)
+    try:
+        with listening:
+            server.run(sockets=[listening])
+    finally:
+        if recorder:
+            recorder.close()
 
 
 def uvicorn_config(app: object, certificate: Path | None = None) -> uvicorn.Config:

@@ -54,6 +54,10 @@ class Server:
         self.sockets = Sockets(self.conductor, self.turns, self.metrics, keys)
         self.warm = False
 
+    def busy(self) -> bool:
+        """Whether somebody would be cut off if the server stopped now."""
+        return self.metrics.sessions > 0 or self.turns.busy
+
     async def warm_up(self) -> None:
         """Let the model compute a first step before a person waits for it."""
         try:
@@ -91,6 +95,7 @@ def create_app(
     app = FastAPI(title="Quintet", lifespan=lifespan, openapi_url=None)
     if hosts is not None:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
+    app.state.server = server
     _add_routes(app, server)
     app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
     return app
@@ -115,6 +120,7 @@ def _add_routes(app: FastAPI, server: Server) -> None:
         body = {
             "ready": server.warm and refusal is None,
             "warm": server.warm,
+            "draining": server.metrics.draining,
             "sessions": server.metrics.sessions,
             "max_sessions": server.metrics.max_sessions,
             "step_seconds": round(server.metrics.step_seconds(0.5), 4),

@@ -142,6 +142,7 @@ class Connection(ABC):
                         self.idle_code, "Nothing was said for long; continue if you like."
                     )
                 await self._step(seat)
+                self.metrics.record_tick(clock() - self.deadline)
         finally:
             self.conductor.leave(seat)
 

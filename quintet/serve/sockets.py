@@ -34,6 +34,8 @@ class Sockets:
     def refusal(self) -> tuple[str, str] | None:
         """Why no further session can begin: a short word and a sentence, or None."""
         metrics = self.metrics
+        if metrics.draining:
+            return "draining", "The server is about to stop; try again in a moment."
         if metrics.sessions >= metrics.max_sessions:
             return "full", "All places for conversations are taken; try again later."
         # A step of the engine is one of all sessions together.

@@ -59,7 +59,7 @@ class ImageRequest(BaseModel):
 def add_endpoints(app: FastAPI, api: Api, turns: TurnMode) -> None:
     """Add /v1/models, chat/completions, audio/..., images/..., realtime/client_secrets."""
 
-    _add_errors(app)
+    _tell_errors(app)
     add_description(app)
     about = {"id": api.name, "object": "model", "created": api.began, "owned_by": "quintet"}
 
@@ -111,11 +111,11 @@ def add_endpoints(app: FastAPI, api: Api, turns: TurnMode) -> None:
     async def client_secrets(request: Request) -> Response:
         return JSONResponse(make_secret(api, await api.json(request, SecretRequest)))
 
-    _add_rest(app, api)
+    _refuse_others(app, api)
 
 
-def _add_errors(app: FastAPI) -> None:
-    """Tell every error under /v1 in one shape."""
+def _tell_errors(app: FastAPI) -> None:
+    """Every error has one shape."""
 
     @app.exception_handler(RequestError)
     async def refuse(_: Request, error: RequestError) -> JSONResponse:
@@ -131,8 +131,8 @@ def _add_errors(app: FastAPI) -> None:
         return JSONResponse({"error": problem.body()}, error.status_code, error.headers)
 
 
-def _add_rest(app: FastAPI, api: Api) -> None:
-    """Answer the methods and paths that are not there; the last to be added."""
+def _refuse_others(app: FastAPI, api: Api) -> None:
+    """Paths that are not there, and methods that a path has not."""
 
     @app.api_route("/v1/{path:path}", methods=METHODS, include_in_schema=False)
     def nothing(request: Request, path: str) -> Response:
