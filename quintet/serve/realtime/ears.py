@@ -85,7 +85,8 @@ class Ears:
             self.detector = None
             if was_live:
                 self._commits.clear()
-                self._gathered = [*self._gathered[-1:], self.queue.take_all()]
+                begun = self._gathered[-1:] if speaking else []  # silence is nothing to commit
+                self._gathered = [*begun, self.queue.take_all()]
             return
         if isinstance(vad, ServerVad):
             self.detector = SpeechDetector(vad.threshold, vad.silence_duration_ms)
