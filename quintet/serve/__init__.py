@@ -15,7 +15,6 @@ from quintet.serve.drain import DRAIN_SECONDS, DrainingServer
 from quintet.serve.keys import Keys
 from quintet.serve.protocol import MAX_FRAME
 from quintet.serve.recorder import RecordedModel, Recorder
-from quintet.serve.redaction import redact_libraries
 from quintet.serve.wire import PatientHttp, PatientWebSocket
 
 MAX_CONNECTIONS = 512  # of which a few are sessions; the rest may be slow, but not many
@@ -71,7 +70,6 @@ def serve(
 
 def uvicorn_config(app: object, certificate: Path | None = None) -> uvicorn.Config:
     """How the server runs: without compression, which sound and pictures do not need."""
-    redact_libraries()
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
         http=PatientHttp,

@@ -16,7 +16,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from quintet.serve.conductor import Conductor, LiveModel
 from quintet.serve.keys import Keys
 from quintet.serve.metrics import Metrics
-from quintet.serve.redaction import redacted
+from quintet.serve.redaction import redact_libraries, redacted
 from quintet.serve.rest.requests import Api
 from quintet.serve.rest.routes import add_endpoints
 from quintet.serve.sockets import Sockets
@@ -81,6 +81,7 @@ def create_app(
             server under a name of its own that it points there.
         keys: that open everything but the page's files, health and metrics; everybody if None.
     """
+    redact_libraries()
     server = Server(model, max_sessions, keys or Keys())
 
     @asynccontextmanager

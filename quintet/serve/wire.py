@@ -100,7 +100,7 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
     def __init__(self, *values: Any, **named: Any) -> None:
         super().__init__(*values, **named)
         self.conn.debug = False  # or frames and headers, keys among them, go to the log
-        self._stall = Patience()
+        self._stall, self._lost = Patience(), False
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -121,11 +121,20 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
             return
         super().handle_cont(event)
 
+    def handle_parser_exception(self) -> None:
+        super().handle_parser_exception()
+        self.disconnected = True  # what the application still sends has nobody to go to
+
+    def keepalive_timeout(self) -> None:
+        super().keepalive_timeout()
+        self.disconnected = self.disconnected or self.close_sent
+
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         super().on_task_complete(task)
-        if not self.disconnected:  # it closes when the client has read all, which may be never
+        if not self._lost:  # it closes when the client has read all, which may be never
             self._stall.begin(self.transport, STALL_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._lost = True
         self._stall.end()

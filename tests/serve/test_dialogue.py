@@ -156,6 +156,15 @@ def test_an_empty_buffer_cannot_be_committed_but_can_be_cleared() -> None:
             talk.dialogue.commit()
 
 
+def test_silence_before_push_to_talk_is_nothing_to_commit() -> None:
+    talk = Talk()
+    talk.step(*[silent()] * 3)
+    talk.dialogue.update({"type": "realtime", "audio": {"input": PUSH_TO_TALK}})
+    with pytest.raises(RequestError) as refused:
+        talk.dialogue.commit()
+    assert refused.value.code == "input_audio_buffer_commit_empty"
+
+
 def test_a_file_that_is_committed_at_once_is_a_turn_when_it_was_heard() -> None:
     talk = Talk()
     talk.dialogue.ears.append(LOUD * 6)

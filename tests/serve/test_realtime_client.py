@@ -219,6 +219,11 @@ def test_what_is_wrong_is_told_and_the_session_goes_on(server: RunningServer) ->
         ('{"type": "conversation.item.create", "item": {"type": "message", "role": "user", '
          '"content": [{"type": "input_image", "image_url": "http://10.0.0.1/x.png"}]}}',
          "invalid_image", "item.content.0.image_url"),
+        ('{"type": "session.update", "session": {"type": "realtime", "tools": [{"type": 104}]}}',
+         "invalid_value", "session.tools.0"),
+        ('{"type": "session.update", "session": {"type": "realtime", "audio": {"input": '
+         '{"noise_reduction": {"type": "loud"}}}}}',
+         "invalid_value", "session.audio.input.noise_reduction.type"),
         ('{"type": "conversation.item.create", "item": 5}', "invalid_value", "item"),
         ('{"type": "input_audio_buffer.append", "audio": "?"}', "invalid_audio", "audio"),
         ('{"type": "nothing.like.it"}', "invalid_value", "type"),
@@ -249,6 +254,22 @@ def test_what_is_wrong_is_told_and_the_session_goes_on(server: RunningServer) ->
         session = client.events[-1].session
         assert session.instructions == "still here" and session.audio.output.voice == "marin"
         assert session.audio.input.turn_detection.type == "server_vad"
+
+    talk(server, job)
+
+
+def test_a_tool_server_s_credentials_are_not_told(server: RunningServer) -> None:
+    async def job(client: Client) -> None:
+        tool = {
+            "type": "mcp",
+            "server_label": "a",
+            "authorization": "hidden",
+            "headers": {"a": "b"},
+        }
+        await client.update(tools=[tool, {"type": "function", "name": "f", "strict": True}])
+        told = client.events[-1].session.tools
+        assert told[0].authorization is None and told[0].headers is None
+        assert told[1].name == "f"
 
     talk(server, job)
 

@@ -24,6 +24,7 @@ MAX_ITEMS = 1_000  # of a conversation; then the oldest go
 MAX_MEDIA = 32 * 2**20  # bytes of sound and pictures kept for retrieval; then the oldest go
 MAX_WORDS = 16 * 2**20  # characters of a conversation's items together; then the oldest go
 MAX_SAID = 100_000  # characters of one field of an item that the model is not given
+MAX_DECODED = 64 * 2**20  # bytes of an item's sound and pictures, once decoded
 ROOT = "root"  # stands for the beginning where an item's predecessor is named
 
 Said = Annotated[str, Field(max_length=MAX_SAID)]
@@ -185,6 +186,11 @@ def parse_item(value: object) -> Item:
     item = Item(parsed.id or new_id("item"), fields)
     for index, part in enumerate(getattr(parsed, "content", [])):
         _add_part(item, part, f"item.content.{index}")
+        if sum(one.nbytes for one in item.entries if isinstance(one, np.ndarray)) > MAX_DECODED:
+            raise RequestError(
+                "The item holds more sound and pictures than the model can take; send fewer.",
+                "too_much_media", f"item.content.{index}",
+            )  # fmt: skip
     return item
 
 

@@ -206,7 +206,7 @@ class LiveApiConnection(ApiConnection):
 
     def _resource(self) -> dict[str, Any]:
         assert self.settings is not None
-        told = self.settings.model_dump(exclude_none=True)
+        told = self.settings.model_dump(exclude={"client", "input", "triggers"}, exclude_none=True)
         told["model"] = self.conductor.model.config.name
         about = {"id": self.id, "status": "active", "expires_at": self.expires}
         return told | about | {"delegation": told.get("delegation")}

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from quintet.serve.realtime.passed_settings import Voice
 from quintet.serve.realtime.problems import RequestError
 from quintet.serve.realtime.settings import MAX_TEXT, Strict, validated
 
@@ -28,7 +29,7 @@ class Alaw(Strict):
 
 
 class LiveOutput(Strict):
-    voice: str | dict[str, Any] = "quintet"
+    voice: Voice = "quintet"
 
 
 class LiveAudio(Strict):

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from quintet.serve.realtime import passed_settings as passed
 from quintet.serve.realtime.problems import RequestError
 
 MAX_TEXT = 20_000  # characters of instructions
@@ -64,19 +65,19 @@ class Transcription(Strict):
     prompt: str | None = Field(default=None, max_length=MAX_TEXT)
     languages: list[str] | None = None
     keywords: list[str] | None = None
-    delay: str | None = None
+    delay: passed.Delay | None = None
 
 
 class AudioInput(Strict):
     format: Format = Pcm(type="audio/pcm")
-    noise_reduction: dict[str, Any] | None = None
+    noise_reduction: passed.NoiseReduction | None = None
     transcription: Transcription | None = None
     turn_detection: TurnDetection | None = ServerVad(type="server_vad")
 
 
 class AudioOutput(Strict):
     format: Format = Pcm(type="audio/pcm")
-    voice: str | dict[str, Any] = "quintet"
+    voice: passed.Voice = "quintet"
     speed: float = Field(default=1.0, ge=0.25, le=1.5)
 
 
@@ -103,15 +104,15 @@ class Settings(Strict):
     output_modalities: Modalities = Field(default=["audio"], min_length=1, max_length=1)
     instructions: str = Field(default="", max_length=MAX_TEXT)
     audio: Audio = Audio()
-    include: list[str] | None = None
+    include: list[passed.Included] | None = None
     max_output_tokens: MaxTokens = "inf"
-    prompt: dict[str, Any] | None = None
-    reasoning: dict[str, Any] | None = None
-    tools: list[dict[str, Any]] = Field(default=[], max_length=128)
+    prompt: passed.Prompt | None = None
+    reasoning: passed.Reasoning | None = None
+    tools: list[passed.Tool] = Field(default=[], max_length=128)
     tool_choice: str | dict[str, Any] = "auto"
     parallel_tool_calls: bool | None = None
-    tracing: str | dict[str, Any] | None = None
-    truncation: str | dict[str, Any] = "auto"
+    tracing: Literal["auto"] | passed.Tracing | None = None
+    truncation: Literal["auto", "disabled"] | passed.RetentionRatio = "auto"
     quintet: Extension | None = None
 
     def public(self) -> dict[str, Any]:

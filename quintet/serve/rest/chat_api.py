@@ -196,12 +196,12 @@ def read_messages(messages: Messages) -> list[dict[str, object]]:
             raise RequestError("The message is empty; write something.", "invalid_value", place)
         given: list[str | np.ndarray] = []
         for number, part in enumerate(parts):
-            given.append(one := _part(part, f"{place}.content.{number}"))
-            size += one.nbytes if isinstance(one, np.ndarray) else 0
+            given.append(_part(part, f"{place}.content.{number}"))
+            size += given[-1].nbytes if isinstance(given[-1], np.ndarray) else 0
             if size > MAX_MEDIA:
                 raise RequestError(
-                    "The pictures and sounds are more than the model can take in; send less.",
-                    "invalid_value", "messages",
+                    "The messages hold more media than the model can take; send less.",
+                    "too_much_media", f"{place}.content.{number}",
                 )  # fmt: skip
         read.append({"role": role, "content": given})
     return read
