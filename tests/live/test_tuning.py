@@ -22,7 +22,10 @@ def test_a_tuned_session_chooses_so_and_its_neighbour_as_before(
     engine, cold = Engine(model, tokenizers, seats=2), Sampling(0.0, 0.0, 0.0)
     tuned, neighbour = engine.join(cold, seed=1), engine.join(HOT, seed=2)
     engine.tune(tuned, HOT)
-    alone = {tuned: Session(model, tokenizers, HOT, 1), neighbour: Session(model, tokenizers, HOT, 2)}
+    alone = {
+        tuned: Session(model, tokenizers, HOT, 1),
+        neighbour: Session(model, tokenizers, HOT, 2),
+    }
     for one, other in zip(_inputs(30, 4), _inputs(31, 4), strict=True):
         made = engine.step({tuned: one, neighbour: other})
         _alike(made[tuned], alone[tuned].step(*one))
