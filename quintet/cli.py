@@ -318,6 +318,7 @@ def evaluate(model: str, out: Path, scenes: int, seed: int, json_file: Path | No
             "decode",
             "image",
             "image-quality",
+            "page",
             "search",
             "train",
             "world",
@@ -331,7 +332,7 @@ def evaluate(model: str, out: Path, scenes: int, seed: int, json_file: Path | No
 def bench(what: str, model: str, speech: Path | None, json_file: Path | None) -> None:
     """Figures beside a peer or a limit, in one run: the speed of a live step, of many
     sessions at once, of the codec, of the image tokenizer, of the search of codes, of decoding,
-    of training or of making scenes; or how good the codec sounds and
+    of training, of making scenes or of the page in a browser; or how good the codec sounds and
     the image tokenizer looks.
     """
     from quintet.commands.bench import run_benchmark
