@@ -51,8 +51,8 @@ def run(model: str = "nano") -> list[Row]:
             *_times("voice over the speech to silence", seen["stops"], STOP_LIMIT)]  # fmt: skip
     return [
         *rows,
-        row("requests spoken", "requests", float(round(requests))),
-        row("answers that were heard", "answers", float(len(seen["answers"]))),
+        row("requests, and half as many voices over the answers", "requests", requests),
+        row("times that speech followed", "times", float(len(seen["answers"]))),
         row("speech that was played", "s", seen["secondsPlayed"]),
         row("underruns", "gaps", seen["underruns"]),
         row("steps left out by the server", "steps", seen["skipped"]),

@@ -153,7 +153,8 @@ function takeStep(step) {
   if (step.seen) seen = null;
   step.drawn = drawing && draw(drawing);
   drawing = null;
-  Object.assign(step, { interrupted, hushed: parts.speech.hushed, loudness: 0 });
+  Object.assign(step, { interrupted, loudness: 0,
+    hushed: step.speaking && parts.speech.hushed });
   interrupted = false;
   pendingStep = step.speaking ? step : null;
   if (!step.speaking) timeline.add(step);

@@ -2,10 +2,12 @@
  * The model's speech on its way to the ear: played, unless the person has interrupted it.
  *
  * The model never learned to be interrupted; it would speak to its utterance's end. So the page
- * stops playing, and passes over the rest of that utterance.
+ * stops playing, and passes over the rest of that utterance: until the model writes something new,
+ * as it does with every answer, or has been silent for a second.
  */
 
 const AUDIBLE = 330; // of 32,768: a sample that is heard
+const PAUSE = 4; // silent steps; shorter pauses stand within an utterance
 const LONGEST = 5000; // milliseconds after which an utterance is no answer to what was said
 
 export class Speech {
@@ -20,6 +22,7 @@ export class Speech {
     this.goesOn = false; // the step before was speech
     this.begun = false; // something of the utterance was audible
     this.textEnded = false;
+    this.silent = 0; // steps without speech
     this.answered = 0; // `lastLoud` of the voice that was answered last
     /** Milliseconds from the end of the person's speech to the first audible sample. */
     this.answers = [];
@@ -31,7 +34,9 @@ export class Speech {
   step({ speaking, text, text_ended: ended }) {
     const newMessage = Boolean(text) && this.textEnded;
     if (text) this.textEnded = ended;
-    if (!speaking || newMessage) this.hushed = this.begun = false;
+    this.silent = speaking ? 0 : this.silent + 1;
+    if (newMessage || this.silent >= PAUSE) this.hushed = false;
+    if (newMessage || !speaking) this.begun = false;
     if (!speaking) this.goesOn = false;
   }
 

@@ -18,12 +18,12 @@ export class TalkButton {
     this.isUsed = isUsed;
     this.onTalk = onTalk;
     this.talking = false;
-    this.held = false; // by a pointer or a key, whose click that follows means nothing
+    this.held = false; // by a pointer or a key
     button.addEventListener("pointerdown", (event) => event.button === 0 && this.hold());
     for (const kind of ["pointerup", "pointercancel"]) {
       window.addEventListener(kind, () => this.release());
     }
-    button.addEventListener("click", () => this.click());
+    button.addEventListener("click", (event) => this.click(event));
     button.addEventListener("contextmenu", (event) => isUsed() && event.preventDefault());
     document.addEventListener("keydown", (event) => this.key(event, true));
     document.addEventListener("keyup", (event) => this.key(event, false));
@@ -51,14 +51,13 @@ export class TalkButton {
 
   release() {
     if (!this.held) return;
+    this.held = false;
     this.end();
-    setTimeout(() => { // after the click that belongs to it
-      this.held = false;
-    });
   }
 
-  click() {
-    if (!this.isUsed() || this.held) return;
+  /** The click that ends a press of a pointer has a count; one that no pointer made has none. */
+  click({ detail: count }) {
+    if (!this.isUsed() || count) return;
     if (this.talking) this.end();
     else this.begin();
   }
