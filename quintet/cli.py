@@ -343,7 +343,7 @@ def evaluate(
     "what",
     type=click.Choice(
         ["live", "sessions", "codec", "codec-quality", "decode", "image", "image-quality",
-         "search", "serve", "train", "world"]
+         "page", "search", "serve", "train", "world"]
     ),
 )  # fmt: skip
 @click.option("--model", default="nano", show_default=True, help="Name, folder or hub id.")
@@ -362,8 +362,8 @@ def bench(
 ) -> None:  # fmt: skip
     """Figures beside a peer or a limit, in one run: the speed of a live step, of many
     sessions at once, of the server under people who talk, of the codec, of the image tokenizer,
-    of the search of codes, of decoding, of training or of making scenes; or how good the codec
-    sounds and the image tokenizer looks.
+    of the search of codes, of decoding, of training, of making scenes or of the page in a browser;
+    or how good the codec sounds and the image tokenizer looks.
     """
     from quintet.commands.bench import run_benchmark
 

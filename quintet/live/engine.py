@@ -69,6 +69,10 @@ class Engine:
         self.leave(seat)
         self._sit(seat, sampling, seed)
 
+    def tune(self, seat: int, sampling: Sampling) -> None:
+        """Let the session at `seat` choose like this from its next step on."""
+        self.sessions[seat].decoder.sampling = sampling
+
     def leave(self, seat: int) -> None:
         """End the session at `seat`."""
         del self.sessions[seat]

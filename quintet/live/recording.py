@@ -14,7 +14,8 @@ The file is safetensors, in a version of its own:
     frame_counts        int32 [T]
     no_output           float32 [T, 2]: the probability of silence of the two heads
 
-and, in its header, the settings, the texts by step, and how the session ended.
+and, in its header, the settings, the texts and the changes of temperature by step, and how the
+session ended.
 
 Shapes: T steps, Q codebooks.
 """
@@ -64,6 +65,11 @@ class Recording:
     texts: dict[int, str] = field(default_factory=dict)
     answers: list[Answer] = field(default_factory=list)
     num_bytes: int = 0  # of sound and pictures
+    tuned: dict[int, Sampling] = field(default_factory=dict)  # another from that step on
+
+    def tune(self, sampling: Sampling) -> None:
+        """From the next step on the session chooses like this."""
+        self.tuned[len(self.sound)] = sampling
 
     def add(
         self,
@@ -102,6 +108,7 @@ class Recording:
             "kind": KIND, "format_version": FORMAT_VERSION, "config": self.config.to_dict(),
             "seed": self.seed, "sampling": asdict(self.sampling), "ended": self.ended,
             "texts": {str(step): text for step, text in self.texts.items()},
+            "tuned": {str(step): asdict(sampling) for step, sampling in self.tuned.items()},
         }  # fmt: skip
         data = save(tensors, {name: json.dumps(value) for name, value in header.items()})
         handle, partial = tempfile.mkstemp(".partial", path.name, path.parent)  # mode 0600
@@ -163,6 +170,7 @@ def replay(recording: Recording, system: Quintet) -> Difference | None:
         )
     session = system.session(recording.sampling, recording.seed)
     for step, expected in enumerate(recording.answers):
+        session.decoder.sampling = recording.tuned.get(step, session.decoder.sampling)
         output = session.step(*recording.input(step))
         assert output.answer is not None
         failed = recording.ended == "failed" and step + 1 == len(recording.answers)
@@ -232,8 +240,9 @@ def _from_file(header: dict[str, Any], tensors: dict[str, np.ndarray], path: Pat
         answers.append(Answer(text_image[at : at + rows], list(frames_TQ), tuple(silence)))
         at, frame_at = at + rows, frame_at + frames
     texts = {int(step): str(text) for step, text in header["texts"].items()}
+    tuned = {int(step): Sampling(**one) for step, one in header["tuned"].items()}
     return Recording(
         config, int(header["seed"]), Sampling(**header["sampling"]), str(header["ended"]),
         list(sound), dict(zip(shown, pictures, strict=True)), texts, answers,
-        sound.nbytes + pictures.nbytes,
+        sound.nbytes + pictures.nbytes, tuned,
     )  # fmt: skip

@@ -18,6 +18,7 @@ import numpy as np
 
 from quintet.config import STEP_SAMPLES, OmniConfig
 from quintet.live.engine import Given
+from quintet.live.sampling import Sampling
 from quintet.live.session import StepOutput
 from quintet.serve.metrics import Metrics
 
@@ -30,6 +31,8 @@ class LiveEngine(Protocol):
     def join(self, *, seed: int) -> int: ...
 
     def renew(self, seat: int, *, seed: int) -> None: ...
+
+    def tune(self, seat: int, sampling: Sampling) -> None: ...
 
     def leave(self, seat: int) -> None: ...
 
@@ -83,6 +86,10 @@ class Conductor:
     async def renew(self, seat: int) -> None:
         """A new session at `seat`, in the place of the one there."""
         await self._in_worker(self._renew, seat)
+
+    async def tune(self, seat: int, sampling: Sampling) -> None:
+        """Let the session at `seat` choose like this from its next step on."""
+        await self._in_worker(self._need_engine().tune, seat, sampling)
 
     def leave(self, seat: int) -> None:
         """End a session, once the step that is being computed has ended."""

@@ -15,6 +15,7 @@ import numpy as np
 from fastapi import WebSocket
 
 from quintet.config import UserError
+from quintet.live.sampling import Sampling
 from quintet.live.session import MAX_TEXT_TOKENS
 from quintet.serve import protocol
 from quintet.serve.conductor import Conductor
@@ -34,6 +35,8 @@ class LiveConnection(Connection):
         self.image: np.ndarray | None = None  # the newest that no step has seen
         self.texts: deque[str] = deque()
         self.reset_wanted = False
+        self.sampling: Sampling | None = None  # as the client wants it
+        self._tuned: Sampling | None = None  # as the session has it
         self._pictures: deque[float] = deque(maxlen=protocol.IMAGES_PER_SECOND)
         self._send(protocol.hello(conductor.model.config))
 
@@ -70,6 +73,8 @@ class LiveConnection(Connection):
                 limit = protocol.IMAGES_PER_SECOND
                 raise UserError(f"Pictures come too fast; send at most {limit} in a second.")
             self.image = await asyncio.to_thread(protocol.decode_picture, event.base64)
+        elif isinstance(event, protocol.SamplingMessage):
+            self.sampling = event.sampling
         else:  # what came before the wish belongs to the old conversation
             self.image = None
             self.texts.clear()
@@ -85,7 +90,11 @@ class LiveConnection(Connection):
         if self.reset_wanted:  # a new conversation; its event stands between old answers and new
             self.reset_wanted = False
             await self.conductor.renew(seat)
+            self._tuned = None
             self._send({"type": "reset"})
+        if self.sampling is not None and self.sampling != self._tuned:
+            self._tuned = self.sampling
+            await self.conductor.tune(seat, self.sampling)
         audio = self.sound.take()
         image, self.image = self.image, None
         text = self.texts.popleft() if self.texts else None

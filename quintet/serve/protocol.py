@@ -8,6 +8,10 @@ Client to server, at any time and in any order:
     binary                                      microphone sound, at most 2 s in one frame
     {"type": "text", "text": "draw a cat."}     a typed message, at most 2,000 characters
     {"type": "image", "data": "data:image/png;base64,..."}   a picture, or a frame of a camera
+    {"type": "sampling", "text_temperature": 0.5}   how the model chooses from its next step on;
+                                                also `audio_temperature` and `image_temperature`,
+                                                0 to 2, and as the hello event has it where one is
+                                                left out
     {"type": "reset"}                           begin a new conversation
 
 Server to client:
@@ -43,6 +47,7 @@ import numpy as np
 from PIL import Image
 
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES, STEPS_PER_SECOND, OmniConfig, UserError
+from quintet.live.sampling import Sampling
 from quintet.live.session import StepOutput
 from quintet.media.images import read_image_bytes
 
@@ -56,8 +61,10 @@ SHORT = 65_536  # characters; only a picture needs more
 STRUCTURE, STRUCTURE_MAX = "[{,", 16  # a long message has fewer: parsing many holds up everybody
 MAX_PIXELS = 4_000_000  # of a received picture: the page sends 384 x 384 at most
 SIDE = 1_024  # pixels that a received picture keeps; more would only burden the model's thread
+MAX_TEMPERATURE = 2.0
 SHOWN = 192  # pixels at least of a drawn picture, so that small ones do not look like stamps
 
+MEDIA = ("text", "audio", "image")  # that have a temperature
 PICTURE_TYPES = ("png", "jpeg", "webp", "gif", "bmp")
 
 
@@ -76,11 +83,18 @@ class ImageMessage:
 
 
 @dataclass(frozen=True)
+class SamplingMessage:
+    """How the model is to choose."""
+
+    sampling: Sampling
+
+
+@dataclass(frozen=True)
 class ResetMessage:
     """The person wants a new conversation."""
 
 
-def parse_event(frame: str) -> TextMessage | ImageMessage | ResetMessage:
+def parse_event(frame: str) -> TextMessage | ImageMessage | SamplingMessage | ResetMessage:
     """What a client's text frame says.
 
     Raises:
@@ -101,9 +115,21 @@ def parse_event(frame: str) -> TextMessage | ImageMessage | ResetMessage:
         return TextMessage(_typed(event.get("text")))
     if kind == "image":
         return ImageMessage(picture_body(event.get("data")))
+    if kind == "sampling":
+        return SamplingMessage(_sampling(event))
     if kind == "reset":
         return ResetMessage()
-    raise UserError("The message has no known type; use text, image or reset.")
+    raise UserError("The message has no known type; use text, image, sampling or reset.")
+
+
+def _sampling(event: dict[str, Any]) -> Sampling:
+    names = [f"{medium}_temperature" for medium in MEDIA]
+    given = {name: event[name] for name in names if name in event}
+    for name, value in given.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not 0 <= value <= MAX_TEMPERATURE:  # NaN is refused, too
+            raise UserError(f"The {name} must be a number from 0 to {MAX_TEMPERATURE:g}.")
+    return Sampling(**{name: float(value) for name, value in given.items()})
 
 
 def _typed(text: object) -> str:
@@ -185,8 +211,19 @@ def hello(config: OmniConfig) -> dict[str, Any]:
             "image_out": config.live.text_image_rows_per_step,
             "audio_out": audio,
         },
-        "limits": {"text": MAX_TEXT, "message": MAX_MESSAGE, "images": IMAGES_PER_SECOND},
+        "sampling": {f"{medium}_temperature": _usual(medium) for medium in MEDIA},
+        "limits": {
+            "text": MAX_TEXT,
+            "message": MAX_MESSAGE,
+            "images": IMAGES_PER_SECOND,
+            "temperature": MAX_TEMPERATURE,
+        },
     }
+
+
+def _usual(medium: str) -> float:
+    temperature: float = getattr(Sampling(), f"{medium}_temperature")
+    return temperature
 
 
 def step_event(output: StepOutput, input_level: float, skipped: int = 0) -> dict[str, Any]:

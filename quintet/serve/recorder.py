@@ -73,6 +73,11 @@ class Recorder:
             elif len(recording.sound) >= self.max_steps or recording.num_bytes >= MAX_BYTES:
                 self._end(seat, "limit")
 
+    def tune(self, seat: int, sampling: Sampling) -> None:
+        with self._lock:
+            if seat in self._open:
+                self._open[seat].tune(sampling)
+
     def end(self, seat: int) -> None:
         with self._lock:
             self._end(seat, "left")
@@ -116,6 +121,10 @@ class RecordingEngine:
         self.engine.renew(seat, seed=seed)
         self.recorder.end(seat)
         self.recorder.begin(seat, Recording(self.config, seed, Sampling()))
+
+    def tune(self, seat: int, sampling: Sampling) -> None:
+        self.engine.tune(seat, sampling)
+        self.recorder.tune(seat, sampling)
 
     def leave(self, seat: int) -> None:
         self.engine.leave(seat)

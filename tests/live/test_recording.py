@@ -14,6 +14,7 @@ from quintet.config import STEP_SAMPLES, OmniConfig, UserError
 from quintet.live.engine import Engine, Given
 from quintet.live.pretrained import Quintet
 from quintet.live.recording import Recording, replay
+from quintet.live.sampling import Sampling
 from quintet.model.omni import Omni
 from quintet.serve.recorder import Recorder, RecordingEngine
 from quintet.tokenizers.bundle import Tokenizers
@@ -44,6 +45,8 @@ def _record(engine: RecordingEngine) -> None:
                  if said[index] and rng.random() < 0.8}  # fmt: skip
         engine.step(given)
         step += 1
+        if step == 5:
+            engine.tune(0, Sampling(1.5, 1.5, 1.5))
         if step == 10:
             engine.renew(1, seed=7)
         if step == 20:
@@ -96,6 +99,19 @@ def test_the_first_difference_is_found(
     assert found and (found.step, found.at, found.recorded) == (speaks[0] + 1, 0, None)
     one.seed += 1
     assert replay(one, system)
+
+
+def test_another_temperature_is_part_of_a_recording(
+    config: OmniConfig, model: Omni, tokenizers: Tokenizers, tmp_path: Path
+) -> None:
+    _lively(model, tokenizers)
+    recorder = Recorder(tmp_path)
+    _record(RecordingEngine(Engine(model, tokenizers, 3), recorder, config))
+    recorder.close()
+    one = next(one for one in _recordings(tmp_path) if one.seed == 100)
+    assert list(one.tuned.values()) == [Sampling(1.5, 1.5, 1.5)]
+    one.tuned.clear()
+    assert replay(one, Quintet(model, tokenizers))
 
 
 @pytest.fixture

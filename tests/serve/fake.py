@@ -11,6 +11,7 @@ import numpy as np
 
 from quintet.config import STEP_SAMPLES, OmniConfig, UserError
 from quintet.live.engine import Given
+from quintet.live.sampling import Sampling
 from quintet.live.session import StepOutput
 from quintet.live.turns import TurnReply
 
@@ -64,6 +65,9 @@ class FakeEngine:
     def renew(self, seat: int, **_: Any) -> None:
         self.sessions[seat] = self.model.session()
 
+    def tune(self, seat: int, sampling: Sampling) -> None:
+        self.model.sampled.append(sampling)
+
     def leave(self, seat: int) -> None:
         del self.sessions[seat]
 
@@ -91,6 +95,7 @@ class FakeModel:
         self.heard: list[tuple[np.ndarray, np.ndarray | None, str | None]] = []
         self.threads: set[str] = set()
         self.num_sessions = 0
+        self.sampled: list[Sampling] = []  # that its sessions were told
         self.chats: list[list[dict[str, Any]]] = []
 
     def session(self, **_: Any) -> FakeSession:

@@ -21,8 +21,9 @@ class RunningServer:
         max_sessions: int = 1,
         keys: Keys | None = None,
         certificate: Path | None = None,
+        port: int = 0,
     ) -> None:
-        self.socket = listen("127.0.0.1", 0)
+        self.socket = listen("127.0.0.1", port)
         scheme = "https" if certificate else "http"
         self.address = f"{scheme}://127.0.0.1:{self.socket.getsockname()[1]}/"
         app = create_app(model, max_sessions, keys=keys)

@@ -18,6 +18,7 @@ from starlette.testclient import WebSocketTestSession
 from starlette.websockets import WebSocketDisconnect
 
 from quintet.config import STEP_SAMPLES, UserError
+from quintet.live.sampling import Sampling
 from quintet.serve import create_app, protocol
 from quintet.serve.protocol import MAX_TEXT, parse_event
 
@@ -136,6 +137,21 @@ def test_reset_begins_a_new_conversation(live: WebSocketTestSession, model: Fake
     assert model.num_sessions == sessions + 1
 
 
+def test_temperatures_reach_the_session_and_outlast_a_reset(
+    live: WebSocketTestSession, model: FakeModel
+) -> None:
+    live.send_json({"type": "sampling", "text_temperature": 1, "audio_temperature": 0.5})
+    live.send_json({"type": "reset"})
+    next_event(live, of_type("reset"))
+    assert still_alive(live)
+    wanted = Sampling(text_temperature=1.0, audio_temperature=0.5)
+    assert model.sampled in ([wanted], [wanted, wanted])  # before and after the reset, or after
+    live.send_json({"type": "sampling"})  # as the server has it
+    for _ in range(3):
+        assert still_alive(live)
+    assert model.sampled[-1] == Sampling()
+
+
 @pytest.mark.parametrize(
     "frame",
     [
@@ -153,6 +169,11 @@ def test_reset_begins_a_new_conversation(live: WebSocketTestSession, model: Fake
         '{"type": "image", "data": "data:image/png;base64,###"}',
         '{"type": "image", "data": "data:image/png;base64,AAAA"}',
         '{"type": "text", "text": "refuse"}',
+        '{"type": "sampling", "text_temperature": -0.1}',
+        '{"type": "sampling", "text_temperature": 1e999}',
+        '{"type": "sampling", "audio_temperature": NaN}',
+        '{"type": "sampling", "audio_temperature": true}',
+        '{"type": "sampling", "image_temperature": "hot"}',
     ],
 )
 def test_a_bad_message_is_an_error_and_the_session_goes_on(

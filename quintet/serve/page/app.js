@@ -7,32 +7,29 @@
 
 import { Camera } from "./camera.js";
 import { Conversation } from "./conversation.js";
+import { takeDropsAndPastes } from "./drop.js";
 import { Microphone } from "./microphone.js";
 import { Notice } from "./notice.js";
-import { fromFile, sample, SAMPLES } from "./pictures.js";
+import { fromFile } from "./pictures.js";
 import { Player } from "./player.js";
-import { LiveSocket } from "./socket.js";
+import { Settings } from "./settings.js";
+import { SettingsDialog } from "./settings_dialog.js";
+import { LiveSocket, liveAddress, liveProtocols } from "./socket.js";
+import { Speech } from "./speech.js";
+import { Status } from "./status.js";
+import { Suggestions } from "./suggestions.js";
+import { setMeter, showSwitch, toggle } from "./switches.js";
+import { TalkButton } from "./talk_button.js";
 import { Timeline } from "./timeline.js";
+import { Voice } from "./voice.js";
 
-const PHRASES = [ // as the model learned them
-  "hello.", "draw an apple.", "say banana.", "count to five.", "what is this?",
-  "repeat after me: the red car.",
-];
-const STATES = {
-  connecting: "Connecting",
-  live: "Live",
-  reconnecting: "Reconnecting",
-  full: "Server full",
-  paused: "Paused",
-  error: "Stopped",
-};
-const RECENT = 20; // steps that the median of the step time is taken over
-const HELD = 3; // steps that the word for what the model does outlasts it, so that it can be read
 const BLINK = 2000; // milliseconds that a camera's frame is sent again before it is forgotten
+const LET_GO = 30_000; // milliseconds after a push to talk until the microphone is let go
+const SHORTEST = 0.2; // seconds of a voice that the conversation keeps
 
 const by = (id) => document.getElementById(id);
 
-/** What tests and curious people may look at. */
+/** What tests, benchmarks and curious people may look at. */
 const state = (window.quintet = {
   state: "connecting",
   detail: "",
@@ -41,19 +38,35 @@ const state = (window.quintet = {
   pictures: 0, // that the model completed
   samplesHeard: 0, // of speech that came
   samplesSent: 0,
-  milliseconds: 0, // median of the recent steps
   skipped: 0, // steps that the server left out because it was late
+  get milliseconds() {
+    return status.milliseconds; // median of the recent steps
+  },
   get secondsPlayed() {
     return parts.player?.secondsPlayed ?? 0;
+  },
+  get underruns() {
+    return parts.player?.underruns ?? 0;
+  },
+  get answers() {
+    return parts.speech?.answers ?? [];
+  },
+  get stops() {
+    return parts.speech?.stops ?? [];
   },
 });
 
 /** Made at the first hello, which brings the sample rate and the clock. */
-const parts = { player: null, microphone: null };
+const parts = { player: null, microphone: null, speech: null };
 
-const timeline = new Timeline(by("streams"));
+const voice = new Voice();
+const status = new Status();
+const settings = new Settings(applySetting);
+const dialog = new SettingsDialog(settings);
+const timeline = new Timeline(by("streams"), by("explanation"), by("silence"));
 const notice = new Notice(by("notice"), by("notice-text"), by("past-notice"));
 const conversation = new Conversation(by("conversation"), by("announcement"));
+const talkButton = new TalkButton(by("microphone"), () => settings.get("pushToTalk"), talk);
 const socket = new LiveSocket(liveAddress(), liveProtocols(), {
   state: showState,
   event: take,
@@ -61,53 +74,26 @@ const socket = new LiveSocket(liveAddress(), liveProtocols(), {
 });
 const camera = new Camera(by("camera-view"), sendPicture, () => {
   showCamera();
-  notify("The camera went away.");
+  notify(`The ${camera.source} went away.`);
 });
-const recent = []; // milliseconds of the last steps
 let pendingStep = null; // a step whose sound comes in the next frame
 let seen = null; // the last picture that went out, until a step has taken it
 let drawing = null; // the image event of the step that comes next
-let countdown = 0;
-let activity = ""; // what the model does, in a word
-let quiet = 0; // steps since then
-
-/** A server with keys is opened with one in the address, after #key=: no request carries that. */
-function liveProtocols() {
-  const key = location.hash.startsWith("#key=") ? decodeURIComponent(location.hash.slice(5)) : "";
-  return key ? ["realtime", `openai-insecure-api-key.${key}`] : [];
-}
-
-function liveAddress() {
-  const address = new URL("live", location.href);
-  address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
-  return address.href;
-}
+let interrupted = false; // since the last step
+let lettingGo = 0; // timer
 
 // ---- the connection
 
 function showState(name, detail, seconds) {
-  clearInterval(countdown);
-  const until = performance.now() + 1000 * seconds;
-  const label = () => { // in the button, for screen readers would read a status every second
-    const left = Math.ceil((until - performance.now()) / 1000);
-    const wish = name === "paused" ? "Continue" : "Try again";
-    by("retry").textContent = left > 1 ? `${wish} (${left} s)` : wish;
-  };
-  label();
-  by("state-text").textContent = STATES[name];
-  if (seconds > 1) countdown = setInterval(label, 1000);
   if (name !== "live" && state.state === "live") {
     conversation.divide("The conversation ended here. The model remembers nothing of it.");
-    parts.player?.flush();
+    parts.speech?.clear();
+    timeline.breakOff();
   }
   Object.assign(state, { state: name, detail });
-  document.body.dataset.state = name;
-  by("retry").hidden = !seconds && !["paused", "error"].includes(name);
-  by("notice-close").hidden = name !== "live"; // a lost connection is not waved away
+  status.connection(name, seconds);
   if (detail) notify(detail);
   else if (name === "live") notice.close();
-  if (name !== "live") activity = "";
-  showActivity();
   enable();
 }
 
@@ -118,6 +104,7 @@ function enable() {
     control.disabled = !live;
   }
   by("camera").disabled = !Camera.unavailable && !live && !camera.on;
+  by("screen").disabled = !live && !camera.on;
   by("sound").disabled = !parts.player;
   by("microphone").disabled = !Microphone.unavailable && !parts.microphone;
 }
@@ -131,22 +118,28 @@ function take(event) {
 }
 
 function begin(hello) {
-  if (!parts.player) {
-    parts.player = new Player(hello.sample_rate);
-    parts.player.context.onstatechange = showSound;
-    parts.microphone = new Microphone(hello.sample_rate, speak, (reason) => {
-      showMicrophone();
-      notify(reason);
-    });
-    showSound();
-    requestAnimationFrame(showLevel);
-  }
+  if (!parts.player) makeParts(hello.sample_rate);
   timeline.clock = hello;
-  timeline.clear();
+  dialog.sampling = hello.sampling ?? {};
   camera.memory = (1000 * hello.window_steps) / hello.steps_per_second - BLINK;
   camera.forget();
   pendingStep = seen = drawing = null; // of the connection before
-  recent.length = 0;
+  interrupted = false;
+  if (Object.keys(settings.sampling).length > 1) socket.send(settings.sampling);
+}
+
+function makeParts(rate) {
+  parts.player = new Player(rate);
+  parts.player.context.onstatechange = showSound;
+  parts.speech = new Speech(parts.player, voice);
+  parts.microphone = new Microphone(rate, speak, (reason) => {
+    showMicrophone();
+    notify(reason);
+  });
+  parts.microphone.deviceId = settings.get("microphone");
+  showMicrophone();
+  showSound();
+  requestAnimationFrame(showLevel);
 }
 
 function takeStep(step) {
@@ -154,21 +147,24 @@ function takeStep(step) {
   state.steps = step.step;
   state.text += step.text;
   state.skipped += step.skipped;
+  parts.speech.step(step);
   conversation.step(step);
   step.seen = step.counts.image_in ? seen : null;
   if (step.seen) seen = null;
   step.drawn = drawing && draw(drawing);
   drawing = null;
-  pendingStep = step.speaking ? { ...step, loudness: 0 } : null;
+  Object.assign(step, { interrupted, loudness: 0,
+    hushed: step.speaking && parts.speech.hushed });
+  interrupted = false;
+  pendingStep = step.speaking ? step : null;
   if (!step.speaking) timeline.add(step);
-  showFigures(step);
-  noteActivity(step);
+  status.step(step, step.hushed, state.answers.at(-1));
 }
 
 function hear(bytes) {
   const samples = new Int16Array(bytes);
   state.samplesHeard += samples.length;
-  parts.player.play(bytes);
+  parts.speech.hear(bytes);
   if (!pendingStep) return;
   const energy = samples.reduce((sum, sample) => sum + (sample / 32768) ** 2, 0);
   pendingStep.loudness = Math.sqrt(energy / Math.max(1, samples.length));
@@ -188,37 +184,9 @@ function draw(event) {
 function forget() {
   conversation.clear();
   timeline.clear();
-  parts.player.flush();
+  parts.speech.clear();
   camera.forget();
   pendingStep = seen = drawing = null;
-}
-
-function showFigures(step) {
-  recent.push(step.milliseconds);
-  if (recent.length > RECENT) recent.shift();
-  state.milliseconds = [...recent].sort((a, b) => a - b)[recent.length >> 1];
-  const late = step.skipped ? ` · ${step.skipped} steps late` : "";
-  by("figures").textContent = `${Math.round(state.milliseconds)} ms a step${late}`;
-  by("figures").classList.toggle("late", step.skipped > 0);
-}
-
-function noteActivity({ speaking, counts }) {
-  const { image_out: draws, text_out: writes } = counts;
-  const words = [[speaking, "Speaking"], [draws, "Drawing"], [writes, "Writing"]];
-  const doing = words.find(([does]) => does)?.[1] ?? "";
-  quiet = doing ? 0 : quiet + 1;
-  if (doing || quiet > HELD) activity = doing;
-  showActivity();
-}
-
-/** Only to be seen: a screen reader would say it over the speech. */
-function showActivity() {
-  const listening = state.state === "live" && parts.microphone?.on ? "Listening" : "";
-  const shown = activity || listening;
-  if (by("activity").textContent === shown) return;
-  by("activity").textContent = shown;
-  by("state-text").classList.toggle("for-readers", Boolean(shown));
-  document.body.dataset.activity = activity.toLowerCase();
 }
 
 // ---- what the person gives
@@ -230,10 +198,43 @@ function say(text) {
 }
 
 function speak(samples, level) {
-  const height = level && Math.min(1, 3 * Math.sqrt(level));
-  by("microphone").style.setProperty("--level", height.toFixed(2));
+  const now = performance.now();
+  setMeter("microphone-meter", Math.min(1, 3 * Math.sqrt(level)));
+  const turn = voice.take(level, now);
+  if (turn === "began") {
+    if (settings.get("bargeIn")) interrupt(voice.began);
+    conversation.speaks();
+  } else if (turn === "ended") endVoice();
   socket.sendSound(samples);
   if (socket.live) state.samplesSent += samples.byteLength / 2;
+}
+
+function endVoice() {
+  const seconds = (voice.lastLoud - voice.began) / 1000;
+  conversation.spoken(seconds < SHORTEST ? 0 : seconds);
+}
+
+/** Stop the speech that is heard. @param {number} since as of `performance.now()` */
+function interrupt(since) {
+  if (!parts.speech?.interrupt(since)) return;
+  interrupted = true;
+  conversation.interrupted();
+}
+
+/** A push to talk begins or ends. */
+async function talk(talking) {
+  const { microphone } = parts;
+  clearTimeout(lettingGo);
+  if (talking) {
+    interrupt(performance.now());
+    if (!microphone?.on) await switchMicrophone();
+  } else {
+    lettingGo = setTimeout(() => {
+      if (settings.get("pushToTalk")) microphone?.stop();
+      showMicrophone();
+    }, LET_GO);
+  }
+  showMicrophone(); // what is held now counts, however long the browser has asked
 }
 
 function sendPicture(url) {
@@ -263,19 +264,28 @@ function notify(sentence) {
 }
 
 function showMicrophone() {
-  showSwitch("microphone", Boolean(parts.microphone?.on), Microphone.unavailable);
-  showActivity();
-}
-
-/** A device that cannot be had is not disabled: a touch must be able to ask why. */
-function showSwitch(name, on, unavailable) {
-  by(name).setAttribute("aria-pressed", String(on));
-  by(name).setAttribute("aria-disabled", String(Boolean(unavailable)));
-  by(name).title = unavailable || `Switch the ${name} ${on ? "off" : "on"}`;
+  const { microphone } = parts;
+  const pushed = settings.get("pushToTalk");
+  if (microphone) microphone.closed = pushed && !talkButton.talking;
+  const hears = Boolean(microphone?.on) && !microphone.closed;
+  if (!hears) {
+    if (voice.speaking) endVoice();
+    voice.stop();
+  }
+  showSwitch("microphone", hears, Microphone.unavailable);
+  if (pushed && !Microphone.unavailable) by("microphone").title = "Hold to talk, or hold space";
+  by("microphone-name").textContent = pushed ? "Talk" : "Microphone";
+  timeline.microphone = hears;
+  status.hears = hears ? "Listening" : "";
+  if (microphone?.starting) status.hears = "Asking for the microphone";
+  status.show();
 }
 
 function showCamera() {
-  showSwitch("camera", camera.on, Camera.unavailable);
+  showSwitch("camera", camera.shows("camera"), Camera.unavailable);
+  by("screen").setAttribute("aria-pressed", String(camera.shows("screen")));
+  by("screen").title = camera.shows("screen") ? "Stop sharing the screen" : "Share the screen";
+  by("camera-view").setAttribute("aria-label", `What the ${camera.source} shows the model`);
   by("viewfinder").hidden = !camera.on;
   enable();
 }
@@ -289,9 +299,34 @@ function showSound() {
 }
 
 function showLevel() {
-  const level = Math.min(1, 2 * Math.sqrt(parts.player.level()));
-  by("voice-meter").style.setProperty("--level", level.toFixed(2));
+  setMeter("voice-meter", Math.min(1, 2 * Math.sqrt(parts.player.level())));
   requestAnimationFrame(showLevel);
+}
+
+function applySetting(name) {
+  if (name.endsWith("Temperature")) socket.send(settings.sampling);
+  if (name === "captions") showCaptions();
+  if (name === "pushToTalk") {
+    talkButton.end();
+    parts.microphone?.stop();
+  }
+  const device = { microphone: parts.microphone, camera }[name];
+  if (device) restart(device, settings.get(name));
+  showMicrophone();
+}
+
+function showCaptions() {
+  conversation.captions = settings.get("captions");
+  document.body.classList.toggle("no-captions", !conversation.captions);
+}
+
+/** Another device was chosen; one that is on changes at once. */
+async function restart(device, id) {
+  device.deviceId = id;
+  if (!device.on || device.source === "screen") return;
+  device.stop();
+  if (device === camera) await lookThrough("camera", Camera.unavailable);
+  else await switchMicrophone();
 }
 
 // ---- controls
@@ -302,9 +337,12 @@ function wireControls() {
     if (say(by("message").value)) by("message").value = "";
   });
   by("microphone").addEventListener("click", () => {
-    toggle(parts.microphone, Microphone.unavailable, showMicrophone);
+    if (settings.get("pushToTalk") && !Microphone.unavailable) return;
+    switchMicrophone();
   });
-  by("camera").addEventListener("click", () => toggle(camera, Camera.unavailable, showCamera));
+  by("camera").addEventListener("click", () => lookThrough("camera", Camera.unavailable));
+  by("screen").addEventListener("click", () => lookThrough("screen", Camera.noScreen));
+  by("screen").hidden = Boolean(Camera.noScreen);
   by("picture").addEventListener("click", () => by("file").click());
   by("file").addEventListener("change", () => {
     if (by("file").files.length) showFile(by("file").files[0]);
@@ -321,80 +359,34 @@ function wireControls() {
     parts.player?.mute(!parts.player.muted);
     if (parts.player) showSound();
   });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && !by("settings").open) interrupt(performance.now());
+  });
   // Any click or key is the gesture that browsers want before they play sound.
   for (const kind of ["pointerup", "keydown"]) {
     document.addEventListener(kind, () => parts.player?.blocked && parts.player.resume());
   }
 }
 
-async function toggle(device, unavailable, show) {
-  if (unavailable) notify(unavailable);
-  if (unavailable || device.starting) return;
-  try {
-    if (device.on) device.stop();
-    else await device.start();
-  } catch (error) {
-    notify(error.message);
-  }
-  show();
+/** The camera or the screen: one of them at a time. */
+async function lookThrough(source, unavailable) {
+  if (camera.on && camera.source !== source) camera.stop();
+  if (!camera.starting) camera.source = source;
+  await toggle(camera, unavailable, showCamera, notify);
 }
 
-function wireDropAndPaste() {
-  const page = document.documentElement;
-  const dragged = (event) => event.dataTransfer?.types.includes("Files");
-  page.addEventListener("dragover", (event) => {
-    if (!dragged(event)) return;
-    event.preventDefault();
-    document.body.classList.add("dropping");
-  });
-  page.addEventListener("dragleave", (event) => {
-    if (!event.relatedTarget) document.body.classList.remove("dropping");
-  });
-  page.addEventListener("drop", (event) => {
-    if (!dragged(event)) return;
-    event.preventDefault();
-    document.body.classList.remove("dropping");
-    if (event.dataTransfer.files.length) showFile(event.dataTransfer.files[0]);
-  });
-  document.addEventListener("paste", (event) => {
-    const file = [...event.clipboardData.files].find(({ type }) => type.startsWith("image/"));
-    if (file) showFile(file);
-  });
-}
-
-function offerSuggestions() {
-  for (const phrase of PHRASES) {
-    const button = suggestion(by("phrases"), () => say(phrase));
-    button.textContent = phrase;
-  }
-  for (const [emoji, name, background] of SAMPLES) {
-    const url = sample(emoji, background);
-    if (!url) continue; // without emoji there is nothing to show
-    const button = suggestion(by("samples"), () => {
-      show(url, name);
-      say("what is this?");
-    });
-    button.title = `Show ${name} and ask what it is`;
-    const image = new Image(36, 36);
-    image.src = url;
-    image.alt = button.title;
-    button.append(image);
-    by("samples").hidden = false;
-  }
-}
-
-function suggestion(group, action) {
-  const button = document.createElement("button");
-  button.type = "button";
-  button.disabled = true;
-  button.addEventListener("click", action);
-  group.append(button);
-  return button;
+async function switchMicrophone() {
+  await toggle(parts.microphone, Microphone.unavailable, showMicrophone, notify);
 }
 
 wireControls();
-wireDropAndPaste();
-offerSuggestions();
+takeDropsAndPastes(showFile);
+new Suggestions(by("samples"), by("phrases"), say, (url, name) => {
+  show(url, name);
+  say("what is this?");
+});
+camera.deviceId = settings.get("camera");
+showCaptions();
 showMicrophone();
 showCamera();
 socket.connect();

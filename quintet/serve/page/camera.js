@@ -1,4 +1,7 @@
-/** The camera: a preview for the person; for the model a frame whenever the picture has changed. */
+/**
+ * The camera or the screen: a preview for the person; for the model a frame whenever the picture
+ * has changed.
+ */
 
 import { Device, unavailable } from "./devices.js";
 import { difference, shrink, thumbnail } from "./pictures.js";
@@ -18,6 +21,7 @@ export class Camera extends Device {
     this.onFrame = onFrame;
     this.onLost = onLost;
     this.timer = 0;
+    this.source = "camera"; // or "screen"
     this.memory = 10_000; // milliseconds after which the model has forgotten a frame
     this.sent = null; // the last frame: its thumbnail, and when it must be sent again
   }
@@ -31,8 +35,17 @@ export class Camera extends Device {
     return unavailable("camera", Boolean(navigator.mediaDevices?.getUserMedia));
   }
 
+  /** Why no screen can be shared, or "". Phones cannot. */
+  static get noScreen() {
+    return unavailable("screen", Boolean(navigator.mediaDevices?.getDisplayMedia));
+  }
+
+  shows(source) {
+    return this.on && this.source === source;
+  }
+
   async open() {
-    const stream = await ask();
+    const stream = await (this.source === "screen" ? askForScreen() : askForCamera(this.choice));
     stream.getVideoTracks()[0].onended = () => {
       this.stop();
       this.onLost();
@@ -42,7 +55,7 @@ export class Camera extends Device {
       await this.view.play();
     } catch (error) {
       this.stop();
-      throw new Error("The camera gives no picture; try again.", { cause: error });
+      throw new Error(`The ${this.source} gives no picture; try again.`, { cause: error });
     }
     if (!this.on) return; // it went away meanwhile
     this.timer = setInterval(() => this.frame(), FRAME_MILLISECONDS);
@@ -74,8 +87,8 @@ export class Camera extends Device {
   }
 }
 
-async function ask() {
-  const wanted = { video: { width: 640, facingMode: "environment" } };
+async function askForCamera(choice) {
+  const wanted = { video: { width: 640, facingMode: "environment", ...choice } };
   try {
     return await navigator.mediaDevices.getUserMedia(wanted);
   } catch (error) {
@@ -86,5 +99,13 @@ async function ask() {
         : "There is no camera that is free; show a picture file instead.",
       { cause: error },
     );
+  }
+}
+
+async function askForScreen() {
+  try {
+    return await navigator.mediaDevices.getDisplayMedia({ video: { frameRate: 5 } });
+  } catch (error) {
+    throw new Error("No screen was chosen; share one, or show a picture file.", { cause: error });
   }
 }

@@ -11,6 +11,7 @@ export class Conversation {
     this.log = log;
     this.announcement = announcement;
     this.welcome = log.querySelector("#welcome");
+    this.captions = true; // words are shown, and read aloud by screen readers
     this.atEnd = true; // and not scrolled back to read something older
     let before = 0; // scrollTop: only a person makes it smaller, but what comes moves the end
     log.addEventListener("scroll", () => {
@@ -27,6 +28,7 @@ export class Conversation {
     this.drawing = null; // the picture that it draws
     this.latest = null; // the last such bubble, complete or not
     this.voice = null; // the bubble that is being spoken
+    this.person = null; // the bubble of what the person is saying
     this.silentSteps = 0;
     this.log.replaceChildren(this.welcome);
   }
@@ -36,6 +38,29 @@ export class Conversation {
     this.atEnd = true;
     this.bubble("person", "You wrote").textContent = text;
     this.follow(); // the bubble has its height only now
+  }
+
+  /** The person begins to speak: nobody writes down what, but the order is worth seeing. */
+  speaks() {
+    this.person ??= this.bubble("person spoken", "You");
+    this.person.textContent = "speaking …";
+  }
+
+  /** @param {number} seconds that the person spoke; 0 if it came to nothing */
+  spoken(seconds) {
+    if (!this.person) return;
+    if (seconds) this.person.textContent = `spoke for ${seconds.toFixed(1)} s`;
+    else this.person.parentElement.remove();
+    this.person = null;
+    if (seconds) this.words = null; // the answer stands under the question
+  }
+
+  /** The speech was stopped in the middle. */
+  interrupted() {
+    const bubble = (this.voice ?? this.words ?? this.latest)?.parentElement;
+    bubble?.classList.add("interrupted");
+    bubble?.classList.remove("speaking");
+    this.voice = null;
   }
 
   /** @param {string} source URL of the picture */
@@ -50,14 +75,14 @@ export class Conversation {
   /** @param {{text: string, text_ended: boolean, speaking: boolean}} step */
   step({ text, text_ended: ended, speaking }) {
     if (text) {
-      this.words ??= this.latest = this.bubble("model", "Quintet wrote");
+      this.words ??= this.latest = this.bubble("model words", "Quintet wrote");
       this.words.textContent += text;
       this.follow();
     }
     this.markSpoken(speaking);
     this.silentSteps = text || speaking ? 0 : this.silentSteps + 1;
     if (this.words && (ended || this.silentSteps > SILENT_STEPS)) {
-      this.announcement.textContent = this.words.textContent;
+      if (this.captions) this.announcement.textContent = this.words.textContent;
       this.words = null;
     }
   }
@@ -65,7 +90,8 @@ export class Conversation {
   /** Speech often goes on after its text has ended: the mark stays on that bubble. */
   markSpoken(speaking) {
     if (speaking) this.voice ??= this.words ?? this.latest;
-    this.voice?.parentElement.classList.toggle("speaking", speaking);
+    const bubble = this.voice?.parentElement;
+    bubble?.classList.toggle("speaking", speaking && !bubble.classList.contains("interrupted"));
     if (!speaking) this.voice = null;
   }
 
@@ -89,6 +115,7 @@ export class Conversation {
   /** A line between what the model remembers and what it does not. */
   divide(text) {
     this.words = this.drawing = this.latest = this.voice = null;
+    this.spoken(0);
     for (const bubble of this.log.children) bubble.classList.remove("speaking", "drawing");
     const line = document.createElement("p");
     line.className = "divider";
@@ -117,6 +144,6 @@ export class Conversation {
   }
 
   follow() {
-    if (this.atEnd) this.log.scrollTop = this.log.scrollHeight;
+    if (this.atEnd && !this.welcome.isConnected) this.log.scrollTop = this.log.scrollHeight;
   }
 }

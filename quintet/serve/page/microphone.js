@@ -1,5 +1,5 @@
 /**
- * The microphone: asks for it, hands out PCM16 pieces, and silence while it is off.
+ * The microphone: asks for it, hands out PCM16 pieces, and silence while it is off or closed.
  *
  * The model hears all the time; silence is something that it hears too.
  */
@@ -27,6 +27,7 @@ export class Microphone extends Device {
     this.onLost = onLost;
     this.stream = null;
     this.context = null;
+    this.closed = false; // it is on, but what it hears goes nowhere: between two pushes to talk
     const zeros = new ArrayBuffer((2 * sampleRate * SILENCE_MILLISECONDS) / 1000);
     setInterval(() => this.on || onSound(zeros, 0), SILENCE_MILLISECONDS);
   }
@@ -42,7 +43,7 @@ export class Microphone extends Device {
   }
 
   async open() {
-    const stream = await ask();
+    const stream = await ask({ audio: { ...WANTED, ...this.choice } });
     try {
       await this.listen(stream);
     } catch (error) {
@@ -64,9 +65,14 @@ export class Microphone extends Device {
       numberOfOutputs: 0,
       processorOptions: { sampleRate: this.sampleRate },
     });
-    node.port.onmessage = ({ data }) => this.on && this.onSound(data.samples, data.level);
+    node.port.onmessage = ({ data }) => this.on && this.take(data);
     this.context.createMediaStreamSource(stream).connect(node);
     await this.context.resume();
+  }
+
+  take({ samples, level }) {
+    if (this.closed) this.onSound(new ArrayBuffer(samples.byteLength), 0);
+    else this.onSound(samples, level);
   }
 
   stop() {
@@ -76,9 +82,9 @@ export class Microphone extends Device {
   }
 }
 
-async function ask() {
+async function ask(wanted) {
   try {
-    return await navigator.mediaDevices.getUserMedia({ audio: WANTED });
+    return await navigator.mediaDevices.getUserMedia(wanted);
   } catch (error) {
     throw new Error(refusal(error), { cause: error });
   }
@@ -86,7 +92,7 @@ async function ask() {
 
 function refusal(error) {
   if (error.name === "NotAllowedError") {
-    return "The browser may not use the microphone; allow it beside the address.";
+    return "The browser may not use the microphone; allow it beside the address, or type.";
   }
   if (error.name === "NotFoundError") return "There is no microphone; plug one in, or type.";
   return "The microphone is in use by another program; close that and try again.";

@@ -8,7 +8,6 @@
 const CUSHION = 0.08; // seconds
 const CUSHION_MAX = 0.25;
 const CUSHION_GROWTH = 0.02;
-const UTTERANCE_GAP = 0.4; // seconds without a piece after which the next begins an utterance
 const FADE = 0.005; // seconds, so that stopping makes no click
 
 export class Player {
@@ -19,6 +18,7 @@ export class Player {
     this.ends = 0; // when the last piece that was laid down is over, on the context's clock
     this.pieces = new Set(); // sources that have not ended
     this.secondsPlayed = 0;
+    this.underruns = 0; // gaps inside an utterance, as its next piece came too late
     this.muted = false;
     this.context = new AudioContext({ sampleRate });
     this.volume = this.context.createGain();
@@ -33,6 +33,11 @@ export class Player {
     return this.context.state !== "running";
   }
 
+  /** Whether something is being heard, or is about to be. */
+  get audible() {
+    return !this.muted && this.ends > this.context.currentTime;
+  }
+
   /** @param {boolean} muted */
   mute(muted) {
     this.muted = muted;
@@ -43,16 +48,20 @@ export class Player {
     await this.context.resume();
   }
 
-  /** @param {ArrayBuffer} bytes PCM16 of one step */
-  play(bytes) {
-    if (this.blocked) return; // never hear minutes later what was said now
+  /**
+   * @param {ArrayBuffer} bytes PCM16 of one step
+   * @param {boolean} goesOn whether the step before was speech, too
+   * @returns {number} when its first sample leaves the loudspeaker, as of `performance.now()`;
+   *     NaN if it is not played
+   */
+  play(bytes, goesOn) {
+    if (this.blocked || !bytes.byteLength) return NaN; // never hear later what was said now
     const samples = Float32Array.from(new Int16Array(bytes), (sample) => sample / 32768);
-    if (!samples.length) return;
     const buffer = this.context.createBuffer(1, samples.length, this.sampleRate);
     buffer.copyToChannel(samples, 0);
     const source = new AudioBufferSourceNode(this.context, { buffer });
     source.connect(this.volume);
-    const begins = this.begin();
+    const begins = this.begin(goesOn);
     this.ends = begins + buffer.duration;
     source.onended = () => {
       this.pieces.delete(source);
@@ -60,18 +69,30 @@ export class Player {
     };
     this.pieces.add(source);
     source.start(begins);
+    return this.heardAt(begins);
   }
 
-  begin() {
+  begin(goesOn) {
     const now = this.context.currentTime;
     if (this.ends > now) return this.ends;
-    if (this.ends && now - this.ends < UTTERANCE_GAP) {
+    if (this.ends && goesOn) {
+      this.underruns += 1;
       this.cushion = Math.min(CUSHION_MAX, this.cushion + CUSHION_GROWTH);
     }
     return now + this.cushion;
   }
 
-  /** Stop at once, for what was said belongs to an old conversation. */
+  /** A time of the context, as of `performance.now()`, at the loudspeaker. */
+  heardAt(time) {
+    const latency = this.context.outputLatency || this.context.baseLatency || 0;
+    return performance.now() + 1000 * (time - this.context.currentTime + latency);
+  }
+
+  /**
+   * Stop at once: what was said belongs to an old conversation, or somebody interrupts.
+   *
+   * @returns {number} when it is silent, as of `performance.now()`
+   */
   flush() {
     const now = this.context.currentTime;
     this.volume.gain.setTargetAtTime(0, now, FADE / 3);
@@ -82,6 +103,7 @@ export class Player {
     }
     this.pieces.clear();
     this.ends = 0;
+    return this.heardAt(now + 2 * FADE);
   }
 
   /** RMS of what is heard now, 0 to 1. */

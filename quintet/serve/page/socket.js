@@ -9,6 +9,7 @@
 const FIRST_WAIT = 0.5; // seconds until the second attempt; doubles each time
 const LONGEST_WAIT = 8;
 const FULL_WAIT = 10;
+const SPREAD = 0.25; // of a wait, at random: not all pages come back to a server in one moment
 const UNSENT_MAX = 512 * 1024; // bytes; beyond, the network is too slow for more sound
 const IDLE = 4000;
 
@@ -31,6 +32,7 @@ export class LiveSocket {
     this.timer = 0;
     this.wasLive = false;
     this.explained = false; // the last event was an error, so a close that follows is meant
+    window.addEventListener("online", () => this.timer && this.connect());
   }
 
   get live() {
@@ -39,6 +41,7 @@ export class LiveSocket {
 
   connect() {
     clearTimeout(this.timer);
+    this.timer = 0;
     if (this.socket && this.socket.readyState <= WebSocket.OPEN) return;
     this.greeted = this.explained = false;
     this.handlers.state(this.wasLive ? "reconnecting" : "connecting", "", 0);
@@ -71,9 +74,9 @@ export class LiveSocket {
     } else if (code === IDLE) {
       this.handlers.state("paused", reason, 0);
     } else if (code === 1013 && !this.greeted) {
-      this.later("full", reason || "All places are taken.", FULL_WAIT);
+      this.later("full", reason || "All places are taken.", spread(FULL_WAIT));
     } else {
-      this.later("reconnecting", this.reason(code), this.wait);
+      this.later("reconnecting", this.reason(code), spread(this.wait));
       this.wait = Math.min(LONGEST_WAIT, 2 * this.wait);
     }
   }
@@ -98,4 +101,21 @@ export class LiveSocket {
   sendSound(samples) {
     if (this.live && this.socket.bufferedAmount < UNSENT_MAX) this.socket.send(samples);
   }
+}
+
+function spread(seconds) {
+  return seconds * (1 + SPREAD * (2 * Math.random() - 1));
+}
+
+/** A server with keys is opened with one in the address, after #key=: no request carries that. */
+export function liveProtocols() {
+  const key = location.hash.startsWith("#key=") ? decodeURIComponent(location.hash.slice(5)) : "";
+  return key ? ["realtime", `openai-insecure-api-key.${key}`] : [];
+}
+
+/** The live endpoint beside this page. */
+export function liveAddress() {
+  const address = new URL("live", location.href);
+  address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
+  return address.href;
 }

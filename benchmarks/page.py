@@ -1,0 +1,125 @@
+"""The page in a browser, as a person meets it: how soon it answers, how soon it is silent.
+
+Headless Chromium opens the page of a server of its own and hears, as its microphone, requests in
+voices that training never saw, and a voice that talks over every other answer. The page itself
+notes the times, on its own clock: from the last loud piece of the microphone (40 ms each) to the
+first audible sample at the loudspeaker, and from the first loud piece over the speech to silence.
+What the microphone itself and the network of a real person take comes on top.
+
+    quintet bench page
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import Row, row
+from quintet.config import SAMPLE_RATE, UserError
+from quintet.media.audio import write_audio
+from quintet.media.speech import TEST_VOICES, Voice, synthesize
+
+CHROMIUM = Path("/usr/bin/chromium")
+MINUTES = 3.0
+ANSWER_LIMIT, STOP_LIMIT = 500.0, 400.0  # milliseconds
+REQUESTS = ("count to five.", "say banana.", "hello.", "repeat after me: the red car.",
+            "count to seven.", "say umbrella.")  # fmt: skip
+OVER = "well, maybe tomorrow."  # what is said over an answer
+ANSWER_AFTER = 2.0  # seconds from a request until it is talked over, if it is
+BETWEEN = 8.0  # seconds between two requests: the model looks back five
+FIGURES = ("milliseconds", "skipped", "underruns", "secondsPlayed")
+
+
+def run(model: str = "nano") -> list[Row]:
+    """Milliseconds beside their limits, and what went wrong meanwhile."""
+    if not CHROMIUM.exists():
+        raise UserError(f"There is no browser at {CHROMIUM}; install the package chromium.")
+    with tempfile.TemporaryDirectory() as folder, _server(model) as address:
+        sound = Path(folder) / "requests.wav"
+        asked = _write_requests(sound)
+        seen = _watch(address, sound)
+    requests = 60 * MINUTES / asked * len(REQUESTS)
+    rows = [*_times("end of speech to first audible sample", seen["answers"], ANSWER_LIMIT),
+            *_times("voice over the speech to silence", seen["stops"], STOP_LIMIT)]  # fmt: skip
+    return [
+        *rows,
+        row("requests, and half as many voices over the answers", "requests", requests),
+        row("times that speech followed", "times", float(len(seen["answers"]))),
+        row("speech that was played", "s", seen["secondsPlayed"]),
+        row("underruns", "gaps", seen["underruns"]),
+        row("steps left out by the server", "steps", seen["skipped"]),
+        row("median of a step", "ms", seen["milliseconds"], 250.0),
+        row("minutes", "min", MINUTES),
+    ]
+
+
+def _times(name: str, milliseconds: list[float], limit: float) -> list[Row]:
+    if not milliseconds:
+        return []
+    p95 = float(np.percentile(milliseconds, 95))
+    return [row(f"{name}, mean", "ms", float(np.mean(milliseconds)), limit),
+            row(f"{name}, p95", "ms", p95, limit)]  # fmt: skip
+
+
+@contextmanager
+def _server(model: str) -> Iterator[str]:
+    """The address of a server in a process of its own."""
+    command = [sys.executable, "-m", "quintet", "serve", model, "--port", "0", "--sessions", "1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if "http" not in line:
+            raise UserError("The server did not start; try quintet serve to see why.")
+        yield next(word for word in line.split() if word.startswith("http")).rstrip(";")
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _write_requests(path: Path) -> float:
+    """Write what the microphone hears again and again; its seconds."""
+    parts = []
+    for index, request in enumerate(REQUESTS):
+        voice = Voice(TEST_VOICES[index % len(TEST_VOICES)], 150)
+        said = synthesize(request, voice)
+        quiet = round(BETWEEN * SAMPLE_RATE)
+        after = np.zeros(quiet, np.float32)
+        if index % 2 == 0:  # counting, greeting and such are long enough to be talked over
+            over = synthesize(OVER, Voice(TEST_VOICES[-1 - index % 3], 160))
+            begin = round(ANSWER_AFTER * SAMPLE_RATE)
+            after[begin : begin + len(over)] = over
+        parts += [said, after]
+    sound = np.concatenate(parts)
+    write_audio(path, sound)
+    return len(sound) / SAMPLE_RATE
+
+
+def _watch(address: str, sound: Path) -> dict[str, Any]:
+    """What the page noted after `MINUTES`."""
+    from playwright.sync_api import sync_playwright  # of the extra dev
+
+    flags = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
+             f"--use-file-for-fake-audio-capture={sound}",
+             "--autoplay-policy=no-user-gesture-required"]  # fmt: skip
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=flags)
+        page = browser.new_page()
+        page.goto(address)
+        page.wait_for_selector('body[data-state="live"]')
+        page.click("#microphone")
+        end = time.monotonic() + 60 * MINUTES
+        while time.monotonic() < end:
+            page.wait_for_timeout(1_000)
+            if page.evaluate("quintet.state") != "live":
+                raise UserError("The page lost its connection; run this on a quieter machine.")
+        names = ["answers", "stops", *FIGURES]
+        return {name: page.evaluate(f"quintet.{name}") for name in names}

@@ -1,0 +1,32 @@
+"""A session may be told to choose otherwise while it goes on."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import WHOLE
+from test_engine import _alike
+from test_session import HOT, _inputs, _lively
+
+from quintet.live.engine import Engine
+from quintet.live.sampling import Sampling
+from quintet.live.session import Session
+from quintet.model.omni import Omni
+from quintet.tokenizers.bundle import Tokenizers
+
+
+@pytest.mark.parametrize("config", [WHOLE], indirect=True)
+def test_a_tuned_session_chooses_so_and_its_neighbour_as_before(
+    model: Omni, tokenizers: Tokenizers
+) -> None:
+    _lively(model, tokenizers)
+    engine, cold = Engine(model, tokenizers, seats=2), Sampling(0.0, 0.0, 0.0)
+    tuned, neighbour = engine.join(cold, seed=1), engine.join(HOT, seed=2)
+    engine.tune(tuned, HOT)
+    alone = {
+        tuned: Session(model, tokenizers, HOT, 1),
+        neighbour: Session(model, tokenizers, HOT, 2),
+    }
+    for one, other in zip(_inputs(30, 4), _inputs(31, 4), strict=True):
+        made = engine.step({tuned: one, neighbour: other})
+        _alike(made[tuned], alone[tuned].step(*one))
+        _alike(made[neighbour], alone[neighbour].step(*other))
