@@ -44,6 +44,7 @@ else
     # The libraries of the other environment, but not what is installed there in editable form.
     "$python" -c 'import site; print(site.getsitepackages()[0])' \
         >"$work/venv/lib/$(ls "$work/venv/lib")/site-packages/libraries.pth"
+    "$work/venv/bin/pip" uninstall --quiet --yes setuptools  # older than torch's, and in front of it
     "$work/venv/bin/pip" install --quiet --no-deps --force-reinstall "$work"/dist/*.whl
 fi
 "$work/venv/bin/pip" check
