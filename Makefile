@@ -7,7 +7,7 @@ MODEL ?= nano
 VENV := .venv
 INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: live test system-packages clean
+.PHONY: live test coverage system-packages clean
 
 live: $(VENV)/live.stamp  ## serve the bundled model with its page
 	@$(VENV)/bin/quintet serve $(MODEL) --host $(HOST) --port $(PORT)
@@ -17,6 +17,9 @@ test: $(VENV)/test.stamp system-packages  ## every check: style, types, tests, a
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	OMP_NUM_THREADS=2 $(VENV)/bin/python -m pytest
+
+coverage: $(VENV)/test.stamp system-packages  ## which lines of the package the tests reach
+	OMP_NUM_THREADS=2 $(VENV)/bin/python -m pytest --cov --cov-report=term --cov-fail-under=90
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
