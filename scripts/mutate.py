@@ -12,6 +12,7 @@ docs/testing.md. A change that makes tests hang counts as noticed.
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.abc
 import importlib.util
 import os
@@ -184,6 +185,19 @@ def passes(mutant: Mutant | None, tests: list[str], seconds: float) -> bool:
     return False
 
 
+def _import_libraries() -> None:
+    """Once, before processes are forked, as it takes seconds; the package itself is forgotten
+    again, so that each process imports its own."""
+    import pytest  # noqa: F401
+    import torch
+
+    for room in ("cli", "live", "serve", "train", "stages.recipe", "data.world.scenes"):
+        importlib.import_module(f"quintet.{room}")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "quintet"]:
+        del sys.modules[name]
+    torch.set_num_threads(1)
+
+
 @click.command()
 @click.argument("folder", type=click.Choice(list(TESTS)))
 @click.option("--every", default=1, show_default=True, type=click.IntRange(min=1))
@@ -192,12 +206,7 @@ def passes(mutant: Mutant | None, tests: list[str], seconds: float) -> bool:
 def main(folder: str, every: int, first: int, only: str | None) -> None:
     """Print what the tests of FOLDER do not notice."""
     os.chdir(ROOT)
-    # What changes nothing and takes long is imported once, before processes are forked.
-    import pytest  # noqa: F401
-    import torch
-    import transformers  # noqa: F401
-
-    torch.set_num_threads(1)
+    _import_libraries()
     limits = []
     for tests in TESTS[folder]:
         started = time.monotonic()
