@@ -28,7 +28,8 @@ from types import ModuleType
 import click
 
 ROOT = Path(__file__).parent.parent
-# The folder's own tests, the quickest first; then, for what these do not notice, the laws.
+# The folder's own tests, which see no other code changed; then, for what these do not notice, laws
+# of the whole, for which all of the package is imported anew.
 TESTS = {
     "timeline": (["tests/timeline"], ["tests/model/test_laws.py"]),
     "live": (
@@ -158,8 +159,9 @@ class _FromMemory(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(compile(self.mutant.source, str(self.mutant.path), "exec"), module.__dict__)
 
 
-def passes(mutant: Mutant | None, tests: list[str], seconds: float) -> bool:
-    """Whether the tests pass with the change, in a process of their own."""
+def passes(mutant: Mutant | None, package: str, tests: list[str], seconds: float) -> bool:
+    """Whether the tests pass with the change, in a process of their own, which imports `package`
+    anew."""
     child = os.fork()
     if child == 0:
         os.setpgrp()
@@ -169,6 +171,7 @@ def passes(mutant: Mutant | None, tests: list[str], seconds: float) -> bool:
         try:
             import pytest
 
+            _forget(package)
             if mutant is not None:
                 sys.meta_path.insert(0, _FromMemory(mutant))
             status = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]))
@@ -185,17 +188,20 @@ def passes(mutant: Mutant | None, tests: list[str], seconds: float) -> bool:
     return False
 
 
-def _import_libraries() -> None:
-    """Once, before processes are forked, as it takes seconds; the package itself is forgotten
-    again, so that each process imports its own."""
+def _import_all() -> None:
+    """Once, before processes are forked, as it takes seconds."""
     import pytest  # noqa: F401
     import torch
 
     for room in ("cli", "live", "serve", "train", "stages.recipe", "data.world.scenes"):
         importlib.import_module(f"quintet.{room}")
-    for name in [name for name in sys.modules if name.partition(".")[0] == "quintet"]:
-        del sys.modules[name]
     torch.set_num_threads(1)
+
+
+def _forget(package: str) -> None:
+    """What is imported of `package` next is imported anew."""
+    for name in [name for name in sys.modules if f"{name}.".startswith(f"{package}.")]:
+        del sys.modules[name]
 
 
 @click.command()
@@ -206,22 +212,22 @@ def _import_libraries() -> None:
 def main(folder: str, every: int, first: int, only: str | None) -> None:
     """Print what the tests of FOLDER do not notice."""
     os.chdir(ROOT)
-    _import_libraries()
+    _import_all()
+    tiers = list(zip((f"quintet.{folder}", "quintet"), TESTS[folder], strict=True))
     limits = []
-    for tests in TESTS[folder]:
+    for package, tests in tiers:
         started = time.monotonic()
-        if not passes(None, tests, 3_600.0):
+        if not passes(None, package, tests, 3_600.0):
             raise SystemExit(f"{' '.join(tests)} fails with nothing changed; mend it first.")
         limits.append(SECONDS_MORE + 4 * (time.monotonic() - started))
     files = sorted((ROOT / "quintet" / folder).glob(only or "*.py"))
     chosen = [m for path in files for m in mutants(path)][first::every]
     survivors = 0
     for count, mutant in enumerate(chosen, 1):
-        tiers = zip(TESTS[folder], limits, strict=True)
-        if all(passes(mutant, tests, limit) for tests, limit in tiers):
+        print(f"{count}/{len(chosen)}", end="\r", file=sys.stderr, flush=True)
+        if all(passes(mutant, *tier, limit) for tier, limit in zip(tiers, limits, strict=True)):
             survivors += 1
             print(mutant, flush=True)
-        print(f"{count}/{len(chosen)}", end="\r", file=sys.stderr, flush=True)
     print(f"{len(chosen)} changes of {folder}, {survivors} not noticed")
 
 
