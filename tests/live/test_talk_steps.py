@@ -48,8 +48,13 @@ def test_the_text_has_a_length() -> None:
 
 
 def test_the_reply_is_on_the_clock_of_its_input() -> None:
-    outputs = [silent(1), speaking(2, "one,"), speaking(3, " two.", ended=True),
-               silent(4, text="three", image=PICTURE), silent(5, image=PICTURE, image_done=True)]
+    outputs = [
+        silent(1),
+        speaking(2, "one,"),
+        speaking(3, " two.", ended=True),
+        silent(4, text="three", image=PICTURE),
+        silent(5, image=PICTURE, image_done=True),
+    ]
     reply = collect(outputs, input_steps=1, asked_steps=1)
     assert reply.text == "one, two.\nthree" and len(reply.images) == 1
     assert len(reply.audio) == 6 * STEP_SAMPLES  # nothing plays before the first input is over

@@ -27,6 +27,7 @@ def _sample(rows: int) -> Sample:
 def test_samples_of_a_line_do_not_see_one_another() -> None:
     sight = line_sight([[_heard(2), _heard(3)], [_heard(4)]])
     assert sight.document.tolist() == [[0, 0, 1, 1, 1], [0, 0, 0, 0, NOBODY]]
+    assert NOBODY < 0  # no sample's number
     assert sight.rank.tolist() == [[0, 1, 2, 3, 4]] * 2
     assert sight.step.tolist() == [[0, 1, 0, 1, 2], [0, 1, 2, 3, 0]]
     assert not sight.lasting.any()
