@@ -91,4 +91,18 @@ def test_what_is_no_sound(sound: object, says: str) -> None:
 def test_what_is_no_picture(picture: object) -> None:
     with pytest.raises(UserError, match="picture"):
         as_picture(picture)
-    assert as_picture(Image.new("L", (3, 2), 7)).shape == (2, 3, 3)
+    for width, height in ((3, 2), (2, 3)):
+        assert as_picture(Image.new("L", (width, height), 7)).shape == (height, width, 3)
+
+
+def test_times_are_the_middle_one_nearly_the_longest_and_the_longest() -> None:
+    outputs = [silent(step, seconds=step * 0.00123456) for step in range(1, 102)]
+    stats = collect(outputs, 1, 1).stats
+    assert stats["step_milliseconds_p50"] == 62.96  # the 51st of 101
+    assert stats["step_milliseconds_p99"] == 123.46  # the 100th
+    assert stats["step_milliseconds_max"] == 124.69
+
+
+def test_nothing_to_answer() -> None:
+    with pytest.raises(UserError, match="nothing to answer"):
+        _talk([], None, [], "")
