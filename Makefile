@@ -1,4 +1,4 @@
-# Two commands: `make live` talks, `make test` checks. Both set themselves up in .venv.
+# `make live` talks, `make test` checks, `make docs` builds the site. They set themselves up in .venv.
 
 PYTHON ?= python3
 HOST ?= 127.0.0.1
@@ -7,7 +7,7 @@ MODEL ?= nano
 VENV := .venv
 INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: live test coverage system-packages clean
+.PHONY: live test docs coverage system-packages clean
 
 live: $(VENV)/live.stamp  ## serve the bundled model with its page
 	@$(VENV)/bin/quintet serve $(MODEL) --host $(HOST) --port $(PORT)
@@ -20,6 +20,12 @@ test: $(VENV)/test.stamp system-packages  ## every check: style, types, tests, a
 
 coverage: $(VENV)/test.stamp system-packages  ## which lines of the package the tests reach
 	OMP_NUM_THREADS=2 $(VENV)/bin/python -m pytest --cov --cov-report=term --cov-fail-under=90
+
+docs: $(VENV)/test.stamp  ## what pages take from the code, written anew; then the site, strictly
+	@$(VENV)/bin/python -m scripts.draw_idea
+	@$(VENV)/bin/python -m scripts.write_docs
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet
+	@echo "The site is in build/site: open build/site/index.html"
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -36,7 +42,7 @@ $(VENV)/live.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/test.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing Quintet, its libraries and its checks into $(VENV) ..."
-	@$(INSTALL) -e '.[dev]'
+	@$(INSTALL) -e '.[dev,docs]'
 	@$(INSTALL) -e '.[quality]' 2>/dev/null || \
 	  echo "Not installed: pesq, which needs a C compiler (on Debian: apt-get install gcc" \
 	    "python3-dev); the benchmark of the codec's quality and its test are left out."

@@ -18,18 +18,16 @@ import torch
 from torch import Tensor, nn
 
 from quintet.config import OmniConfig
-from quintet.model.attention import Attention
 from quintet.model.embedding import Embedding, RowTensors, waves
 from quintet.model.omni import Omni
 from quintet.timeline.rows import Rows, concatenate, make_rows, single_column
 from quintet.timeline.streams import Modality, Stream
 from quintet.timeline.targets import NOT_ASKED, Sample, Vocabulary
 
-SLOWEST = 16  # of the rotations: the period doubles from one pair to the next, so many times
 
-
-class _WholeWidth(Embedding):
-    """Tokens as wide as the model; the source flag is a learned vector, added."""
+class Added(Embedding):
+    """Tokens as wide as the model; position and time through a learned map each, and the source
+    flag as a learned vector, are added."""
 
     def __init__(self, config: OmniConfig) -> None:
         nn.Module.__init__(self)
@@ -42,75 +40,13 @@ class _WholeWidth(Embedding):
         self.flag = nn.Parameter(torch.randn(sizes.d_model) * 0.1)
         nn.init.normal_(self.text_image.weight, std=0.5)
         nn.init.normal_(self.audio.weight, std=0.5 * audio.num_codebooks**-0.5)
-
-    def forward(self, rows: RowTensors) -> Tensor:
-        return self.tokens(rows) + rows.flag[..., None] * self.flag
-
-
-class Added(_WholeWidth):
-    """Position and time through a learned map each, added to the token."""
-
-    def __init__(self, config: OmniConfig) -> None:
-        super().__init__(config)
-        sizes = config.model
         self.position = nn.Linear(sizes.d_position, sizes.d_model, bias=False)
         self.time = nn.Linear(sizes.d_time, sizes.d_model, bias=False)
 
     def forward(self, rows: RowTensors) -> Tensor:
         position = self.position(waves(rows.position, self.config.d_position))
-        return super().forward(rows) + position + self.time(waves(rows.step, self.config.d_time))
-
-
-class RotaryAttention(Attention):
-    """Queries and keys turned by the place in the sequence (half of their pairs) and by the time
-    (the other half), as in Su et al. 2021."""
-
-    angles_BTP: Tensor  # of the pairs, E / 2 of them; set before each forward
-
-    def _project(self, x_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        q, k, v = super()._project(x_BTD)
-        return self._turn(q), self._turn(k), v
-
-    def _turn(self, x_BHTE: Tensor) -> Tensor:
-        first, second = x_BHTE.chunk(2, dim=-1)
-        angles = self.angles_BTP[:, None]
-        sin, cos = angles.sin().to(x_BHTE.dtype), angles.cos().to(x_BHTE.dtype)
-        return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
-
-
-class RotaryOmni(Omni):
-    def __init__(self, config: OmniConfig) -> None:
-        super().__init__(config)
-        self.embedding = _WholeWidth(config)
-        for block in self.transformer.layers:
-            block.attention = RotaryAttention(config.model)
-
-    def forward(self, rows: RowTensors, *more: Any, **named: Any) -> Tensor:
-        pairs = self.config.model.d_model // self.config.model.num_heads // 2
-        place_T = torch.arange(rows.step.shape[1], device=rows.step.device)
-        angles = torch.cat(
-            [_angles(place_T.expand_as(rows.step), pairs - pairs // 2),
-             _angles(rows.step, pairs // 2)],
-            dim=-1,
-        )  # fmt: skip
-        for module in self.modules():
-            if isinstance(module, RotaryAttention):
-                module.angles_BTP = angles
-        return super().forward(rows, *more, **named)
-
-
-class BothOmni(RotaryOmni):
-    """Concatenated as in the reference, and rotated besides."""
-
-    def __init__(self, config: OmniConfig) -> None:
-        super().__init__(config)
-        self.embedding = Embedding(config.model, config.audio, config.text_image_vocab_size)
-
-
-def _angles(values_BT: Tensor, pairs: int) -> Tensor:
-    """[B, T, pairs], periods from 2 to 65,536 or so; in float64 until they are below a turn."""
-    exponents = torch.linspace(1, SLOWEST, pairs, dtype=torch.float64, device=values_BT.device)
-    return (2 * torch.pi * (values_BT[..., None] / 2**exponents).frac()).float()
+        time = self.time(waves(rows.step, self.config.d_time))
+        return self.tokens(rows) + rows.flag[..., None] * self.flag + position + time
 
 
 class Flagless(Omni):
@@ -129,19 +65,39 @@ class SilenceRows(Omni):
         self.embedding = Embedding(config.model, audio, config.text_image_vocab_size + 1)
 
 
+def _turned(config: OmniConfig, share: float) -> OmniConfig:
+    """Place and time are in the angles of queries and keys, and in such a share of what the
+    reference concatenates besides."""
+    width = int(share * _width(config))
+    sizes = replace(config.model, rotary=True, d_position=width, d_time=width)
+    return replace(config, model=sizes)
+
+
+def _unturned(config: OmniConfig) -> OmniConfig:
+    """As the reference has it, to which everything else is compared."""
+    width = _width(config)
+    sizes = replace(config.model, rotary=False, d_position=width, d_time=width)
+    return replace(config, model=sizes)
+
+
+def _width(config: OmniConfig) -> int:
+    """Of position and of time, concatenated: 32 of nano's 192."""
+    return config.model.d_model // 6
+
+
 def added(config: OmniConfig) -> Omni:
-    model = Omni(config)
+    model = Omni(_unturned(config))
     model.embedding = Added(config)
     return model
 
 
 MODELS: dict[str, Callable[[OmniConfig], Omni]] = {
-    "as it is": Omni,
+    "as it is": lambda config: Omni(_unturned(config)),
     "added": added,
-    "rotary": RotaryOmni,
-    "concatenated and rotary": BothOmni,
-    "no source flag": Flagless,
-    "silence rows": SilenceRows,
+    "rotary": lambda config: Omni(_turned(config, 0)),
+    "concatenated and rotary": lambda config: Omni(_turned(config, 1)),
+    "no source flag": lambda config: Flagless(_unturned(config)),
+    "silence rows": lambda config: SilenceRows(_unturned(config)),
 }
 
 

@@ -69,7 +69,7 @@ def _ours(omni: Omni, head: Callable[[Tensor], Tensor], batch: int) -> None:
         torch.randint(omni.config.text.vocab_size, (*shape, num_codebooks)),
         torch.zeros(shape, dtype=torch.bool),
         torch.arange(PROMPT).expand(shape), torch.zeros(shape, dtype=torch.long),
-        torch.zeros(shape),
+        torch.zeros(shape), torch.arange(PROMPT).expand(shape),
     )  # fmt: skip
     hidden_BD = omni(rows, cache=cache)[:, -1]
     no_audio, step = (
@@ -80,7 +80,7 @@ def _ours(omni: Omni, head: Callable[[Tensor], Tensor], batch: int) -> None:
         entries_B = head(hidden_BD).argmax(-1)
         rows = RowTensors(
             _tokens(entries_B, num_codebooks), no_audio, torch.full_like(step, position), step,
-            torch.ones(batch, 1),
+            torch.ones(batch, 1), torch.full_like(step, position),
         )  # fmt: skip
         hidden_BD = omni(rows, cache=cache)[:, -1]
 

@@ -18,3 +18,10 @@ def peak_kilobytes() -> float:
         return next(float(line.split()[1]) for line in status if line.startswith("VmHWM"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1024 if sys.platform == "darwin" else peak
+
+
+def resident_kilobytes() -> float:
+    """What is resident now; where the system does not tell it, the peak."""
+    with contextlib.suppress(OSError), open("/proc/self/status") as status:
+        return next(float(line.split()[1]) for line in status if line.startswith("VmRSS"))
+    return peak_kilobytes()

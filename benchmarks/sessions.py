@@ -33,7 +33,7 @@ def run(model: str = "nano") -> list[Row]:
     system = load(model)
     if torch.cuda.is_available():
         system.to("cuda")
-    scripts = [_script(90_000_000 + index) for index in range(DISTINCT)]
+    scripts = [script(90_000_000 + index) for index in range(DISTINCT)]
     rows: list[Row] = []
     held = 0
     for count in COUNTS:
@@ -49,7 +49,7 @@ def run(model: str = "nano") -> list[Row]:
     return [*rows, row("peak memory of the process", "MiB", peak)]
 
 
-def _script(seed: int) -> list[Given]:
+def script(seed: int) -> list[Given]:
     """What one person does, step by step, for as long as it is looked at."""
     steps: list[Given] = []
     while len(steps) < STEPS + WARM_UP:

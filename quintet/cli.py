@@ -5,7 +5,6 @@ A person's mistake is one sentence on standard error and exit status 2, never a 
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -15,12 +14,13 @@ from typing import Any
 import click
 
 from quintet.commands.farewell import leave, say
+from quintet.commands.json_file import JSON, write_json
+from quintet.commands.plan_command import plan
 from quintet.config import UserError
 
 FOLDER = click.Path(path_type=Path)
 MODEL = click.option("--model", default="nano", show_default=True, help="Name, folder or hub id.")
 SEED = click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31))
-JSON = click.option("--json", "json_file", type=FOLDER, help="Also write the numbers here.")
 
 
 @click.group(
@@ -51,14 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
         leave(f"{name}{error.strerror or error}; check the path and the space left.", 2)
-
-
-def _write_json(values: Any, path: Path | None) -> None:
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-        partial.replace(path)
 
 
 def _folder(path: Path) -> Path:
@@ -94,14 +86,44 @@ def _load(model: str) -> Any:
               help="Keys, one a line: only who has one may talk.")  # fmt: skip
 @click.option("--certificate", type=FOLDER,
               help="A PEM file of a private key and its certificate: https and wss.")  # fmt: skip
+@click.option("--record", type=FOLDER, metavar="FOLDER",
+              help="Write all that is said down here, for `quintet replay`.")  # fmt: skip
+@click.option("--record-minutes", "minutes", default=10.0, show_default=True,
+              type=click.FloatRange(0.1, 120), help="Of each session.")  # fmt: skip
+@click.option("--drain", default=25.0, show_default=True, type=click.FloatRange(0, 86_400),
+              help="Seconds that sessions may go on after SIGTERM.")  # fmt: skip
+@click.option("--replicas", default=1, show_default=True, type=click.IntRange(1, 1_024),
+              help="Servers behind one address; more than one need the extra cluster.")  # fmt: skip
 def serve(
     model: str, host: str, port: int, sessions: int, key_file: Path | None,
-    certificate: Path | None,
+    certificate: Path | None, record: Path | None, minutes: float, drain: float,
+    replicas: int,
 ) -> None:  # fmt: skip
     """Serve MODEL and its page, where a person can talk to it, and the Realtime API."""
-    from quintet.serve import serve as run
+    if replicas > 1 and (record or certificate):
+        raise UserError("Replicas take neither --record nor --certificate; leave these out.")
+    if replicas > 1:
+        from quintet.serve.replicas import serve_replicas
 
-    run(_load(model), host, port, sessions, key_file, certificate)
+        serve_replicas(model, host, port, sessions, replicas, key_file, drain)
+        return
+    from quintet.serve import serve as run
+    from quintet.serve.recorder import Recorder
+
+    recorder = Recorder(record, minutes) if record else None
+    run(_load(model), host, port, sessions, key_file, certificate, recorder, drain)
+
+
+@commands.command()
+@click.argument("file", type=FOLDER)
+@MODEL
+def replay(file: Path, model: str) -> None:
+    """A session in FILE that `serve --record` wrote, again: status 1 if it answers otherwise."""
+    from quintet.commands.replay import replay_file
+
+    told, same = replay_file(file, model)
+    click.echo(told)
+    sys.exit(0 if same else 1)
 
 
 @commands.command()
@@ -293,16 +315,20 @@ def train(recipe: str, stage: str | None, runs: Path) -> None:
 @click.option("--out", required=True, type=FOLDER)
 @click.option("--scenes", default=40, show_default=True, type=click.IntRange(1, 10_000),
               help="Held-out scenes of each kind.")  # fmt: skip
+@click.option("--minutes", default=30.0, show_default=True, type=click.FloatRange(0, 600),
+              help="Of the long silence and of the long session; 0 for neither.")  # fmt: skip
 @SEED
 @JSON
-def evaluate(model: str, out: Path, scenes: int, seed: int, json_file: Path | None) -> None:
+def evaluate(
+    model: str, out: Path, scenes: int, minutes: float, seed: int, json_file: Path | None
+) -> None:
     """The report card of MODEL on held-out scenes: report.json and report.html."""
     from quintet.evals.report import evaluate as run
     from quintet.evals.report import print_scores
 
-    report = run(_load(model), _folder(out), scenes, seed)
+    report = run(_load(model), _folder(out), scenes, seed, minutes)
     print_scores(report)
-    _write_json(report, json_file)
+    write_json(report, json_file)
     click.echo(f"In {out}: report.json, report.html")
 
 
@@ -310,78 +336,36 @@ def evaluate(model: str, out: Path, scenes: int, seed: int, json_file: Path | No
 @click.argument(
     "what",
     type=click.Choice(
-        [
-            "live",
-            "sessions",
-            "codec",
-            "codec-quality",
-            "decode",
-            "image",
-            "image-quality",
-            "search",
-            "train",
-            "world",
-        ]
+        ["live", "sessions", "codec", "codec-quality", "decode", "image", "image-quality",
+         "search", "serve", "train", "world"]
     ),
-)
+)  # fmt: skip
 @click.option("--model", default="nano", show_default=True, help="Name, folder or hub id.")
 @click.option("--speech", type=FOLDER,
               help="For codec-quality: also judge on the recordings in this folder.")  # fmt: skip
+@click.option("--sessions", type=click.IntRange(1, 64),
+              help="For serve: people who call at once, 8 by default.")  # fmt: skip
+@click.option("--minutes", type=click.FloatRange(0.05, 1_440),
+              help="For serve: how long, 10 by default, or 60 with --fast.")  # fmt: skip
+@click.option("--fast", is_flag=True,
+              help="For serve: in the engine itself, faster than real time.")  # fmt: skip
 @JSON
-def bench(what: str, model: str, speech: Path | None, json_file: Path | None) -> None:
+def bench(
+    what: str, model: str, speech: Path | None, sessions: int | None, minutes: float | None,
+    fast: bool, json_file: Path | None,
+) -> None:  # fmt: skip
     """Figures beside a peer or a limit, in one run: the speed of a live step, of many
-    sessions at once, of the codec, of the image tokenizer, of the search of codes, of decoding,
-    of training or of making scenes; or how good the codec sounds and
-    the image tokenizer looks.
+    sessions at once, of the server under people who talk, of the codec, of the image tokenizer,
+    of the search of codes, of decoding, of training or of making scenes; or how good the codec
+    sounds and the image tokenizer looks.
     """
     from quintet.commands.bench import run_benchmark
 
-    _write_json({"rows": run_benchmark(what, model, speech)}, json_file)
+    options = {"speech": speech, "sessions": sessions, "minutes": minutes, "fast": fast}
+    write_json({"rows": run_benchmark(what, model, **options)}, json_file)
 
 
-@commands.command()
-@click.argument("preset")
-@click.option("--gpus", required=True, type=click.IntRange(min=1), metavar="N")
-@click.option("--device", default="h100", show_default=True, help="a100, h100, h200 or b200.")
-@click.option("--tensor", default=1, show_default=True, type=click.IntRange(min=1),
-              help="How many of them share each layer.")  # fmt: skip
-@click.option("--rows", type=click.IntRange(min=1),
-              help="Of a sample; by default 8,192, or max_rows of the preset.")  # fmt: skip
-@click.option("--batch", "samples", default=1, show_default=True, type=click.IntRange(min=1),
-              help="Samples at once on each device, or on each --tensor devices.")  # fmt: skip
-@click.option("--text-asked", "text_share", default=0.5, show_default=True, type=float,
-              help="Share of the rows at which the text+image head is asked.")  # fmt: skip
-@click.option("--audio-asked", "audio_share", default=0.5, show_default=True, type=float,
-              help="And the audio head.")  # fmt: skip
-@click.option("--checkpointing/--no-checkpointing", default=True, show_default=True,
-              help="Layers are computed again backward, or keep their activations.")  # fmt: skip
-@click.option("--efficiency", type=float,
-              help="Share of the device's peak at which matrices are multiplied.")  # fmt: skip
-@click.option("--price", "dollars_per_hour", type=float, help="Dollars an hour of a device.")
-@click.option("--training-rows", type=float, help="By default 20 a parameter.")
-@click.option("--check", is_flag=True, help="Measure memory and exchange by a dry run, here.")
-@JSON
-def plan(
-    preset: str, gpus: int, device: str, tensor: int, rows: int | None, samples: int,
-    text_share: float, audio_share: float, checkpointing: bool, efficiency: float | None,
-    dollars_per_hour: float | None, training_rows: float | None, check: bool,
-    json_file: Path | None,
-) -> None:  # fmt: skip
-    """What training PRESET on N devices takes: memory, exchange, time, cost.
-
-    All is modelled; --check makes a dry run of the real step on this machine, without any GPU and
-    in less than a gigabyte, and puts what it measures beside the model.
-    """
-    from quintet.commands.plan import make_plan, refuse_misfit, run_plan
-
-    layout = {"devices": gpus, "tensor": tensor, "samples": samples, "text_share": text_share,
-              "audio_share": audio_share, "checkpointing": checkpointing}  # fmt: skip
-    assumed = {"efficiency": efficiency, "dollars_per_hour": dollars_per_hour,
-               "training_rows": training_rows}  # fmt: skip
-    given = {name: value for name, value in assumed.items() if value is not None}
-    made = make_plan(preset, device, rows, layout, given)
-    _write_json(run_plan(made, check), json_file)
-    refuse_misfit(made)
+commands.add_command(plan)
 
 
 if __name__ == "__main__":

@@ -197,6 +197,7 @@ class ModelConfig:
     num_heads: int = 6
     num_kv_heads: int = 2
     d_feed_forward: int = 512
+    rotary: bool = False  # queries and keys are turned by place and time, besides or instead
     audio_head: Literal["parallel", "chained", "digits"] = "chained"
     z_loss: float = 1e-5
 
@@ -206,11 +207,25 @@ class ModelConfig:
                 f"d_model {self.d_model}, num_heads {self.num_heads} and num_kv_heads "
                 f"{self.num_kv_heads} must divide one another; choose sizes that do."
             )
+        if self.rotary and self.head_width % 4:
+            raise UserError(
+                f"Heads are {self.head_width} wide, and rotary needs a multiple of 4: pairs that "
+                "turn by place and as many by time; change d_model or num_heads."
+            )
         if self.d_position % 2 or self.d_time % 2 or self.d_token <= 0:
             raise UserError(
                 "d_position and d_time must be even and, with the flag, smaller than d_model; "
                 "lower them."
             )
+        if not (self.rotary or (self.d_position > 0 and self.d_time > 0)):
+            raise UserError(
+                f"d_position is {self.d_position} and d_time is {self.d_time}, so nothing tells "
+                "the order of rows or their time; raise both, or set rotary = true."
+            )
+
+    @property
+    def head_width(self) -> int:
+        return self.d_model // self.num_heads
 
     @property
     def digits_per_code(self) -> int:

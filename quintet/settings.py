@@ -93,7 +93,7 @@ def check_type(key: str, value: Any, kind: Any, where: str) -> None:
         UserError: it is of another type or out of range; `where` names the file in the message.
     """
     if not _fits(value, kind):
-        raise UserError(f"{where} sets {key!r} to {value!r:.40}; make it {_in_words(kind)}.")
+        raise UserError(f"{where} sets {key!r} to {value!r:.40}; make it {in_words(kind)}.")
 
 
 def _fits(value: Any, kind: Any) -> bool:
@@ -117,17 +117,18 @@ def _fits(value: Any, kind: Any) -> bool:
     return isinstance(value, kind)
 
 
-def _in_words(kind: Any, several: bool = False) -> str:
+def in_words(kind: Any, several: bool = False) -> str:
+    """What a setting of this type is written as: "a whole number of at least 1"."""
     origin, parts = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        return f"{_in_words(parts[0], several)} {parts[1]}"
+        return f"{in_words(parts[0], several)} {parts[1]}"
     if origin is Literal:
         return " or ".join(map(repr, parts))
     if origin is tuple:
         count = "" if parts[-1] is ... else f"{len(parts)} "
-        return f"a list of {count}{_in_words(parts[0], True)}"
+        return f"a list of {count}{in_words(parts[0], True)}"
     if origin is dict:
-        return f"a table of {_in_words(parts[1], True)}"
+        return f"a table of {in_words(parts[1], True)}"
     return "a table" if dataclasses.is_dataclass(kind) else IN_WORDS[kind][several]
 
 

@@ -1,52 +1,64 @@
-"""The README says what is so: its scores are the report's, its commands exist."""
+"""The README says what is so: its commands exist and are called as it says, the quick ones run."""
 
 from __future__ import annotations
 
-import json
 import re
+import shlex
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
+from conftest import run
+from torch.distributed.run import get_args_parser
 
 from quintet.cli import commands
-from quintet.tokenizers.folders import BUNDLED
+from quintet.media.audio import write_audio
+from quintet.media.images import write_image
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-REPORT = BUNDLED / "nano" / "report.json"
-# What the table calls a score -> its name in the report.
-SCORES = {
-    "names what you show, asked by voice": "names_shown_asked_by_voice",
-    "names what you show, asked by text": "names_shown_asked_by_text",
-    "names it aloud, asked by voice": "names_shown_aloud_asked_by_voice",
-    "draws what you ask for by voice": "draws_asked_by_voice",
-    "draws what you ask for by text": "draws_asked_by_text",
-    "says the word, asked by voice": "says_word_asked_by_voice",
-    "the same, to a recognizer made elsewhere": "says_word_asked_by_voice_second_recognizer",
-    "says the word, asked by text": "says_word_asked_by_text",
-    "repeats a sentence, every word right": "repeats_in_exact_words",
-    "counts as far as asked": "counts_in_exact_words",
-    "greets with the right answer": "greets_in_exact_words",
-    "silent throughout, nothing asked": "silent_when_nothing_asked",
-    "steps with false speech, nothing asked": "false_speech_steps_nothing_asked",
-    "talks over a spoken request": "talks_over_spoken_requests",
-}
-
-
-def score_row(label: str, score: dict[str, Any]) -> str:
-    """A line of the README's table."""
-    value, low, high = (f"{100 * score[key]:.0f}" for key in ("value", "low", "high"))
-    chance = "" if score["chance"] is None else f"{100 * score['chance']:.0f} %"
-    return f"| {label} | {value} % | {low}-{high} | {score['n']:,} | {chance} |"
-
-
-@pytest.mark.parametrize("label", SCORES)
-def test_scores_are_those_of_the_report(label: str) -> None:
-    report = json.loads(REPORT.read_text(encoding="utf-8"))
-    assert score_row(label, report["scores"][SCORES[label]]) in README
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+# Lines of a terminal, without what is said of them.
+LINES = [line.split("  #")[0].split("#")[0].strip()
+         for line in re.findall(r"^    (\.venv/bin/.*)$", README, re.MULTILINE)]  # fmt: skip
+QUICK = {"talk", "plan"}  # seconds each; others are only read as the command would read them
 
 
 def test_commands_exist() -> None:
     named = set(re.findall(r"quintet ([a-z]+)", README)) & set(commands.commands)
     assert named == set(commands.commands)  # each is told
     assert set(re.findall(r"`quintet ([a-z]+)", README)) <= named  # and no other
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_the_line_runs_or_could(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = shlex.split(line)
+    if words[0] == ".venv/bin/torchrun":
+        words = get_args_parser().parse_args(words[1:]).training_script_args
+    else:
+        assert words.pop(0) == ".venv/bin/quintet"
+    name, *arguments = words
+    if name not in QUICK:
+        commands.commands[name].make_context(name, arguments)
+        return
+    monkeypatch.chdir(tmp_path)
+    write_audio("question.wav", np.zeros(6_000, np.float32))
+    write_image("apple.png", np.full((48, 48, 3), 200, np.uint8))
+    assert run(*words) == 0
+
+
+def test_the_benchmarks_exist() -> None:
+    named = set(re.findall(r"`quintet bench ([a-z-]+)`", README))
+    (what,) = (p for p in commands.commands["bench"].params if p.name == "what")
+    assert named and named <= set(what.type.choices)
+
+
+def test_the_tree_names_every_folder() -> None:
+    tree = README.split("## How it is laid out")[1]
+    for folder in (ROOT / "quintet").iterdir():
+        if folder.is_dir() and folder.name != "__pycache__":
+            assert f" {folder.name}/ " in tree, folder.name
+
+
+def test_pictures_and_pages_are_there() -> None:
+    for target in re.findall(r"\]\(((?:docs|scripts)/[^)#]*)", README):
+        assert (ROOT / target).is_file(), target

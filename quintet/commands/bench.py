@@ -13,19 +13,24 @@ from rich.table import Table
 from quintet.config import UserError
 
 CHECKOUT = Path(__file__).parent.parent.parent
+# Options that one benchmark alone takes.
+BELONGS = {"speech": "codec-quality", "sessions": "serve", "minutes": "serve", "fast": "serve"}
 
 
-def run_benchmark(what: str, model: str, speech: Path | None = None) -> list[dict[str, Any]]:
+def run_benchmark(what: str, model: str, **options: Any) -> list[dict[str, Any]]:
     """Run `benchmarks/WHAT.py`, print its table; rows {"name", "unit", "value", "peer", "ratio"}.
 
     Args:
-        speech: a folder of recordings, for the benchmark that judges sound.
+        options: of `BELONGS`; those that are None or False were not given.
 
     Raises:
-        UserError: Quintet was installed without its benchmarks, or a peer is missing.
+        UserError: an option of another benchmark, Quintet was installed without its benchmarks,
+            or a peer is missing.
     """
-    if speech is not None and what != "codec-quality":
-        raise UserError(f"bench {what} takes no --speech; it belongs to codec-quality.")
+    options = {name: value for name, value in options.items() if value not in (None, False)}
+    for name in options:
+        if BELONGS[name] != what:
+            raise UserError(f"bench {what} takes no --{name}; it belongs to {BELONGS[name]}.")
     what = what.replace("-", "_")
     if not (CHECKOUT / "benchmarks" / f"{what}.py").is_file():
         raise UserError(
@@ -36,7 +41,7 @@ def run_benchmark(what: str, model: str, speech: Path | None = None) -> list[dic
         sys.path.insert(0, str(CHECKOUT))
     try:
         run = importlib.import_module(f"benchmarks.{what}").run
-        rows: list[dict[str, Any]] = run(model) if speech is None else run(model, speech)
+        rows: list[dict[str, Any]] = run(model, **options)
     except ModuleNotFoundError as error:
         raise UserError(
             f"This benchmark needs the package {error.name}; install the extras of development "

@@ -78,7 +78,7 @@ class SceneEncoder:
             add(Stream.TEXT_OUT, np.array([token for _, (_, token) in group]), reply.step + late)
         codes, audio = self.speech_codes(reply), self.config.audio
         first, step = 0, reply.step
-        while first < len(codes):
+        while first < len(codes) and step != reply.until_step:
             count = audio.frames_in(step)
             timeline.add_audio(Stream.AUDIO_OUT, codes[first : first + count], step)
             first, step = first + count, step + 1

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES
-from quintet.data.world.scenes import DRAWING_STEPS, Reply, Scene
+from quintet.data.world.scenes import Reply, Scene
 from quintet.data.world.things import BY_NAME
 from quintet.evals.recognizer import spell
 from quintet.live.session import StepOutput
@@ -72,7 +72,7 @@ class SceneResult:
     def scripted_steps(self) -> int:
         """Steps in which the script has output."""
         replies = self.scene.replies
-        return len({step for r in replies for step in range(r.step, r.step + _length(r))})
+        return len({step for r in replies for step in range(r.step, r.step + r.num_steps)})
 
 
 def names_only(text: str, name: str) -> bool:
@@ -104,18 +104,12 @@ def run_scene(session: SteppedSession, scene: Scene) -> SceneResult:
     )
     busy = set[int]()
     for reply, (_, last, _) in zip(scene.replies, asked, strict=True):
-        busy |= set(range(last + 1, reply.step + _length(reply) + LATE))
+        busy |= set(range(last + 1, reply.step + reply.num_steps + LATE))
     quiet = [out for out in steps if out.step not in busy]
     return SceneResult(
         scene, outcomes, tuple(steps), len(quiet),
         sum(out.speaking for out in quiet), sum(is_active(out) for out in quiet),
     )  # fmt: skip
-
-
-def _length(reply: Reply) -> int:
-    """Steps that the scripted answer lasts."""
-    spoken = -(-len(reply.speech) // STEP_SAMPLES)
-    return max(spoken, DRAWING_STEPS if reply.drawing is not None else 0)
 
 
 def request_of(scene: Scene, reply: Reply) -> tuple[int, int, float]:

@@ -29,13 +29,16 @@ HOW = (
     "output at all; guessing is to speak at random as often as the script does, and gets the mean "
     "over these scenes of (1 − p) ^ (quiet steps), p being the share of steps, over all scenes "
     "played, in which the script has output. n counts requests, steps or scenes; requests and "
-    "steps of one scene are alike, so intervals come from resampling whole scenes."
+    "steps of one scene are alike, so intervals come from resampling whole scenes. Pause handling, "
+    "turn taking, interruption, backchannel, talking to others and background speech are named "
+    "after Full-Duplex-Bench: a take-over is any output in the time asked about, an error where "
+    "silence is right (pauses, talk to others, background)."
 )
 SECOND = (
     " A second recognizer, PocketSphinx, chooses one of the 64 names; it was made elsewhere.",
     " The second recognizer was left out: its package, pocketsphinx, is not installed.",
 )
-NOT_SHARES = ("answer_delay", "word_error_rate", "judge_word_error_rate")  # beginnings of names
+NOT_SHARES = ("delay", "seconds", "error_rate")  # parts of names
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --bar: #2563a8; --band: #2563a855; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 66rem; margin: 2rem auto; padding: 0 1rem; }
@@ -96,7 +99,7 @@ def _score_row(name: str, score: dict[str, Any]) -> str:
     title = escape(name.replace("_", " "))
     if score["value"] is None:
         return f"<tr><td>{title}</td><td colspan=4>no case</td></tr>"
-    if name.startswith(NOT_SHARES):
+    if any(part in name for part in NOT_SHARES):
         value, bar = f"{score['value']:.2f}", ""
         interval = f"{score['low']:.2f} - {score['high']:.2f}"
     else:

@@ -23,13 +23,21 @@ from quintet.data.world.grammar import GREETINGS, NUMBERS
 from quintet.data.world.pictures import render_picture
 from quintet.data.world.scenes import PICTURE_SIZE, make_scene
 from quintet.data.world.things import THINGS
+from quintet.evals.behaviour import (
+    ENCOUNTERS,
+    behaviour,
+    length,
+    not_addressed,
+    silence,
+    turn_taking,
+)
 from quintet.evals.live_scores import Outcome, SceneResult, names_only, outcomes_of, run_scene
 from quintet.evals.page import write_page
 from quintet.evals.picture_judge import PictureJudge
 from quintet.evals.recognizer import Recognizer, spell, word_errors
 from quintet.evals.scores import Score, mean, median, ratio, share
 from quintet.evals.word_spotter import WordSpotter
-from quintet.live import Quintet, Sampling
+from quintet.live import Quintet, Sampling, Session
 from quintet.media.images import fit_image
 from quintet.media.speech import synthesize
 from quintet.tokenizers.bundle import Tokenizers
@@ -50,27 +58,34 @@ EXACT: dict[str, tuple[str, float | None]] = {
     "greet": ("greets", 1 / len(set(GREETINGS.values()))),
 }
 CEILING_PICTURES = 256
+MINUTES = 30.0
+EDGE_MINUTES = 3.0  # at the beginning and at the end of a long session
 
 Results = dict[str, list[SceneResult]]
 
 
-def evaluate(model: Quintet, out: Path, scenes_per_kind: int = 40, seed: int = 0) -> dict[str, Any]:
+def evaluate(
+    model: Quintet, out: Path, scenes_per_kind: int = 40, seed: int = 0, minutes: float = MINUTES
+) -> dict[str, Any]:
     """Score `model`, write report.json and report.html into `out`, return what the first holds.
+
+    Args:
+        minutes: that a silence and a session full of requests last; 0 leaves both out.
 
     Raises:
         UserError: espeak-ng or the font, which the world is made with, is not installed.
     """
     judges = Judges()
     results = play(model, scenes_per_kind, seed)
-    scores = {name: score.to_dict() for name, score in score_all(results, judges).items()}
-    ceilings = judge_ceilings(results, judges, model.tokenizers, seed)
-    scores |= {name: score.to_dict() for name, score in ceilings.items()}
+    scores = score_all(results, judges) | in_time(model, results, scenes_per_kind, seed, minutes)
+    scores |= judge_ceilings(results, judges, model.tokenizers, seed)
     report = {
         "model": model.config.name,
         "scenes_per_kind": scenes_per_kind,
+        "minutes": minutes,
         "seed": seed,
         "second_recognizer": judges.spotter is not None,
-        "scores": scores,
+        "scores": {name: score.to_dict() for name, score in scores.items()},
     }
     out.mkdir(parents=True, exist_ok=True)
     partial = out / "report.json.partial"
@@ -119,6 +134,26 @@ def play(model: Quintet, scenes_per_kind: int, seed: int) -> Results:
                 results[kind].append(run_scene(session, scene))
                 progress.advance(bar)
     return results
+
+
+def in_time(
+    model: Quintet, results: Results, scenes_per_kind: int, seed: int, minutes: float
+) -> dict[str, Score]:
+    """Behaviour in time: in encounters, in the scenes already played, and for long."""
+
+    def session(number: int) -> Session:
+        return model.session(Sampling(), seed=number)
+
+    with Progress(transient=True) as progress:
+        bar = progress.add_task("encounters", total=ENCOUNTERS * scenes_per_kind)
+        scores = behaviour(session, scenes_per_kind, seed, lambda: progress.advance(bar))
+    every = [result for some in results.values() for result in some]
+    scores |= turn_taking(outcome for result in every for outcome in result.outcomes)
+    scores |= not_addressed(results["chatter"])
+    if minutes:
+        scores |= silence(session(seed), minutes, seed)
+        scores |= length(session(seed + 1), minutes, min(EDGE_MINUTES, minutes / 2), seed)
+    return scores
 
 
 def score_all(results: Results, judges: Judges) -> dict[str, Score]:

@@ -42,6 +42,7 @@ class StepOutput:
     counts: dict[str, int]  # rows of this step by kind: text_in, audio_in, image_in, ..._out
     no_output: tuple[float, float]  # probability of silence: text+image head, audio head
     seconds: float  # that the step took to compute
+    answer: Answer | None = None  # the rows that all this was made of
 
 
 class Words:
@@ -211,7 +212,7 @@ class Session:
         audio = self._play(sound_S)
         return StepOutput(
             self.now, audio, bool(answer.frames), words, ended, image, done, counts,
-            answer.no_output, seconds,
+            answer.no_output, seconds, answer,
         )  # fmt: skip
 
     def _preview(self) -> np.ndarray:

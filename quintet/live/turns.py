@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ class TurnReply:
     text: str
     images: list[np.ndarray]
     audio: np.ndarray
+    counts: dict[str, int] = field(default_factory=dict)  # rows: text_in, audio_in, ..._out
 
 
 class _Conversation:
@@ -46,11 +48,13 @@ class _Conversation:
         self.config, self.tokenizers = model.config, tokenizers
         cache = KVCache(model.config.model, MAX_ROWS, device=model.device)
         self.decoder = TipDecoder(model, tokenizers.text, sampling, seed, cache)
+        self.counts: Counter[str] = Counter()  # rows by kind, as in `TurnReply`
 
     def _entries(self, stream: Stream, modality: Modality, ids: Sequence[int]) -> None:
         self._make_room(len(ids))
         tokens = single_column(np.array(ids, np.int32), self.config.audio.num_codebooks)
         self.decoder.append(stream, modality, tokens, step=0)
+        self.counts[f"{modality.name.lower()}_in"] += len(ids)
 
     def _make_room(self, rows: int) -> None:
         """Refuse what would leave no place for the answer."""
@@ -78,6 +82,7 @@ class _Conversation:
         padded = np.pad(sound, (0, -len(sound) % STEP_SAMPLES))
         codes, audio, step = self.tokenizers.encode_audio(padded), self.config.audio, 0
         self._make_room(len(codes))
+        self.counts["audio_in"] += len(codes)
         while audio.frames_before(step) < len(codes):
             frames = codes[audio.frames_before(step) : audio.frames_before(step + 1)]
             self.decoder.append(stream, Modality.AUDIO, frames, step)
@@ -95,7 +100,12 @@ class _Conversation:
         decoder, step_of = self.decoder, self.config.audio.step_of
         rounds = decoder.answer(0, rows, frames, step_of, words)
         answer = decoder.run(self._told(rounds, tell) if tell else rounds)
-        return TurnReply(*self._words_and_pictures(answer), self._sound(answer))
+        images = sum(modality == Modality.IMAGE for modality, _ in answer.text_image)
+        self.counts.update(
+            text_out=len(answer.text_image) - images, image_out=images,
+            audio_out=len(answer.frames),
+        )  # fmt: skip
+        return TurnReply(*self._words_and_pictures(answer), self._sound(answer), dict(self.counts))
 
     def _told(self, rounds: Rounds, tell: Callable[[str], None]) -> Rounds:
         """`rounds`, whose words are told as they pass."""

@@ -1,7 +1,7 @@
 """Grouped-query attention with QK-norm.
 
 Shapes: B batch, T rows, S rows seen, N rows of a line, H query heads, G key-value heads,
-E head width, D = d_model.
+E head width, P = E / 2 pairs of it, D = d_model.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from quintet.config import ModelConfig
+from quintet.model.rotary import turn
 from quintet.products import Linear
 from quintet.timeline.masks import Sight
 
@@ -66,11 +67,12 @@ class HeadScale(nn.Module):
 
 
 class Attention(nn.Module):
-    """[B, T, D] -> [B, T, D]. Order is in the embedding, so nothing is rotated or biased here."""
+    """[B, T, D] -> [B, T, D]. Order is in the embedding; with `turns` (`model.rotary`) it is in the
+    angles of queries and keys besides."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.head_width = config.d_model // config.num_heads
+        self.head_width = config.head_width
         # Of one key-value head: its query heads, its key, its value.
         self.group = config.num_heads // config.num_kv_heads + 2
         width = config.num_kv_heads * self.group * self.head_width
@@ -82,17 +84,21 @@ class Attention(nn.Module):
         self.key_norm = HeadScale(self.head_width)
         nn.init.zeros_(self.output.weight)
 
-    def forward(self, x_BTD: Tensor, mask: Mask | None = None) -> Tensor:
+    def forward(
+        self, x_BTD: Tensor, mask: Mask | None = None, turns_BTP2: Tensor | None = None
+    ) -> Tensor:
         """`mask` says who sees whom; None is plainly causal."""
-        y = _attend(*self._project(x_BTD), mask)
+        y = _attend(*self._project(x_BTD, turns_BTP2), mask)
         return self.output(y.transpose(1, 2).flatten(2))
 
-    def _project(self, x_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _project(self, x_BTD: Tensor, turns_BTP2: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries [B, H, T, E], keys and values [B, G, T, E]."""
         grouped = self.query_key_value(x_BTD).unflatten(-1, (-1, self.group, self.head_width))
         # Queries and keys in one pass.
         normed = F.rms_norm(grouped[..., :-1, :], (self.head_width,))
         q, k = self.query_norm(normed[..., :-1, :]).flatten(2, 3), self.key_norm(normed[..., -1, :])
+        if turns_BTP2 is not None:
+            q, k = turn(q, turns_BTP2), turn(k, turns_BTP2)
         return q.transpose(1, 2), k.transpose(1, 2), grouped[..., -1, :].transpose(1, 2)
 
 

@@ -1,8 +1,8 @@
 """The key-value cache: slots of a fixed number, for one session or for many side by side.
 
-Order is in the embedding, so attention does not care where a row lies. A new row takes the lowest
-free slot, and a step that leaves the window frees its own: nothing moves and nothing grows, and a
-session of hours costs what a full window costs.
+Order is in the embedding or in the keys, so attention does not care where a row lies. A new row
+takes the lowest free slot, and a step that leaves the window frees its own: nothing moves and
+nothing grows, and a session of hours costs what a full window costs.
 
 Shapes: B sessions, T new rows of each, C slots, S slots in use, G key-value heads, E head width.
 """
@@ -25,6 +25,7 @@ class Place:
     """Where new rows lie, and which slots each of them sees."""
 
     slots_N: Tensor  # int64 [B * T * G], in storage of C + 1 slots a session and head
+    order_BT: Tensor  # int64: which row of its session each is; -1 where it has none
     seen: int  # S: the first so many slots hold every row
     mask: Tensor | None  # bool [B, 1, T, S]; None where every new row sees all of them
     is_causal: bool  # the new rows are all there is, in order
@@ -47,7 +48,7 @@ class KVCache:
     ) -> None:
         self.max_rows, self.batch = max_rows, batch
         # One slot more for rows that are nobody's. Heads before slots: products run over both.
-        shape = (batch, config.num_kv_heads, max_rows + 1, config.d_model // config.num_heads)
+        shape = (batch, config.num_kv_heads, max_rows + 1, config.head_width)
         self.keys = torch.zeros(config.num_layers, *shape, device=device, dtype=dtype)
         self.values = torch.zeros_like(self.keys)
         self.order = np.full((batch, max_rows), FREE, np.int64)  # of each session's rows: 0, 1, ...
@@ -111,7 +112,8 @@ class KVCache:
         device = self.device
         mask = None if alone else self._mask(orders_BT, seen)
         return Place(
-            torch.from_numpy(storage_BTG.reshape(-1)).to(device), seen,
+            torch.from_numpy(storage_BTG.reshape(-1)).to(device),
+            torch.from_numpy(orders_BT).to(device), seen,
             None if mask is None else mask.to(device), alone and steps_BT.shape[1] > 1,
         )  # fmt: skip
 

@@ -5,12 +5,15 @@ a session does. So training runs `Transformer`, sessions run this, on the same w
 holds the two together.
 
 Shapes: B sessions, T new rows, S slots in use, H query heads, G key-value heads, M heads of a group
-(its query heads, its key, its value), E head width, D = d_model; N = B * G, R = T * H / G.
+(its query heads, its key, its value), E head width, P = E / 2 pairs of it, D = d_model; N = B * G,
+R = T * H / G.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +22,7 @@ from torch.nn import functional as F
 
 from quintet.model.attention import Attention
 from quintet.model.cache import KVCache, Place
+from quintet.model.rotary import turn, turn_few
 from quintet.model.transformer import Transformer
 from quintet.products import linear
 
@@ -60,7 +64,9 @@ class Trunk:
             transformer.norm.weight, attention.group, attention.head_width,
         )  # fmt: skip
 
-    def extend(self, x_BTD: Tensor, cache: KVCache, place: Place) -> Tensor:
+    def extend(
+        self, x_BTD: Tensor, cache: KVCache, place: Place, turns_BTP2: Tensor | None = None
+    ) -> Tensor:
         """Hidden vectors [B, T, D] of new rows, whose keys and values are written at `place`."""
         batch, rows, width = x_BTD.shape
         size, heads = (width,), (batch, rows, -1, self.group, self.head_width)
@@ -68,12 +74,13 @@ class Trunk:
         few = x_BTD.device.type == "cpu" and rows <= FEW and batch * rows > 2 and not causal
         if few and mask is not None:
             mask = torch.zeros(mask.shape).masked_fill(~mask, UNSEEN)
+        turned = _turning(turns_BTP2, x_BTD.dtype)
         for index, weights in enumerate(self.layers):
             norm, qkv, query_norm, key_norm, output, ff_norm, gate, up, down = weights
             heads_BTGME = linear(F.rms_norm(x_BTD, size, norm), qkv).view(heads)
             normed = F.rms_norm(heads_BTGME[..., :-1, :], (self.head_width,))
-            q_BHTE = (normed[..., :-1, :] * query_norm).flatten(2, 3).transpose(1, 2)
-            k_BTGE, v_BTGE = normed[..., -1, :] * key_norm, heads_BTGME[..., -1, :]
+            q_BHTE = turned(normed[..., :-1, :] * query_norm).flatten(2, 3).transpose(1, 2)
+            k_BTGE, v_BTGE = turned(normed[..., -1, :] * key_norm), heads_BTGME[..., -1, :]
             cache.write(index, k_BTGE, v_BTGE, place)
             k_BGSE, v_BGSE = cache.read(index, place)
             if few:
@@ -86,6 +93,15 @@ class Trunk:
             normed = F.rms_norm(x_BTD, size, ff_norm)
             x_BTD = x_BTD + linear(F.silu(linear(normed, gate)).mul_(linear(normed, up)), down)
         return F.rms_norm(x_BTD, size, self.norm)
+
+
+def _turning(turns_BTP2: Tensor | None, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    """What turns queries and keys, if anything does."""
+    if turns_BTP2 is None:
+        return lambda x: x
+    if dtype != torch.float32:
+        return partial(turn, turns_BTP2=turns_BTP2)
+    return partial(turn_few, turns_BTP=torch.view_as_complex(turns_BTP2))
 
 
 def _attend_to_few(

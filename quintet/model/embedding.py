@@ -1,4 +1,5 @@
-"""Rows -> vectors: token, position, time and source flag side by side, not added.
+"""Rows -> vectors: token, position, time and source flag side by side, not added. Where a preset
+turns queries and keys instead (`model.rotary`), the widths of position and time may be 0.
 
 Shapes: B batch, T rows, Q = num_codebooks, D = d_model.
 """
@@ -28,10 +29,15 @@ class RowTensors:
     position: Tensor  # int64 [B, T]
     step: Tensor  # int64 [B, T]
     flag: Tensor  # float [B, T]
+    place: Tensor  # int64 [B, T]: in the order in which rows see one another
 
     @classmethod
-    def from_rows(cls, tables: list[Rows]) -> RowTensors:
-        """A batch of tables, padded at the end to the longest."""
+    def from_rows(cls, tables: list[Rows], places: list[np.ndarray] | None = None) -> RowTensors:
+        """A batch of tables, padded at the end to the longest.
+
+        Args:
+            places: of each table's rows [N], where they do not lie in that order.
+        """
         lengths = [len(rows) for rows in tables]
         longest = max(lengths)
         even = min(lengths) == longest  # as the rows of a session are, which has no time to lose
@@ -49,6 +55,9 @@ class RowTensors:
             stack([r.position for r in tables], torch.long),
             stack([r.step for r in tables], torch.long),
             stack([r.flag for r in tables], torch.float32),
+            torch.arange(longest).expand(len(tables), -1)
+            if places is None
+            else stack(places, torch.long),
         )
 
     def to(self, device: torch.device | str) -> RowTensors:

@@ -18,6 +18,7 @@ from quintet.model.cache import KVCache
 from quintet.model.decode import Trunk
 from quintet.model.embedding import Embedding, RowTensors
 from quintet.model.heads import AudioHead, TextImageHead, head_loss
+from quintet.model.rotary import turns
 from quintet.model.transformer import Transformer
 from quintet.timeline.masks import FOREVER, Sight, line_sight
 from quintet.timeline.targets import NOT_ASKED, Sample, Vocabulary, join
@@ -146,11 +147,17 @@ class Omni(nn.Module):
         learned through a cache.
         """
         if cache is None:
-            return self.transformer(self.embedding(rows), mask)
+            return self.transformer(self.embedding(rows), mask, self._turns(rows.place, rows.step))
         assert mask is None, "a cache knows who sees whom"
         self.trunk = self.trunk or Trunk.of(self.transformer)
         place = cache.place(rows.step.cpu().numpy(), is_row_BT)
-        return self.trunk.extend(self.embedding(rows), cache, place)
+        turned = self._turns(place.order_BT, rows.step)
+        return self.trunk.extend(self.embedding(rows), cache, place, turned)
+
+    def _turns(self, place_BT: Tensor, step_BT: Tensor) -> Tensor | None:
+        """Of queries and keys, where the preset has them turned."""
+        sizes = self.config.model
+        return turns(place_BT, step_BT, sizes.head_width) if sizes.rotary else None
 
     def hidden(self, batch: Batch) -> Tensor:
         """Hidden vectors [B * T, D] of a batch's rows, seen as it says."""

@@ -1,6 +1,6 @@
 """The trunk: pre-norm blocks of attention and SwiGLU.
 
-Shapes: B batch, T rows, D = d_model.
+Shapes: B batch, T rows, D = d_model, P pairs of a head.
 """
 
 from __future__ import annotations
@@ -35,8 +35,10 @@ class Block(nn.Module):
         self.feed_forward_norm = nn.RMSNorm(config.d_model)
         self.feed_forward = FeedForward(config)
 
-    def forward(self, x_BTD: Tensor, mask: Mask | None = None) -> Tensor:
-        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), mask)
+    def forward(
+        self, x_BTD: Tensor, mask: Mask | None = None, turns_BTP2: Tensor | None = None
+    ) -> Tensor:
+        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), mask, turns_BTP2)
         return x_BTD + self.feed_forward(self.feed_forward_norm(x_BTD))
 
 
@@ -48,7 +50,10 @@ class Transformer(nn.Module):
         self.layers = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.norm = nn.RMSNorm(config.d_model)
 
-    def forward(self, x_BTD: Tensor, mask: Mask | None = None) -> Tensor:
+    def forward(
+        self, x_BTD: Tensor, mask: Mask | None = None, turns_BTP2: Tensor | None = None
+    ) -> Tensor:
+        """`turns_BTP2`: of queries and keys, from `model.rotary`."""
         for layer in self.layers:
-            x_BTD = layer(x_BTD, mask)
+            x_BTD = layer(x_BTD, mask, turns_BTP2)
         return self.norm(x_BTD)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import errno
-import logging
 import socket
 import ssl
 from pathlib import Path
 
 import uvicorn
-from uvicorn.config import WS_PROTOCOLS
 
 from quintet.config import UserError
 from quintet.serve.app import ServedModel, create_app
+from quintet.serve.drain import DRAIN_SECONDS, DrainingServer
 from quintet.serve.keys import Keys
 from quintet.serve.protocol import MAX_FRAME
+from quintet.serve.recorder import RecordedModel, Recorder
+from quintet.serve.redaction import redact_libraries
+from quintet.serve.wire import PatientHttp, PatientWebSocket
 
 MAX_CONNECTIONS = 512  # of which a few are sessions; the rest may be slow, but not many
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
@@ -29,12 +31,16 @@ def serve(
     max_sessions: int = 8,
     key_file: Path | None = None,
     certificate: Path | None = None,
+    recorder: Recorder | None = None,
+    drain_seconds: float = DRAIN_SECONDS,
 ) -> None:
     """Serve `model` and its page until interrupted.
 
     Args:
         key_file: one API key a line, of those who may enter; without it, everybody may.
         certificate: a PEM file with the private key and the chain; without it, no TLS.
+        recorder: writes all sessions down; without it, nothing of what is said is kept.
+        drain_seconds: that sessions may go on after SIGTERM.
 
     Raises:
         UserError: the port is taken or may not be used, the host is not of this machine, or the
@@ -44,23 +50,32 @@ def serve(
     if certificate:
         check_certificate(certificate)
     listening = listen(host, port)
+    if recorder:
+        model = RecordedModel(model, recorder)
     app = create_app(model, max_sessions, LOOPBACK if host in LOOPBACK else None, keys)
-    server = uvicorn.Server(uvicorn_config(app, certificate))
+    inside, config = app.state.server, uvicorn_config(app, certificate)
+    server = DrainingServer(config, inside.metrics, inside.busy, drain_seconds)
     shown = f"[{host}]" if ":" in host else host
     scheme = "https" if certificate else "http"
     address = f"{scheme}://{shown}:{listening.getsockname()[1]}"
     print(f"Quintet ({model.config.name}) listens at {address}; Ctrl-C stops it.", flush=True)
-    with listening:
-        server.run(sockets=[listening])
+    if recorder:
+        print(f"All that is said is written down in {recorder.folder}.", flush=True)
+    try:
+        with listening:
+            server.run(sockets=[listening])
+    finally:
+        if recorder:
+            recorder.close()
 
 
 def uvicorn_config(app: object, certificate: Path | None = None) -> uvicorn.Config:
     """How the server runs: without compression, which sound and pictures do not need."""
-    logging.getLogger("uvicorn.error").addFilter(_is_news)
-    protocols = ("websockets-sansio", "auto")
+    redact_libraries()
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
-        ws=next(name for name in protocols if name in WS_PROTOCOLS),
+        http=PatientHttp,
+        ws=PatientWebSocket,
         ws_max_size=MAX_FRAME,
         ws_per_message_deflate=False,
         log_level="warning",
@@ -83,11 +98,6 @@ def check_certificate(path: Path) -> None:
         raise UserError(
             f"{path} is no certificate; name a PEM file with a private key and its certificate."
         ) from None
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    """False of what uvicorn logs, as an error, about every handshake that is denied by HTTP."""
-    return "without completing handshake" not in record.getMessage()
 
 
 def listen(host: str, port: int) -> socket.socket:

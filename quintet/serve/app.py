@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from quintet.serve.conductor import Conductor, LiveModel
 from quintet.serve.keys import Keys
 from quintet.serve.metrics import Metrics
+from quintet.serve.redaction import redacted
 from quintet.serve.rest.requests import Api
 from quintet.serve.rest.routes import add_endpoints
 from quintet.serve.sockets import Sockets
@@ -36,7 +36,7 @@ HEADERS = {
     "Cache-Control": "no-cache",  # files are revalidated, so a new version is seen at once
 }
 
-log = logging.getLogger(__name__)
+log = redacted(__name__)
 
 
 class ServedModel(LiveModel, TurnModel, Protocol):
@@ -53,6 +53,10 @@ class Server:
         self.keys = keys
         self.sockets = Sockets(self.conductor, self.turns, self.metrics, keys)
         self.warm = False
+
+    def busy(self) -> bool:
+        """Whether somebody would be cut off if the server stopped now."""
+        return self.metrics.sessions > 0 or self.turns.busy
 
     async def warm_up(self) -> None:
         """Let the model compute a first step before a person waits for it."""
@@ -91,6 +95,7 @@ def create_app(
     app = FastAPI(title="Quintet", lifespan=lifespan, openapi_url=None)
     if hosts is not None:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
+    app.state.server = server
     _add_routes(app, server)
     app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
     return app
@@ -115,6 +120,7 @@ def _add_routes(app: FastAPI, server: Server) -> None:
         body = {
             "ready": server.warm and refusal is None,
             "warm": server.warm,
+            "draining": server.metrics.draining,
             "sessions": server.metrics.sessions,
             "max_sessions": server.metrics.max_sessions,
             "step_seconds": round(server.metrics.step_seconds(0.5), 4),

@@ -13,8 +13,8 @@ next multiple of 250 ms. A person who gives nothing for long frees the place.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import Any
 
@@ -24,6 +24,7 @@ from quintet.config import STEPS_PER_SECOND
 from quintet.serve.conductor import Conductor
 from quintet.serve.metrics import Metrics
 from quintet.serve.protocol import IDLE
+from quintet.serve.redaction import redacted
 
 STEP_SECONDS = 1 / STEPS_PER_SECOND
 QUEUED = 64  # frames that a client may lag behind: at least five seconds
@@ -32,7 +33,7 @@ BAD_SECONDS = 10.0
 IDLE_SECONDS = 600.0  # of nothing but silence, after which the place is needed for others
 CLOSE_SECONDS = 1.0  # that the farewell to a client that does not read may take
 
-log = logging.getLogger(__name__)
+log = redacted(__name__)
 
 
 class ClosingError(Exception):
@@ -43,9 +44,12 @@ class ClosingError(Exception):
         self.code, self.reason = code, reason
 
 
-class Connection:
-    """One accepted WebSocket with its session, until either side ends it. Abstract: a protocol
-    says what a message means (`_read`), what a step is (`_step`), and how errors are told."""
+class Connection(ABC):
+    """One accepted WebSocket with its session, until either side ends it.
+
+    A protocol says what a message means (`_read`), what a step is (`_step`), and how frames and
+    errors are told.
+    """
 
     idle_code = IDLE
 
@@ -81,28 +85,28 @@ class Connection:
 
     # ---- what a protocol says
 
+    @abstractmethod
     async def _read(self) -> None:
         """Take messages until the client disconnects."""
-        raise NotImplementedError
 
-    async def _begin(self) -> None:
+    async def _begin(self) -> None:  # noqa: B027 - most need nothing
         """What must have happened before the session takes its seat."""
 
+    @abstractmethod
     async def _step(self, seat: int) -> None:
         """One step of the clock."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _transmit(self, frame: Any) -> None:
         """Put one queued frame into the socket."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _tell_refusal(self, error: Exception) -> None:
         """Queue the protocol's words for a refused message."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _farewell(self, code: int, reason: str) -> None:
         """Say why, and close."""
-        raise NotImplementedError
 
     # ---- what all share
 
@@ -138,6 +142,7 @@ class Connection:
                         self.idle_code, "Nothing was said for long; continue if you like."
                     )
                 await self._step(seat)
+                self.metrics.record_tick(clock() - self.deadline)
         finally:
             self.conductor.leave(seat)
 

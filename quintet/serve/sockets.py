@@ -22,7 +22,7 @@ from quintet.serve.turn_mode import TurnMode
 
 SUBPROTOCOL = "realtime"
 BETA_CLOSED = 4000  # close code of clients that speak the form that is no more
-NO_KEY = "The API key is missing or wrong; send a valid one as Authorization: Bearer."
+NO_KEY = "The API key is missing, wrong or expired; send a valid one as Authorization: Bearer."
 
 
 class Sockets:
@@ -34,6 +34,8 @@ class Sockets:
     def refusal(self) -> tuple[str, str] | None:
         """Why no further session can begin: a short word and a sentence, or None."""
         metrics = self.metrics
+        if metrics.draining:
+            return "draining", "The server is about to stop; try again in a moment."
         if metrics.sessions >= metrics.max_sessions:
             return "full", "All places for conversations are taken; try again later."
         # A step of the engine is one of all sessions together.
@@ -68,9 +70,12 @@ class Sockets:
             event = events.error(problem, None)
             await close(socket, event, BETA_CLOSED, "beta_api_shape_disabled")
         elif await self._has_place(socket):
+            settings = self.keys.settings(*_credentials(socket))
             await self._serve(
                 socket,
-                lambda: RealtimeConnection(socket, self.conductor, self.metrics, self.turns),
+                lambda: RealtimeConnection(
+                    socket, self.conductor, self.metrics, self.turns, settings
+                ),
             )
 
     async def live(self, socket: WebSocket) -> None:
@@ -87,8 +92,7 @@ class Sockets:
             self.metrics.rejected["origin"] += 1
             await socket.close(1008)  # before the handshake: HTTP 403
             return False
-        offered = socket.scope.get("subprotocols", [])
-        if not self.keys.allow(socket.headers.get("authorization"), offered):
+        if not self.keys.allow_session(*_credentials(socket)):
             self.metrics.rejected["key"] += 1
             await deny(socket, RequestError(NO_KEY, "invalid_api_key", status=401))
             return False
@@ -115,6 +119,11 @@ class Sockets:
     def _subprotocol(socket: WebSocket) -> str | None:
         """Exactly this one is answered to who offers it: never what holds a key."""
         return SUBPROTOCOL if SUBPROTOCOL in socket.scope.get("subprotocols", []) else None
+
+
+def _credentials(socket: WebSocket) -> tuple[str | None, list[str]]:
+    """Where a client's key may stand: the header, and the subprotocols that it offers."""
+    return socket.headers.get("authorization"), socket.scope.get("subprotocols", [])
 
 
 async def deny(socket: WebSocket, problem: RequestError) -> None:

@@ -45,6 +45,11 @@ class TurnMode:
         self.worker = ThreadPoolExecutor(1, thread_name_prefix="turns")
         self._waiting = 0
 
+    @property
+    def busy(self) -> bool:
+        """Whether somebody waits for an answer."""
+        return self._waiting > 0
+
     async def chat(
         self,
         messages: Sequence[dict[str, object]],

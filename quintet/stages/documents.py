@@ -30,7 +30,8 @@ from quintet.data.preferences import preference_samples
 from quintet.data.scene_rows import SceneEncoder
 from quintet.data.shards import load_samples, save_samples
 from quintet.data.workers import start_pool
-from quintet.data.world.scenes import make_scene
+from quintet.data.world.encounters import make_encounter
+from quintet.data.world.scenes import Scene, make_scene
 from quintet.settings import Count, Natural, Seed
 from quintet.stages.context import Context
 from quintet.stages.omni_task import tokenizers_of
@@ -47,7 +48,12 @@ MAKERS: dict[str, Callable[[DocumentMaker, int, int], list[Sample]]] = {
     "reasoning": reasoning_samples,
     "reasoning_test": partial(reasoning_samples, split="test"),
 }
-SCENES = {"realtime": "train", "realtime_test": "test"}  # kinds of live scenes, of which split
+SCENES: dict[str, tuple[Callable[[int, str], Scene], str]] = {  # live ones, of which split
+    "realtime": (make_scene, "train"),
+    "realtime_test": (make_scene, "test"),
+    "encounters": (make_encounter, "train"),
+    "encounters_test": (make_encounter, "test"),
+}
 PREFERENCES = "preferences"  # of which a shard holds `shard_size` pairs
 KINDS = (*MAKERS, *SCENES, PREFERENCES)
 SETTINGS = {
@@ -83,10 +89,10 @@ class _Worker:
         if path.exists():
             return
         if kind in SCENES:
-            split = SCENES[kind]
+            make, split = SCENES[kind]
             first = index * self.size + self.seed * 1_000_000
             first += HELD_OUT_SEED if split == "test" else 0
-            samples = [self.scenes.sample(make_scene(first + i, split)) for i in range(self.size)]
+            samples = [self.scenes.sample(make(first + i, split)) for i in range(self.size)]
         else:
             make_samples = self._preferences if kind == PREFERENCES else MAKERS[kind]
             if self.maker is None:

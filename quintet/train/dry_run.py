@@ -199,7 +199,7 @@ def _batch(config: OmniConfig, layout: Layout) -> Batch:
 
     table = RowTensors(
         ids(count, rows, books), ids(count, rows).bool(), ids(count, rows), ids(count, rows),
-        torch.zeros(count, rows),
+        torch.zeros(count, rows), ids(count, rows),
     )  # fmt: skip
     return Batch(table, ids(text), ids(text), ids(audio), ids(audio, books))
 

@@ -86,7 +86,7 @@ class Sizes:
 
 def _attention(model: ModelConfig) -> tuple[int, int]:
     """Parameters of a layer's two attention matrices."""
-    keys = model.d_model // model.num_heads * model.num_kv_heads
+    keys = model.head_width * model.num_kv_heads
     return model.d_model * (model.d_model + 2 * keys), model.d_model**2
 
 
@@ -141,7 +141,7 @@ def kept_by_layer(model: ModelConfig, layout: Layout, checkpointing: bool) -> fl
     """
     if checkpointing:
         return layout.local_rows * _stream(layout) * model.d_model
-    keys = model.d_model // model.num_heads * model.num_kv_heads
+    keys = model.head_width * model.num_kv_heads
     cut = HALF * (4 * model.d_model + 4 * keys + 4 * model.d_feed_forward)
     statistics = FULL * (2 * model.num_heads + model.num_kv_heads)
     whole = 2 * (_stream(layout) + HALF) * model.d_model + 2 * FULL
@@ -166,7 +166,7 @@ def units(config: OmniConfig, layout: Layout) -> list[Unit]:
     # stream before and after.
     down = model.d_model * model.d_feed_forward // layout.tensor
     working = again + HALF * (2 * wide + down + 2 * stream)
-    norms = 2 * (model.d_model + model.d_model // model.num_heads)
+    norms = 2 * (model.d_model + model.head_width)
     matrices = (size.attention + size.feed_forward) // model.num_layers // layout.tensor
     return [
         # Their backward waits for the end, as look-ups have no gradient to pass on.

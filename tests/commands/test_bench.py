@@ -19,7 +19,7 @@ ROWS = [
 
 def test_rows_are_printed_and_written(tmp_path: Path, monkeypatch, capsys) -> None:
     asked: list[tuple[object, ...]] = []
-    module = SimpleNamespace(run=lambda *given: asked.append(given) or ROWS)
+    module = SimpleNamespace(run=lambda *given, **more: asked.append((*given, *more.values())) or ROWS)
     monkeypatch.setattr(bench.importlib, "import_module", lambda name: module)
     assert run("bench", "live", "--model", "mine", "--json", tmp_path / "live.json") == 0
     assert run("bench", "codec-quality", "--speech", tmp_path) == 0

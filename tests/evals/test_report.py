@@ -8,63 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import needs_world
+from players import Babbler, Player
 
-from quintet.config import STEP_SAMPLES
 from quintet.data.world.scenes import Scene, make_scene
 from quintet.evals.live_scores import SceneResult, run_scene
 from quintet.evals.report import SCENES, Judges, evaluate, score_all
 from quintet.evals.scores import Score
 from quintet.live.pretrained import Quintet
-from quintet.live.session import StepOutput
 
 Results = dict[str, list[SceneResult]]
 
 
 pytestmark = needs_world
-
-
-class _Player:
-    """Gives a scene's own answers, `late` steps after their scripted moment."""
-
-    def __init__(self, scene: Scene, late: int = 0) -> None:
-        self.now = 0
-        self.text: dict[int, str] = {}
-        self.pictures: dict[int, np.ndarray] = {}
-        self.sound: dict[int, np.ndarray] = {}
-        for reply in scene.replies:
-            first = reply.step + late
-            self.text[first] = reply.text
-            if reply.drawing is not None:
-                self.pictures[first + 4] = reply.drawing
-            steps = -(-len(reply.speech) // STEP_SAMPLES)
-            padded = np.pad(reply.speech, (0, steps * STEP_SAMPLES - len(reply.speech)))
-            for index, sound in enumerate(padded.reshape(-1, STEP_SAMPLES)):
-                self.sound[first + index] = sound
-
-    def step(
-        self, audio: np.ndarray, image: np.ndarray | None = None, text: str | None = None
-    ) -> StepOutput:
-        self.now += 1
-        picture, words = self.pictures.get(self.now), self.text.get(self.now, "")
-        sound = self.sound.get(self.now)
-        quiet = np.zeros(STEP_SAMPLES, np.float32)
-        return StepOutput(
-            self.now, quiet if sound is None else sound, sound is not None, words, bool(words),
-            picture, picture is not None, {}, (0.0, 0.0), 0.0,
-        )  # fmt: skip
-
-
-class _Babbler(_Player):
-    """Hums and names three things in every step, whatever is asked."""
-
-    def step(
-        self, audio: np.ndarray, image: np.ndarray | None = None, text: str | None = None
-    ) -> StepOutput:
-        self.now += 1
-        hum = 0.1 * np.sin(np.arange(STEP_SAMPLES) / 20).astype(np.float32)
-        return StepOutput(
-            self.now, hum, True, "cat dog sun ", True, None, False, {}, (0.0, 0.0), 0.0
-        )
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +35,7 @@ def scenes() -> dict[str, list[Scene]]:
     }
 
 
-def _play(
-    scenes: dict[str, list[Scene]], late: int = 0, player: type[_Player] = _Player
-) -> Results:
+def _play(scenes: dict[str, list[Scene]], late: int = 0, player: type[Player] = Player) -> Results:
     return {
         kind: [run_scene(player(scene, late), scene) for scene in some]
         for kind, some in scenes.items()
@@ -117,7 +70,7 @@ def test_silence_earns_nothing_and_breaks_nothing(
 ) -> None:
     nobody = make_scene(1, "test", ())
     results = {
-        kind: [run_scene(_Player(nobody), scene) for scene in some] for kind, some in scenes.items()
+        kind: [run_scene(Player(nobody), scene) for scene in some] for kind, some in scenes.items()
     }
     scores = _values(score_all(results, judges))
     earned = [name for name in scores if name.startswith(("names", "draws", "says", "repeats"))]
@@ -128,7 +81,7 @@ def test_silence_earns_nothing_and_breaks_nothing(
 
 
 def test_whoever_never_stops_fails(scenes: dict[str, list[Scene]], judges: Judges) -> None:
-    scores = _values(score_all(_play(scenes, player=_Babbler), judges))
+    scores = _values(score_all(_play(scenes, player=Babbler), judges))
     assert scores["false_speech_steps_nothing_asked"] == 1 == scores["scenes_broken_nothing_asked"]
     assert scores["talks_over_spoken_requests"] == 1
     # Naming many things is not naming the one that is shown.
@@ -177,8 +130,8 @@ def test_any_preset_gets_a_report(
     monkeypatch.setattr("quintet.evals.report.SCENES", some)
     monkeypatch.setattr("quintet.evals.report.CEILING_PICTURES", 16)
     model = Quintet.from_pretrained(model_folder)
-    report = evaluate(model, tmp_path / "first", scenes_per_kind=1, seed=3)
-    again = evaluate(model, tmp_path / "second", scenes_per_kind=1, seed=3)
+    report = evaluate(model, tmp_path / "first", scenes_per_kind=1, seed=3, minutes=0.1)
+    again = evaluate(model, tmp_path / "second", scenes_per_kind=1, seed=3, minutes=0.1)
     assert report == again == json.loads((tmp_path / "first" / "report.json").read_text())
     for name, score in report["scores"].items():
         assert set(score) == {"value", "low", "high", "n", "chance"}, name

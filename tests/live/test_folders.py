@@ -157,6 +157,11 @@ def test_chat_takes_words_pictures_and_sound(system: Quintet) -> None:
     message = {"role": "user", "content": ["what is this?", picture, sound]}
     first, second = system.chat([message], seed=3), system.chat([message], seed=3)
     assert first.text == second.text and np.array_equal(first.audio, second.audio)
+    words = len(system.tokenizers.text.encode("what is this?")) + 2  # their end, and <image>
+    patches = system.config.image.num_tokens
+    read = {"text_in": words, "image_in": patches, "audio_in": 6}  # two steps of three frames
+    assert read.items() <= first.counts.items()
+    assert {"text_out", "image_out", "audio_out"} <= first.counts.keys()
     for bad in ([], [{"role": "king", "content": "x"}], [{"role": "user", "content": [3]}]):
         with pytest.raises(UserError):
             system.chat(bad)

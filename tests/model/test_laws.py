@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
-from conftest import make_timeline
+from conftest import make_model, make_timeline
 from torch import Tensor
 
 from quintet.config import OmniConfig
@@ -16,7 +19,7 @@ from quintet.timeline.packing import pack
 from quintet.timeline.rows import Rows
 from quintet.timeline.streams import STREAMS, Modality, Stream
 from quintet.timeline.targets import live_sample
-from quintet.timeline.timeline import live_order
+from quintet.timeline.timeline import live_order, live_rank
 
 STEPS = 7
 
@@ -30,7 +33,8 @@ def _logits(model: Omni, hidden_ND: Tensor, tokens_NQ: np.ndarray) -> Tensor:
 
 def _run(model: Omni, rows: Rows, mask: np.ndarray | None) -> Tensor:
     allowed = None if mask is None else torch.from_numpy(mask)
-    hidden_BTD = model(RowTensors.from_rows([rows]), allowed)
+    places = None if mask is None else [live_rank(rows)]
+    hidden_BTD = model(RowTensors.from_rows([rows], places), allowed)
     return _logits(model, hidden_BTD[0], rows.tokens)
 
 
@@ -50,7 +54,12 @@ def _cached(model: Omni, rows: Rows, window: int) -> Tensor:
 
 
 @torch.no_grad()
-def test_three_forms_give_one_answer(config: OmniConfig, model: Omni) -> None:
+@pytest.mark.parametrize("widths", [(8, 8, False), (8, 8, True), (0, 0, True)])
+def test_three_forms_give_one_answer(config: OmniConfig, widths: tuple[int, int, bool]) -> None:
+    """Order and time concatenated, turned besides, and turned instead."""
+    d_position, d_time, rotary = widths
+    sizes = replace(config.model, d_position=d_position, d_time=d_time, rotary=rotary)
+    model = make_model(replace(config, model=sizes))
     for seed in range(3):
         timeline = make_timeline(config, STEPS, seed)
         streams, rows = timeline.streams(), timeline.rows()

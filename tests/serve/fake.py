@@ -122,7 +122,10 @@ class FakeModel:
         for word in ["you", " gave", " ", words] if tell else []:
             tell(word)  # type: ignore[misc]
         pictures = [np.full((48, 48, 3), 90, np.uint8)] if "draw" in words else []
-        return TurnReply(f"you gave {words}", pictures, np.full(6_000, 0.25, np.float32))
+        counts = {"text_in": 3, "image_in": 64, "audio_in": 5, "text_out": 4,
+                  "image_out": 64 * len(pictures), "audio_out": 6}  # fmt: skip
+        sound = np.full(6_000, 0.25, np.float32)
+        return TurnReply(f"you gave {words}", pictures, sound, counts)
 
     def texts(self) -> list[str]:
         """Every text that a session was given."""

@@ -11,6 +11,7 @@ from scripted_output import silent
 from quintet.live.session import StepOutput
 from quintet.serve.realtime.dialogue import Dialogue
 from quintet.serve.realtime.items import Item, parse_item
+from quintet.serve.realtime.settings import Settings
 
 
 class Talk:
@@ -21,7 +22,10 @@ class Talk:
         self.given: list[tuple[bool, bool, str | None]] = []  # sound, picture, text
         self.transcribed: list[tuple[Item, np.ndarray]] = []
         self.dialogue = Dialogue(
-            "fake", self.send, lambda _: None, lambda *turn: self.transcribed.append(turn)
+            Settings(model="fake"),
+            self.send,
+            lambda _: None,
+            lambda *turn: self.transcribed.append(turn),
         )
         if input is not None:
             session["audio"] = {"input": input}

@@ -75,6 +75,27 @@ def test_the_model_is_listed(client: OpenAI) -> None:
         client.embeddings.create(model=name, input="x")
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status", "allowed"),
+    [
+        ("GET", "v1/chat/completions", 405, "POST"),
+        ("OPTIONS", "v1/audio/speech", 405, "POST"),
+        ("POST", "v1/models", 405, "GET"),
+        ("GET", "v1/models/a%0Ab", 404, None),  # a line break, which no route matches
+        ("DELETE", "v1/files/1", 404, None),
+    ],
+)
+def test_what_is_not_there_is_told_in_the_same_shape(
+    server: RunningServer, method: str, path: str, status: int, allowed: str | None
+) -> None:
+    headers = {"Authorization": f"Bearer {KEY}"}
+    request = urllib.request.Request(server.address + path, None, headers, method=method)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request)
+    assert refused.value.code == status and refused.value.headers["Allow"] == allowed
+    assert json.loads(refused.value.read())["error"]["message"].endswith(".")
+
+
 def test_words_pictures_and_sound_go_in(client: OpenAI, model: FakeModel) -> None:
     picture = "data:image/png;base64," + base64.b64encode(png()).decode()
     messages: Messages = [

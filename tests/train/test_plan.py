@@ -60,7 +60,8 @@ def test_operations_are_those_that_are_counted_in_the_model() -> None:
     text, audio, books = *layout.asked, config.audio.num_codebooks
     with torch.device("meta"):
         ids = torch.zeros(2, 32, dtype=torch.long)
-        rows = RowTensors(ids[..., None].expand(2, 32, books), ids.bool(), ids, ids, ids.float())
+        codes = ids[..., None].expand(2, 32, books)
+        rows = RowTensors(codes, ids.bool(), ids, ids, ids.float(), ids)
         at, answers = torch.zeros(audio, dtype=torch.long), torch.zeros(audio, books).long()
         asked = torch.zeros(text, dtype=torch.long)
     with FlopCounterMode(display=False) as counter:

@@ -17,14 +17,14 @@ import numpy as np
 
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES, STEPS_PER_SECOND, UserError
 from quintet.data.world.pictures import Look
-from quintet.data.world.scenes import DRAWING_STEPS, Line, Reply, Scene, Shown, Typed
+from quintet.data.world.scenes import DRAWING_STEPS, Line, Moment, Reply, Scene, Shown, Typed
 from quintet.data.world.things import BY_NAME
 from quintet.media.audio import read_audio, write_audio
 from quintet.media.images import read_image, write_image
 from quintet.media.speech import Voice, Word
 from quintet.media.whole_file import whole_file
 
-FORMAT = 2  # of the labels; 1 had no words and no looks
+FORMAT = 3  # of the labels; 1 had no words and no looks, 2 no moments and no interruptions
 
 
 def scene_folder(folder: Path, index: int) -> Path:
@@ -60,8 +60,8 @@ def spoken_replies(scene: Scene) -> np.ndarray:
     """float32 [num_steps * 6000]: the assistant's voice where the answers begin."""
     track = np.zeros(scene.num_steps * STEP_SAMPLES, np.float32)
     for reply in scene.replies:
-        start = reply.step * STEP_SAMPLES
-        track[start : start + len(reply.speech)] = reply.speech[: len(track) - start]
+        start, heard = reply.step * STEP_SAMPLES, reply.heard
+        track[start : start + len(heard)] = heard[: len(track) - start]
     return track
 
 
@@ -96,6 +96,13 @@ def labels(scene: Scene) -> dict[str, Any]:
             for index, shown in enumerate(scene.shown)
         ],
         "replies": list(_reply_labels(scene)),
+        "moments": [
+            {
+                "kind": moment.kind, "start_seconds": moment.start_sample / SAMPLE_RATE,
+                "end_seconds": moment.end_sample / SAMPLE_RATE,
+            }
+            for moment in scene.moments
+        ],
     }  # fmt: skip
 
 
@@ -105,7 +112,7 @@ def _reply_labels(scene: Scene) -> Iterable[dict[str, Any]]:
         yield {
             "step": reply.step, "kind": reply.kind, "request": reply.request,
             "typed": reply.typed, "text": reply.text,
-            "seconds": len(reply.speech) / SAMPLE_RATE,
+            "seconds": len(reply.heard) / SAMPLE_RATE, "until_step": reply.until_step,
             "words": _in_seconds(reply.words, reply.step * STEP_SAMPLES),
             "thing": reply.thing.name if reply.thing else None,
             "drawing": None if reply.drawing is None else f"drawing-{drawn}.png",
@@ -170,6 +177,13 @@ def load_scene(folder: Path) -> Scene:
             ),
             tuple(_reply(folder, reply, track) for reply in found["replies"]),
             str(found["source"]),
+            tuple(
+                Moment(
+                    str(moment["kind"]), _samples(moment["start_seconds"]),
+                    _samples(moment["end_seconds"]),
+                )
+                for moment in found["moments"]
+            ),
         )  # fmt: skip
         if not len(track) == len(microphone) == scene.num_steps * STEP_SAMPLES:
             raise ValueError("sound of another length")
@@ -221,5 +235,5 @@ def _reply(folder: Path, found: dict[str, Any], track: np.ndarray) -> Reply:
         step, str(found["kind"]), str(found["request"]), bool(found["typed"]),
         str(found["text"]), track[start : start + _samples(found["seconds"])],
         thing and BY_NAME[thing], drawing and _picture(folder, drawing),
-        _words(found["words"], start),
+        _words(found["words"], start), found["until_step"],
     )  # fmt: skip

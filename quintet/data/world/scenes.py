@@ -8,7 +8,8 @@ step is heard first; a typed request is complete when it arrives and is answered
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,29 @@ class Reply:
     thing: Thing | None
     drawing: np.ndarray | None  # uint8 [H, W, 3]
     words: tuple[Word, ...] = ()  # on the clock of `speech`
+    until_step: int | None = None  # somebody interrupts: silent from this step on
+
+    @property
+    def heard(self) -> np.ndarray:
+        """What of `speech` is said before somebody interrupts."""
+        if self.until_step is None:
+            return self.speech
+        return self.speech[: (self.until_step - self.step) * STEP_SAMPLES]
+
+    @property
+    def num_steps(self) -> int:
+        """Steps from the first of the answer to its last; one that is only written takes one."""
+        spoken = -(-len(self.heard) // STEP_SAMPLES)
+        return max(spoken, DRAWING_STEPS if self.drawing is not None else 1)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A stretch of time in which it is known how one should behave (`encounters` says how)."""
+
+    kind: str
+    start_sample: int
+    end_sample: int
 
 
 @dataclass(frozen=True)
@@ -96,6 +120,7 @@ class Scene:
     shown: tuple[Shown, ...]
     replies: tuple[Reply, ...]
     source: str = ""
+    moments: tuple[Moment, ...] = ()
 
 
 def as_typed(text: str, rng: np.random.Generator) -> str:
@@ -117,7 +142,7 @@ def assistant_says(text: str) -> tuple[np.ndarray, tuple[Word, ...]]:
 
 
 @dataclass
-class _Script:
+class Draft:
     """A scene while it is being written."""
 
     rng: np.random.Generator
@@ -140,10 +165,14 @@ class _Script:
         voice = self.voice if speaker == "user" else self.bystander
         sound, words = say(text, voice)
         start = self.step * STEP_SAMPLES + int(self.rng.integers(STEP_SAMPLES))
-        self.sounds.append((start, sound))
-        end, placed = start + len(sound), tuple(word.later(start) for word in words)
-        self.lines.append(Line(text, start, end, voice, speaker, placed))
-        return (start + len(sound) - 1) // STEP_SAMPLES
+        return self.place(Line(text, start, start + len(sound), voice, speaker, words), sound)
+
+    def place(self, line: Line, sound: np.ndarray) -> int:
+        """A line whose words are on the clock of its `sound`; the step of its last sound."""
+        self.sounds.append((line.start_sample, sound))
+        placed = tuple(word.later(line.start_sample) for word in line.words)
+        self.lines.append(replace(line, words=placed))
+        return (line.end_sample - 1) // STEP_SAMPLES
 
     def show(self, thing: Thing) -> None:
         picture, look = take_picture(thing, self.rng, self.split, PICTURE_SIZE)
@@ -170,16 +199,17 @@ class _Script:
         else:
             self.step = answer
 
-    def try_event(self, asked: Request) -> bool:
+    def tracks(self) -> tuple[list[Any], ...]:
+        """What has been written so far."""
+        return self.sounds, self.lines, self.typed, self.shown, self.replies
+
+    def attempt(self, write: Callable[[], None]) -> bool:
         """Write one event if it ends before the scene must; otherwise leave no trace of it."""
-        tracks: tuple[list[Any], ...] = (
-            self.sounds, self.lines, self.typed, self.shown, self.replies
-        )  # fmt: skip
-        before, step = [len(track) for track in tracks], self.step
-        self.event(asked)
+        before, step = [len(track) for track in self.tracks()], self.step
+        write()
         if self.step < self.max_steps:
             return True
-        for track, length in zip(tracks, before, strict=True):
+        for track, length in zip(self.tracks(), before, strict=True):
             del track[length:]
         self.step = step
         return False
@@ -196,8 +226,7 @@ class _Script:
                 words,
             )
         )  # fmt: skip
-        spoken = -(-len(speech) // STEP_SAMPLES)
-        return max(spoken, DRAWING_STEPS if drawing is not None else 0)
+        return self.replies[-1].num_steps
 
 
 def _noise(rng: np.random.Generator, length: int) -> np.ndarray:
@@ -216,7 +245,7 @@ def _noise(rng: np.random.Generator, length: int) -> np.ndarray:
     return (hum + 0.3 * white).astype(np.float32)
 
 
-def _microphone(script: _Script, num_steps: int) -> np.ndarray:
+def microphone(script: Draft, num_steps: int) -> np.ndarray:
     rng, length = script.rng, num_steps * STEP_SAMPLES
     heard = np.zeros(length, np.float32)
     for start, sound in script.sounds:
@@ -241,10 +270,11 @@ def make_scene(
     Raises:
         UserError: a negative seed, or a split or kind that the world does not have.
     """
-    _check(seed, split, kinds, max_steps)
+    check_kinds(kinds)
+    check_scene(seed, split, max_steps)
     rng = np.random.default_rng((seed, split == "test"))
-    user, bystander = _two_voices(rng, split)
-    script = _Script(rng, split, user, bystander, max_steps)
+    user, bystander = two_voices(rng, split)
+    script = Draft(rng, split, user, bystander, max_steps)
     shares = dict(KIND_SHARES)
     if kinds is None and rng.random() < QUIET_SCENES:
         kinds = ("chatter",) if rng.random() < 0.5 else ()
@@ -254,7 +284,7 @@ def make_scene(
     script.pause(*((12, 30) if rng.random() < LONG_WAITS else (1, 6)))
     for _ in range(int(rng.integers(1, 4)) if shares else 0):
         kind = str(rng.choice(list(shares), p=weights))
-        if not script.try_event(request(kind, rng)):
+        if not script.attempt(functools.partial(script.event, request(kind, rng))):
             break
         script.pause(2, 10)
         if script.step > max_steps * 0.6:
@@ -263,12 +293,17 @@ def make_scene(
         script.pause(12, 36)
     num_steps = min(script.step + 1, max_steps)
     return Scene(
-        seed, split, num_steps, _microphone(script, num_steps), tuple(script.lines),
+        seed, split, num_steps, microphone(script, num_steps), tuple(script.lines),
         tuple(script.typed), tuple(script.shown), tuple(script.replies),
     )  # fmt: skip
 
 
-def _check(seed: int, split: str, kinds: tuple[str, ...] | None, max_steps: int) -> None:
+def check_scene(seed: int, split: str, max_steps: int) -> None:
+    """Whether a scene can be made of these.
+
+    Raises:
+        UserError: it cannot.
+    """
     if seed < 0 or max_steps < 1:
         raise UserError(
             f"A scene needs a seed of at least 0 and at least 1 step, not {seed} and {max_steps}; "
@@ -276,6 +311,14 @@ def _check(seed: int, split: str, kinds: tuple[str, ...] | None, max_steps: int)
         )
     if split not in ("train", "test"):
         raise UserError(f"The world has no split {split!r}; choose train or test.")
+
+
+def check_kinds(kinds: tuple[str, ...] | None) -> None:
+    """Whether the world has events of all `kinds`.
+
+    Raises:
+        UserError: it has not.
+    """
     unknown = sorted(set(kinds or ()) - set(KINDS))
     if unknown:
         raise UserError(
@@ -283,7 +326,7 @@ def _check(seed: int, split: str, kinds: tuple[str, ...] | None, max_steps: int)
         )
 
 
-def _two_voices(rng: np.random.Generator, split: str) -> tuple[Voice, Voice]:
+def two_voices(rng: np.random.Generator, split: str) -> tuple[Voice, Voice]:
     """The user's and a bystander's; two people never share a voice."""
     user = bystander = random_voice(rng, split)
     while bystander.name == user.name:

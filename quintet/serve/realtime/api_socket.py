@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +20,7 @@ from quintet.serve.live_socket import too_long
 from quintet.serve.metrics import Metrics
 from quintet.serve.realtime.frames import Pace, client_id, parse_frame
 from quintet.serve.realtime.problems import RequestError
+from quintet.serve.redaction import redacted
 from quintet.serve.sound_buffer import QUIET, level
 from quintet.serve.turn_mode import BusyError, TurnMode
 
@@ -29,11 +30,11 @@ TRANSCRIPTS = 4  # turns that wait to be transcribed; more get none
 MOVED = 1001  # close code of a session whose time is over: the client may begin another
 LONGEST_TRANSCRIBED = 30  # seconds of a turn
 
-log = logging.getLogger(__name__)
+log = redacted(__name__)
 
 
 class ApiConnection(Connection):
-    """Abstract: an API says what an event means (`_take`) and how an error is written."""
+    """An API says what an event means (`_take`) and how an error is written (`_error`)."""
 
     idle_code = MOVED
 
@@ -56,12 +57,13 @@ class ApiConnection(Connection):
 
     # ---- what an API says
 
+    @abstractmethod
     async def _take(self, event: dict[str, Any]) -> None:
         """Do what the client's event says."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _error(self, problem: RequestError, event_id: str | None) -> dict[str, Any]:
-        raise NotImplementedError
+        """The event that tells it; `event_id` is the client's, of the event that is to blame."""
 
     # ---- reader
 

@@ -24,6 +24,7 @@ from quintet.live.session import StepOutput
 from quintet.serve.realtime import events
 from quintet.serve.realtime.ears import Ears, Heard, Spoken, Started, Stopped
 from quintet.serve.realtime.events import Event
+from quintet.serve.realtime.idle import IdleTimer
 from quintet.serve.realtime.items import Conversation, Entry, Item, new_id, user_sound
 from quintet.serve.realtime.problems import RequestError
 from quintet.serve.realtime.response import Response, Wishes
@@ -78,6 +79,7 @@ class Dialogue:
     """The state of one connection.
 
     Args:
+        settings: those that the session begins with.
         send: takes the server's events, in order.
         forget: is told the id of a cancelled response, of which nothing more may be sent.
         transcribe: is told the item and the sound of a turn that is to be transcribed.
@@ -85,14 +87,14 @@ class Dialogue:
 
     def __init__(
         self,
-        model: str,
+        settings: Settings,
         send: Callable[[Event], None],
         forget: Callable[[str], None],
         transcribe: Callable[[Item, np.ndarray], None],
     ) -> None:
         self.send, self.forget, self.transcribe = send, forget, transcribe
         self.id = new_id("sess")
-        self.settings = Settings(model=model)
+        self.settings = settings
         self.conversation = Conversation()
         self.ears = Ears(self.settings.audio.input)
         self.script: deque[Entry] = deque()
@@ -101,7 +103,9 @@ class Dialogue:
         self.answer: Answer | None = None
         self.held: Held | None = None
         self.now = 0
-        self._read: Counter[str] = Counter()  # rows since the last response, by modality
+        self.idle = IdleTimer()
+        self._began = 0  # the step at which the response did
+        self._read: Counter[str] = Counter()  # rows since the last response ended, by modality
         send(events.session("session.created", self.settings, self.id, self.conversation))
 
     # ---- what the client says
@@ -222,6 +226,9 @@ class Dialogue:
         audio, heard = self.ears.step() if self.ears.detector else (silence, [])
         for one in heard:
             self._heard(one)
+        busy = entry is not None or bool(self.response) or self.ears.speaking
+        if self.idle.step(self.ears.idle_ms, busy, self.ears.ms):
+            self._time_out()
         picture = entry if isinstance(entry, np.ndarray) else None
         return audio, picture, entry if isinstance(entry, str) else None
 
@@ -242,6 +249,15 @@ class Dialogue:
                 if self.now - self.held.began <= EARLY_STEPS and not self.response:
                     self._respond(self._wishes(ResponseSettings()))
                 self.held = None
+
+    def _time_out(self) -> None:
+        """Nobody spoke for long: the silence is a turn, and the model may say something."""
+        silence, vad = self.ears.time_out(), self.settings.audio.input.turn_detection
+        self.send(events.timeout_triggered(silence.item_id, self.idle.since_ms, self.ears.ms))
+        self._turn(silence)
+        self._release()
+        if vad and vad.create_response:
+            self._respond(self._wishes(ResponseSettings()))
 
     def _turn(self, spoken: Spoken) -> None:
         """A turn of the user's is complete."""
@@ -334,8 +350,8 @@ class Dialogue:
 
     def _respond(self, wishes: Wishes) -> None:
         """Begin a response; an answer that is held is its beginning."""
-        read, self._read = self._read, Counter()
-        self.response = Response(wishes, self.conversation, read)
+        self._began = self.now
+        self.response = Response(wishes, self.conversation, self._read)
         self.send(self.response.created())
         held, self.held = self.held, None
         if not held:
@@ -351,8 +367,11 @@ class Dialogue:
         """End the active response; what the model still says of it is dropped."""
         assert self.response is not None
         response, self.response = self.response, None
+        self._read = Counter()
         if status == "cancelled":
             self.forget(response.id)
+        else:  # what the client was sent faster than it plays
+            self.idle.played(max(0, self._began + response.steps - self.now))
         for event in response.finish(status, reason):
             self.send(event)
         if self.answer and self.answer.fate is Fate.DELIVERED:

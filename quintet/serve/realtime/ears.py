@@ -64,6 +64,7 @@ class Ears:
         self.queue = InputQueue()
         self.detector: SpeechDetector | None = None  # None: push-to-talk
         self.prefix_ms = PREFIX_MS
+        self.idle_ms: int | None = None  # of silence, after which it is a turn as well
         self.decoder = SoundDecoder(settings.format.type)
         self._turn = ""  # the id of the item that is being spoken
         self._gathered: list[
@@ -78,6 +79,7 @@ class Ears:
         if settings.format.type != self.decoder.kind:
             self.decoder = SoundDecoder(settings.format.type)
         vad, was_live = settings.turn_detection, self.detector is not None
+        self.idle_ms = vad.idle_timeout_ms if isinstance(vad, ServerVad) else None
         speaking = was_live and self.speaking
         if vad is None:
             self.detector = None
@@ -160,14 +162,16 @@ class Ears:
     def step(self) -> tuple[np.ndarray, list[Heard]]:
         """The next 250 ms, float32 [6000], and what they did to the turn. Not for push-to-talk."""
         assert self.detector is not None
-        before = self._ms()
+        before = self.ms
         step = self.queue.take()
         self._gather(step)
         heard: list[Heard] = []
         turn = self.detector.hear(step)
         if turn.started >= 0:
+            if not self._commits:
+                self._forget(self._prefix())
             self._turn = new_id("item")
-            ms = min(self._ms(), before + turn.started * 10)
+            ms = min(self.ms, before + turn.started * 10)
             heard.append(Started(self._turn, max(0, ms - self.prefix_ms)))
         if turn.stopped >= 0:
             heard += self._end()
@@ -184,6 +188,12 @@ class Ears:
         self.detector.stop()
         return self._end()
 
+    def time_out(self) -> Spoken:
+        """The silence since the last turn, as a turn."""
+        spoken = self._end()[-1]
+        assert isinstance(spoken, Spoken)
+        return spoken
+
     def _end(self) -> list[Heard]:
         """A turn that no speech began, but a commit ended, has no beginning and end to tell."""
         spoke, item_id = bool(self._turn), self._turn or new_id("item")
@@ -191,16 +201,26 @@ class Ears:
         self._gathered, self._turn = [], ""
         self._committed = max(self._committed, self.queue.taken)
         turn = Spoken(item_id, sound)
-        return [Stopped(item_id, self._ms()), turn] if spoke else [turn]
+        return [Stopped(item_id, self.ms), turn] if spoke else [turn]
 
     def _gather(self, step: np.ndarray) -> None:
         """Keep a turn's sound; between turns, only as much as the next one's prefix."""
         self._gathered.append(step)
         most = MAX_SECONDS * SAMPLE_RATE
         if not self.speaking and not self._commits:
-            most = self.prefix_ms * SAMPLE_RATE // 1_000 + AMONG * FRAME
+            most = max(self._prefix(), (self.idle_ms or 0) * SAMPLE_RATE // 1_000)
+        self._forget(most)
+
+    def _prefix(self) -> int:
+        """Samples before speech that a turn keeps, those by which it was told among them."""
+        return self.prefix_ms * SAMPLE_RATE // 1_000 + AMONG * FRAME
+
+    def _forget(self, most: int) -> None:
+        """Keep the last `most` samples, to the step."""
         while (len(self._gathered) - 1) * STEP_SAMPLES >= most and len(self._gathered) > 1:
             self._gathered.pop(0)
 
-    def _ms(self) -> int:
+    @property
+    def ms(self) -> int:
+        """Milliseconds of the client's sound that were played to the model."""
         return self.queue.taken * 1_000 // SAMPLE_RATE

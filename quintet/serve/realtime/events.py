@@ -51,6 +51,11 @@ def speech_stopped(item_id: str, end_ms: int) -> Event:
     return event("input_audio_buffer.speech_stopped", item_id=item_id, audio_end_ms=end_ms)
 
 
+def timeout_triggered(item_id: str, start_ms: int, end_ms: int) -> Event:
+    return event("input_audio_buffer.timeout_triggered", item_id=item_id,
+                 audio_start_ms=start_ms, audio_end_ms=end_ms)  # fmt: skip
+
+
 def committed(item_id: str, previous: str | None) -> Event:
     return event("input_audio_buffer.committed", item_id=item_id, previous_item_id=previous)
 

@@ -20,6 +20,7 @@ from quintet.serve.realtime.formats import decode_base64
 from quintet.serve.realtime.items import Entry, Item, parse_item
 from quintet.serve.realtime.problems import RequestError
 from quintet.serve.realtime.response import DELTAS
+from quintet.serve.realtime.settings import Settings
 from quintet.serve.turn_mode import TurnMode
 
 MAX_APPEND = 15 * 2**20  # characters of one piece of sound
@@ -33,13 +34,17 @@ class RealtimeConnection(ApiConnection):
     """Serves a client of the Realtime API."""
 
     def __init__(
-        self, socket: WebSocket, conductor: Conductor, metrics: Metrics, turns: TurnMode
+        self,
+        socket: WebSocket,
+        conductor: Conductor,
+        metrics: Metrics,
+        turns: TurnMode,
+        settings: Settings | None = None,
     ) -> None:
         super().__init__(socket, conductor, metrics, turns)
         self.cancelled = ""  # the response of which nothing more may be sent
-        self.dialogue = Dialogue(
-            conductor.model.config.name, self._tell, self._forget, self._transcribe_item
-        )
+        settings = settings or Settings(model=conductor.model.config.name)
+        self.dialogue = Dialogue(settings, self._tell, self._forget, self._transcribe_item)
 
     # ---- reader
 

@@ -55,7 +55,8 @@ class Response:
         self.waited = 0  # steps in which the model had everything and said nothing
         self.tokens: Counter[str] = Counter()  # written, by modality
         self.text = ""
-        self._read = read  # tokens that the model read for it, by modality
+        self.steps = 0  # of sound
+        self._read = read  # tokens that the model reads for it, by modality
         self._previous: str | None = None
         self._spoken = bytearray()  # PCM16 at 24 kHz
         self._gap = 0  # silent steps since the last sound, sent only if more sound follows
@@ -122,6 +123,7 @@ class Response:
         if self._gap and self._spoken:  # a pause inside the answer
             sound = np.concatenate([np.zeros(self._gap * STEP_SAMPLES, np.float32), sound])
         self._gap = 0
+        self.steps += len(sound) // STEP_SAMPLES
         self._keep(sound)
         return self._audio_delta(self._encoder.encode(sound))
 

@@ -43,7 +43,7 @@ class ServerVad(Strict):
     threshold: float = Field(default=0.5, ge=0, le=1)
     prefix_padding_ms: int = Field(default=300, ge=0, le=5_000)
     silence_duration_ms: int = Field(default=500, ge=10, le=10_000)
-    idle_timeout_ms: int | None = None
+    idle_timeout_ms: int | None = Field(default=None, ge=5_000, le=30_000)
     create_response: bool = True
     interrupt_response: bool = True
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -37,6 +38,10 @@ class AudioWish(BaseModel):
     format: str = "wav"
 
 
+class StreamOptions(BaseModel):
+    include_usage: bool | None = None
+
+
 class ChatRequest(BaseModel):
     """What is looked at; other fields of the API are accepted and mean nothing here."""
 
@@ -44,6 +49,7 @@ class ChatRequest(BaseModel):
     modalities: list[str] = ["text"]
     audio: AudioWish | None = None
     stream: bool | None = None
+    stream_options: StreamOptions | None = None
     n: int | None = Field(default=None, ge=1, le=1)
     seed: int | None = None
     tool_choice: str | dict[str, Any] | None = None
@@ -56,6 +62,7 @@ class Completion:
         self.name, self.asked, self.turns = name, asked, turns
         self.id, self.created = new_id("chatcmpl"), int(time.time())
         self.speaks = "audio" in asked.modalities
+        self.tells_usage = bool(asked.stream_options and asked.stream_options.include_usage)
         self.format = (asked.audio or AudioWish()).format
         self._messages: list[dict[str, object]] = []
 
@@ -80,7 +87,7 @@ class Completion:
         if self.speaks:
             message |= {"content": None, "audio": await self._sound(reply)}
         choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
-        return self._told("chat.completion", choice)
+        return self._told("chat.completion", [choice]) | {"usage": usage(reply)}
 
     async def pieces(self) -> AsyncIterator[str]:
         """The answer as server-sent events, words as the model writes them.
@@ -110,6 +117,9 @@ class Completion:
                 ends = self.created + KEPT_SECONDS
                 yield self._chunk({"audio": {"id": sound_id, "data": data, "expires_at": ends}})
             yield self._chunk({}, "stop")
+            if self.tells_usage:
+                told = self._told("chat.completion.chunk", [])
+                yield _event(told | {"usage": usage(reply)})
             yield "data: [DONE]\n\n"
         except RequestError as error:
             yield _event({"error": error.body()})
@@ -131,11 +141,32 @@ class Completion:
 
     def _chunk(self, delta: dict[str, Any], finish: str | None = None) -> str:
         choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
-        return _event(self._told("chat.completion.chunk", choice))
+        told = self._told("chat.completion.chunk", [choice])
+        return _event(told | ({"usage": None} if self.tells_usage else {}))
 
-    def _told(self, kind: str, choice: dict[str, Any]) -> dict[str, Any]:
+    def _told(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.name,
-                "choices": [choice]}  # fmt: skip
+                "choices": choices}  # fmt: skip
+
+
+def usage(reply: TurnReply) -> dict[str, Any]:
+    """Rows of the model: word pieces, frames of sound, patches of pictures."""
+    count = Counter(reply.counts)
+    read = count["text_in"] + count["audio_in"] + count["image_in"]
+    written = count["text_out"] + count["audio_out"] + count["image_out"]
+    return {
+        "prompt_tokens": read,
+        "completion_tokens": written,
+        "total_tokens": read + written,
+        "prompt_tokens_details": {
+            "text_tokens": count["text_in"], "audio_tokens": count["audio_in"],
+            "image_tokens": count["image_in"], "cached_tokens": 0,
+        },
+        "completion_tokens_details": {
+            "text_tokens": count["text_out"] + count["image_out"],
+            "audio_tokens": count["audio_out"], "reasoning_tokens": 0,
+        },
+    }  # fmt: skip
 
 
 def _event(values: dict[str, Any]) -> str:

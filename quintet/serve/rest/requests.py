@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
-import logging
 import time
 from collections.abc import Callable, Sequence
 from email import message_from_bytes, policy
@@ -22,6 +21,7 @@ from quintet.serve.keys import Keys
 from quintet.serve.realtime.frames import parse_json
 from quintet.serve.realtime.problems import RequestError
 from quintet.serve.realtime.settings import validated
+from quintet.serve.redaction import redacted
 from quintet.serve.sockets import NO_KEY, same_origin
 from quintet.serve.turn_mode import BusyError, TurnMode
 
@@ -37,7 +37,7 @@ SOUND_FORMATS = {
 }
 RAW_FORMATS = {"pcm": "audio/pcm", "pcm16": "audio/pcm"}  # 24 kHz, 16 bits, no header
 
-log = logging.getLogger(__name__)
+log = redacted(__name__)
 
 
 class Api:

@@ -8,17 +8,42 @@ import time
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.responses import JSONResponse, StreamingResponse
 from PIL import Image
 from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from quintet.serve.protocol import MAX_TEXT
 from quintet.serve.realtime.problems import RequestError
 from quintet.serve.rest.chat_api import ChatRequest, Completion
-from quintet.serve.rest.requests import Api, answer, encode_text
-from quintet.serve.rest.sound_api import speak, transcribe
+from quintet.serve.rest.client_secrets import SecretRequest, make_secret
+from quintet.serve.rest.description import (
+    COMPLETION,
+    FILE_FORM,
+    MODEL,
+    MODELS,
+    PICTURES,
+    SECRET,
+    STRING,
+    TRANSCRIPT,
+    add_description,
+    described,
+)
+from quintet.serve.rest.requests import (
+    RAW_FORMATS,
+    SOUND_FORMATS,
+    Api,
+    answer,
+    encode_text,
+    media_type,
+)
+from quintet.serve.rest.sound_api import SpeechRequest, speak, transcribe
 from quintet.serve.turn_mode import TurnMode
 
+JSON, EVENTS = "application/json", "text/event-stream"
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 DRAW = "draw {}"  # an order that the model knows, for a prompt that is none by itself
 
 
@@ -32,21 +57,30 @@ class ImageRequest(BaseModel):
 
 
 def add_endpoints(app: FastAPI, api: Api, turns: TurnMode) -> None:
-    """Add /v1/models, chat/completions, audio/speech, audio/transcriptions, images/generations."""
+    """Add /v1/models, chat/completions, audio/..., images/..., realtime/client_secrets."""
 
     @app.exception_handler(RequestError)
     async def refuse(_: Request, error: RequestError) -> JSONResponse:
         headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
         return JSONResponse({"error": error.body()}, error.status, headers)
 
+    @app.exception_handler(HTTPException)
+    async def not_here(request: Request, error: HTTPException) -> Response:
+        """What matched no route, such as a path with a line break in it."""
+        if not request.url.path.startswith("/v1/"):
+            return await http_exception_handler(request, error)
+        problem = RequestError(f"{error.detail}; see docs/realtime-api.md.", "not_found")
+        return JSONResponse({"error": problem.body()}, error.status_code, error.headers)
+
+    add_description(app)
     about = {"id": api.name, "object": "model", "created": api.began, "owned_by": "quintet"}
 
-    @app.get("/v1/models")
+    @app.get("/v1/models", **described("The one model.", {JSON: MODELS}))
     def models(request: Request) -> dict[str, Any]:
         api.admit(request)
         return {"object": "list", "data": [about]}
 
-    @app.get("/v1/models/{name:path}")
+    @app.get("/v1/models/{name:path}", **described("A model by its name.", {JSON: MODEL}))
     def model(request: Request, name: str) -> dict[str, Any]:
         api.admit(request)
         if name != api.name:
@@ -56,33 +90,53 @@ def add_endpoints(app: FastAPI, api: Api, turns: TurnMode) -> None:
             )  # fmt: skip
         return about
 
-    @app.post("/v1/chat/completions")
-    async def chat(request: Request) -> Response:
-        completion = Completion(api.name, await api.json(request, ChatRequest), turns)
-        await completion.prepare()
-        if completion.asked.stream:
-            return StreamingResponse(completion.pieces(), media_type="text/event-stream")
-        return JSONResponse(await completion.whole())
+    completion = {JSON: COMPLETION, EVENTS: STRING}
 
-    @app.post("/v1/audio/speech")
+    @app.post("/v1/chat/completions", **described("An answer.", completion, ChatRequest))
+    async def chat(request: Request) -> Response:
+        asked = Completion(api.name, await api.json(request, ChatRequest), turns)
+        await asked.prepare()
+        if asked.asked.stream:
+            return StreamingResponse(asked.pieces(), media_type=EVENTS)
+        return JSONResponse(await asked.whole())
+
+    sounds = dict.fromkeys([media_type(kind) for kind in (*SOUND_FORMATS, *RAW_FORMATS)], STRING)
+
+    @app.post("/v1/audio/speech", **described("A text, spoken.", sounds, SpeechRequest))
     async def speech(request: Request) -> Response:
         return await speak(api, turns, request)
 
-    @app.post("/v1/audio/transcriptions")
+    words = {JSON: TRANSCRIPT, "text/plain": STRING, EVENTS: STRING}
+
+    @app.post("/v1/audio/transcriptions", **described("Speech, written.", words, FILE_FORM))
     async def transcriptions(request: Request) -> Response:
         return await transcribe(api, turns, request)
 
-    @app.post("/v1/images/generations")
+    @app.post("/v1/images/generations", **described("Pictures.", {JSON: PICTURES}, ImageRequest))
     async def images(request: Request) -> Response:
         asked: ImageRequest = await api.json(request, ImageRequest)
         return JSONResponse(await draw(turns, asked))
 
-    @app.api_route("/v1/{path:path}", methods=["GET", "POST", "DELETE"], include_in_schema=False)
+    secret = described("A key for a browser, which expires.", {JSON: SECRET}, SecretRequest)
+
+    @app.post("/v1/realtime/client_secrets", **secret)
+    async def client_secrets(request: Request) -> Response:
+        return JSONResponse(make_secret(api, await api.json(request, SecretRequest)))
+
+    @app.api_route("/v1/{path:path}", methods=METHODS, include_in_schema=False)
     def nothing(request: Request, path: str) -> Response:
         api.admit(request)
-        raise RequestError(
-            f"There is no /v1/{path[:64]} here; see docs/realtime-api.md.", "not_found", status=404
-        )
+        matches = [(one, one.matches(request.scope)[0]) for one in app.routes]
+        methods = {name for one, match in matches if match is Match.PARTIAL
+                   for name in getattr(one, "methods", None) or ()}  # fmt: skip
+        if not methods:
+            raise RequestError(
+                f"There is no /v1/{path[:64]} here; see docs/realtime-api.md.", "not_found",
+                status=404,
+            )  # fmt: skip
+        allowed = ", ".join(sorted(methods))
+        problem = RequestError(f"Only {allowed} is allowed here; use it.", "method_not_allowed")
+        return JSONResponse({"error": problem.body()}, 405, {"Allow": allowed})
 
 
 async def draw(turns: TurnMode, asked: ImageRequest) -> dict[str, Any]:

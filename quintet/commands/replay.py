@@ -1,0 +1,31 @@
+"""`quintet replay`: a recorded session again, row for row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from quintet.live import load
+from quintet.live.recording import Recording, replay
+
+
+def replay_file(file: Path, model: str) -> tuple[str, bool]:
+    """What came of it, in words, and whether the session answered as it did.
+
+    Raises:
+        UserError: the file is no recording, or one of another model.
+    """
+    recording = Recording.load(file)
+    found = replay(recording, load(model))
+    rows = sum(len(one.text_image) + len(one.frames) for one in recording.answers)
+    steps = len(recording.answers)
+    if found is None:
+        return f"The same to the last row: {rows:,} rows in {steps:,} steps.", True
+    before, after = (_shown(row) for row in (found.recorded, found.replayed))
+    return (
+        f"Different from step {found.step:,} of {steps:,} on: row {found.at + 1} of the "
+        f"{found.stream} stream was {before} and is {after}."
+    ), False
+
+
+def _shown(row: tuple[int, ...] | None) -> str:
+    return "none" if row is None else " ".join(map(str, row))

@@ -1,0 +1,277 @@
+"""Longer scenes in which people do not wait for their turn.
+
+Beside the requests of `scenes`, in a row of up to a dozen:
+
+- *interruption*: somebody speaks while the assistant does, to stop it or to ask something else. It
+  falls silent two steps after the one in which they begin, so that a quarter of a second of them
+  is heard first, and answers what is asked;
+- *backchannel*: "mm-hm" while the assistant speaks. It goes on;
+- *hesitation*: a request breaks off in the middle and goes on later. The gap is not for answering;
+- *watch*: "tell me when you see a cat". Other pictures are passed over, the cat is told at once;
+- *dictation*: until told to stop, the assistant writes down every line, silently.
+
+Each leaves a `Moment`. A scene is a pure function of its seed and split, as all are.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from quintet.config import SAMPLE_RATE, STEP_SAMPLES, UserError
+from quintet.data.world.grammar import NUMBERS, Request, request
+from quintet.data.world.scenes import (
+    KIND_SHARES,
+    SPOKEN_DELAY,
+    TYPED_DELAY,
+    Draft,
+    Line,
+    Moment,
+    Reply,
+    Scene,
+    check_scene,
+    microphone,
+    two_voices,
+)
+from quintet.data.world.things import THINGS, Thing, with_article
+from quintet.media.speech import Voice, Word, say
+
+REQUEST = "request"
+SHARES = {
+    REQUEST: 0.5, "interruption": 0.14, "backchannel": 0.08, "hesitation": 0.14, "watch": 0.08,
+    "dictation": 0.06,
+}  # fmt: skip
+MAX_STEPS = 96
+EVENTS = (3, 13)
+STOPS = (
+    "stop.", "stop it.", "please stop.", "wait.", "wait a moment.", "that is enough.", "enough.",
+    "be quiet, please.", "no, stop.", "hold on.",
+)  # fmt: skip
+GOES_ON = ("mm-hm.", "uh-huh.", "yeah.", "right.", "I see.", "nice.")
+FILLERS = ("um,", "uh,", "er,", "well,")
+WATCH = (
+    "tell me when you see {a}.", "let me know when you see {a}.", "say so when you see {a}.",
+    "tell me as soon as you see {a}.", "watch for {a}.",
+)  # fmt: skip
+DICTATE = (
+    "write down what I say.", "begin transcribing what I am saying.", "take this down.",
+    "please write this down.", "start transcribing.",
+)  # fmt: skip
+DICTATED = ("stop writing.", "stop transcribing.", "that is all, thank you.", "end of dictation.")
+RECITE = {
+    "say the days of the week.":
+        "Monday, Tuesday, Wednesday, Thursday, Friday, Saturday, Sunday.",
+    "tell me the seasons.": "Spring, summer, autumn and winter.",
+    "say the alphabet up to h.": "A, B, C, D, E, F, G, H.",
+    "name the colours of the rainbow.": "Red, orange, yellow, green, blue, indigo, violet.",
+}  # fmt: skip
+INTERRUPTED_AFTER = 2  # steps after the one in which somebody begins, the assistant is silent
+WRITTEN = 4  # steps: the longest answer is written by then
+FAINT = 0.5  # of its loudness a backchannel has
+WATCHED_STEPS = 22  # a window forgets what it should watch for
+SECONDS_APART = (0.5, 1.4)  # between the halves of a request
+WITHOUT_FILLER = 0.6
+WITH_REQUEST = 0.4  # of the interruptions ask for something
+
+
+def _pick(rng: np.random.Generator, choices: tuple[str, ...]) -> str:
+    return choices[int(rng.integers(len(choices)))]
+
+
+def _drawn(shares: dict[str, float], rng: np.random.Generator) -> str:
+    """One of the names, as often as its share says."""
+    weights = np.array(list(shares.values()))
+    return str(rng.choice(list(shares), p=weights / weights.sum()))
+
+
+class _Encounter(Draft):
+    """A scene of many events, with its moments."""
+
+    def __init__(self, rng: np.random.Generator, split: str, max_steps: int) -> None:
+        user, bystander = two_voices(rng, split)
+        super().__init__(rng, split, user, bystander, max_steps)
+        self.moments: list[Moment] = []
+
+        self.events: dict[str, Callable[[], None]] = {
+            REQUEST: self.request, "interruption": self.interruption,
+            "backchannel": self.backchannel, "hesitation": self.hesitation,
+            "watch": self.watch, "dictation": self.dictation,
+        }  # fmt: skip
+
+    def tracks(self) -> tuple[list[Any], ...]:
+        return *super().tracks(), self.moments
+
+    def request(self) -> None:
+        self.event(request(_drawn(KIND_SHARES, self.rng), self.rng))
+
+    def utter(self, text: str, start_sample: int, loudness: float = 1.0) -> Line:
+        """The user says `text` from `start_sample` on."""
+        sound, words = _spoken(text, self.voice)
+        line = Line(text, start_sample, start_sample + len(sound), self.voice, "user", words)
+        self.place(line, sound * np.float32(loudness))
+        return line
+
+    def moment(self, kind: str, start_sample: int, end_sample: int) -> None:
+        self.moments.append(Moment(kind, start_sample, end_sample))
+
+    def soon(self) -> int:
+        """Some sample of the current step."""
+        return self.step * STEP_SAMPLES + int(self.rng.integers(STEP_SAMPLES))
+
+    def long_answer(self) -> Reply:
+        """Ask for something that takes a while to say; the answer, not yet heard to its end."""
+        if self.rng.random() < 0.5:
+            last = int(self.rng.integers(5, len(NUMBERS) + 1))
+            text = f"count to {NUMBERS[last - 1]}."
+            reply = ", ".join(NUMBERS[:last]).capitalize() + "."
+            asked = Request("count", text, reply)
+        else:
+            text = _pick(self.rng, tuple(RECITE))
+            asked = Request("recite", text, RECITE[text])
+        self.step = self.speak(asked.text, "user") + SPOKEN_DELAY
+        self.answer(asked, self.step, typed=False)
+        return self.replies[-1]
+
+    def interruption(self) -> None:
+        reply = self.long_answer()
+        # Some of it is heard, all of it is written, and it would go on for a while.
+        latest = max(WRITTEN, reply.num_steps - INTERRUPTED_AFTER - 1)
+        begins = reply.step + int(self.rng.integers(WRITTEN - 1, latest))
+        start = begins * STEP_SAMPLES + int(self.rng.integers(STEP_SAMPLES // 2))
+        until = begins + INTERRUPTED_AFTER
+        if until < reply.step + reply.num_steps:
+            self.replies[-1] = replace(reply, until_step=until)
+        if self.rng.random() < WITH_REQUEST:
+            asked = request(_pick(self.rng, ("draw", "say", "count", "greet")), self.rng)
+            line = self.utter(asked.text, start)
+            self.step = (line.end_sample - 1) // STEP_SAMPLES + SPOKEN_DELAY
+            self.step += self.answer(asked, self.step, typed=False)
+        else:
+            line = self.utter(_pick(self.rng, STOPS), start)
+            self.step = max(until, (line.end_sample - 1) // STEP_SAMPLES + SPOKEN_DELAY)
+        self.moment("interruption", start, line.end_sample)
+
+    def backchannel(self) -> None:
+        reply = self.long_answer()
+        begins = reply.step + int(self.rng.integers(1, max(2, reply.num_steps - 3)))
+        start = begins * STEP_SAMPLES + int(self.rng.integers(STEP_SAMPLES))
+        line = self.utter(_pick(self.rng, GOES_ON), start, FAINT)
+        self.moment("backchannel", start, line.end_sample)
+        ends = (line.end_sample - 1) // STEP_SAMPLES + 1
+        self.step = max(reply.step + reply.num_steps, ends)
+
+    def hesitation(self) -> None:
+        """The request breaks off before the word that it cannot do without."""
+        asked = request(_pick(self.rng, ("draw", "say", "count", "repeat")), self.rng)
+        words = asked.text.split()
+        split = int(self.rng.integers(1, _needed(asked, words) + 1))
+        first, second = " ".join(words[:split]), " ".join(words[split:])
+        if self.rng.random() > WITHOUT_FILLER:
+            second = f"{_pick(self.rng, FILLERS)} {second}"
+        begun = self.utter(first, self.soon())
+        gap = round(self.rng.uniform(*SECONDS_APART) * SAMPLE_RATE)
+        ended = self.utter(second, begun.end_sample + gap)
+        # One line, as it is one request.
+        del self.lines[-2:]
+        placed = tuple(w.later(line.start_sample) for line in (begun, ended) for w in line.words)
+        self.lines.append(
+            replace(begun, text=asked.text, end_sample=ended.end_sample, words=placed)
+        )
+        self.moment("hesitation", begun.end_sample, ended.start_sample)
+        self.step = (ended.end_sample - 1) // STEP_SAMPLES + SPOKEN_DELAY
+        self.step += self.answer(asked, self.step, typed=False)
+
+    def watch(self) -> None:
+        order = self.rng.permutation(len(THINGS))
+        sought: Thing = THINGS[int(order[0])]
+        text = _pick(self.rng, WATCH).format(a=with_article(sought.name))
+        self.step = self.speak(text, "user") + SPOKEN_DELAY
+        agreed = Request("watch", text, "Okay.")
+        self.step += self.answer(agreed, self.step, typed=False)
+        by = self.step + WATCHED_STEPS
+        for number in order[1 : 1 + int(self.rng.integers(0, 4))].tolist():
+            self.pause(1, 6)
+            self.show(THINGS[number])
+        self.pause(2, 8)
+        if self.step >= by:
+            return
+        self.show(sought)
+        self.moment("watch", self.step * STEP_SAMPLES, (self.step + 1) * STEP_SAMPLES)
+        self.step += TYPED_DELAY
+        seen = f"I see {with_article(sought.name)}."
+        self.step += self.answer(Request("seen", text, seen, sought), self.step, typed=False)
+
+    def dictation(self) -> None:
+        begin = Request("dictation", _pick(self.rng, DICTATE), "Okay.")
+        self.step = self.speak(begin.text, "user") + SPOKEN_DELAY
+        self.step += self.answer(begin, self.step, typed=False)
+        for _ in range(int(self.rng.integers(1, 4))):
+            self.pause(1, 4)
+            said = request(_pick(self.rng, ("chatter", "chatter", "repeat", "draw")), self.rng)
+            first = self.soon()
+            line = self.utter(said.text, first)
+            self.step = (line.end_sample - 1) // STEP_SAMPLES + SPOKEN_DELAY
+            self.write(Request("dictated", said.text, said.text[0].upper() + said.text[1:]))
+            self.moment("dictation", first, line.end_sample)
+            self.step += 1
+        self.pause(1, 4)
+        end = Request("dictation", _pick(self.rng, DICTATED), "Okay.")
+        self.step = self.speak(end.text, "user") + SPOKEN_DELAY
+        self.step += self.answer(end, self.step, typed=False)
+
+    def write(self, asked: Request) -> None:
+        """The assistant writes, and says nothing."""
+        silence = np.zeros(0, np.float32)
+        self.replies.append(
+            Reply(self.step, asked.kind, asked.text, False, asked.reply, silence, None, None)
+        )
+
+
+@functools.lru_cache(maxsize=4_096)
+def _spoken(text: str, voice: Voice) -> tuple[np.ndarray, tuple[Word, ...]]:
+    return say(text, voice)
+
+
+def _needed(asked: Request, words: list[str]) -> int:
+    """The place of the word without which nobody knows what is asked."""
+    plain = [word.strip(",.:?").lower() for word in words]
+    if asked.thing is not None:
+        return plain.index(asked.thing.name)
+    if asked.kind == "count":
+        return max(index for index, word in enumerate(plain) if word in NUMBERS)
+    return next(index for index, word in enumerate(words) if word.endswith(":")) + 1
+
+
+def make_encounter(
+    seed: int, split: str, kinds: tuple[str, ...] | None = None, max_steps: int = MAX_STEPS
+) -> Scene:
+    """A long scene of at most `max_steps` steps, a pure function of its arguments.
+
+    `kinds` restricts its events to some of `SHARES`, of which each scene then holds one or two.
+
+    Raises:
+        UserError: as `scenes.make_scene`.
+    """
+    check_scene(seed, split, max_steps)
+    if unknown := sorted(set(kinds or ()) - set(SHARES)):
+        raise UserError(
+            f"Encounters have no events of kind {unknown[0]!r}; choose from: {', '.join(SHARES)}."
+        )
+    rng = np.random.default_rng((seed, split == "test", len(SHARES)))
+    draft = _Encounter(rng, split, max_steps)
+    shares = {kind: share for kind, share in SHARES.items() if kinds is None or kind in kinds}
+    draft.pause(1, 8)
+    for _ in range(int(rng.integers(*EVENTS)) if kinds is None else int(rng.integers(1, 3))):
+        if not draft.attempt(draft.events[_drawn(shares, rng)]):
+            break
+        draft.pause(2, 12)
+    num_steps = min(draft.step + 1, max_steps)
+    return Scene(
+        seed, split, num_steps, microphone(draft, num_steps), tuple(draft.lines),
+        tuple(draft.typed), tuple(draft.shown), tuple(draft.replies),
+        moments=tuple(draft.moments),
+    )  # fmt: skip

@@ -1,0 +1,144 @@
+"""Writes what pages of the docs and the README take from the code: `python -m scripts.write_docs`.
+
+    <!-- made: NAME ARGUMENT -->
+    ... is written by the function NAME of the table `BLOCKS`, called with ARGUMENT ...
+    <!-- /made -->
+
+A test compares, so that no page goes stale.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+import quintet
+from quintet.cli import commands
+from quintet.config import STEPS_PER_SECOND, OmniConfig, from_dict
+from quintet.model.omni import Omni
+from quintet.tokenizers.folders import BUNDLED, read_config
+from scripts import settings_tables
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+PACKAGE = Path(quintet.__file__).parent
+MARKED = re.compile(r"(<!-- made: (\w+) ?([\w.-]*) -->\n).*?(<!-- /made -->)", re.DOTALL)
+# What the README calls a score -> its name in the report.
+SCORES = {
+    "names what you show, asked by voice": "names_shown_asked_by_voice",
+    "names what you show, asked by text": "names_shown_asked_by_text",
+    "names it aloud, asked by voice": "names_shown_aloud_asked_by_voice",
+    "draws what you ask for by voice": "draws_asked_by_voice",
+    "draws what you ask for by text": "draws_asked_by_text",
+    "says the word, asked by voice": "says_word_asked_by_voice",
+    "the same, to a recognizer made elsewhere": "says_word_asked_by_voice_second_recognizer",
+    "says the word, asked by text": "says_word_asked_by_text",
+    "repeats a sentence, every word right": "repeats_in_exact_words",
+    "counts as far as asked": "counts_in_exact_words",
+    "greets with the right answer": "greets_in_exact_words",
+    "silent throughout, nothing asked": "silent_when_nothing_asked",
+    "steps with false speech, nothing asked": "false_speech_steps_nothing_asked",
+    "talks over a spoken request": "talks_over_spoken_requests",
+}
+
+
+def scores(model: str) -> str:
+    """The scores of a bundled model's report, as a table."""
+    report = json.loads((BUNDLED / model / "report.json").read_text(encoding="utf-8"))
+    lines = [f"| {model} | share | 95 % interval | cases | guessing |", "|---|---|---|---|---|"]
+    for label, name in SCORES.items():
+        lines.append(_score(label, report["scores"][name]))
+    return "\n".join(lines)
+
+
+def _score(label: str, score: dict[str, Any]) -> str:
+    value, low, high = (f"{100 * score[key]:.0f}" for key in ("value", "low", "high"))
+    chance = "" if score["chance"] is None else f"{100 * score['chance']:.0f} %"
+    return f"| {label} | {value} % | {low}-{high} | {score['n']:,} | {chance} |"
+
+
+def about(model: str) -> str:
+    """The sizes of a bundled model, in a sentence."""
+    folder = BUNDLED / model
+    config = from_dict(OmniConfig, read_config(folder), str(folder))
+    with torch.device("meta"):
+        millions = sum(p.numel() for p in Omni(config).parameters()) / 1e6
+    size, seconds = config.image.size, config.live.window_steps / STEPS_PER_SECOND
+    return (
+        f"`{model}` has {millions:.1f} million parameters, hears and speaks at "
+        f"{config.audio.bits_per_second:,.0f} bit/s, sees and draws {size} x {size} pixels, and "
+        f"looks back {seconds:g} seconds."
+    )
+
+
+def command_help(_: str) -> str:
+    """What every command says to `--help`."""
+    parts = []
+    whole = click.Context(commands, info_name="quintet", help_option_names=["-h", "--help"])
+    for name, command in commands.commands.items():
+        # The width is given, so that the text is the same in every terminal.
+        with click.Context(command, whole, name, terminal_width=88) as context:
+            parts.append(f"## {name}\n\n```text\n{command.get_help(context)}\n```")
+    return "\n\n".join(parts)
+
+
+def files(room: str) -> str:
+    """The files of a room, each with the first sentence of what it says of itself."""
+    lines = ["| file | what it is |", "|---|---|"]
+    folder = PACKAGE / room
+    for path in sorted(folder.rglob("*.py")):
+        if path.name != "__init__.py":
+            lines.append(f"| `{path.relative_to(folder)}` | {_first_sentence(path)} |")
+    return "\n".join(lines)
+
+
+def _first_sentence(path: Path) -> str:
+    told = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert told, f"{path} does not say what it is"
+    paragraph = " ".join(told.split("\n\n")[0].split())
+    return re.split(r"\.(?: (?=[A-Z])|$)", paragraph)[0].replace("|", "\\|")
+
+
+def imports(room: str) -> str:
+    """What a room may import, from the table that the test holds."""
+    table = runpy.run_path(str(ROOT / "tests" / "test_imports.py"))["MAY_IMPORT"]
+    allowed = [f"`{name}`" for name in sorted(table[room])]
+    return f"May import: {', '.join(allowed) or 'nothing of ours'}."
+
+
+BLOCKS: dict[str, Callable[[str], str]] = {
+    "about": about,
+    "scores": scores,
+    "help": command_help,
+    "files": files,
+    "imports": imports,
+    "stage_settings": settings_tables.of_stage,
+    "shared_settings": lambda _: settings_tables.of_shared(),
+    "training_settings": lambda _: settings_tables.of_training(),
+    "presets": lambda _: settings_tables.of_presets(),
+}
+
+
+def written(page: str) -> str:
+    """A page's text with every marked block made anew."""
+    return MARKED.sub(lambda m: f"{m[1]}\n{BLOCKS[m[2]](m[3])}\n\n{m[4]}", page)
+
+
+def main() -> None:
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        if (new := written(text)) != text:
+            page.write_text(new, encoding="utf-8")
+            print(f"written: {page.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

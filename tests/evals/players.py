@@ -1,0 +1,53 @@
+"""Those who play a scene knowing what is right: perfectly, late, or without ever stopping."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from quintet.config import STEP_SAMPLES
+from quintet.data.world.scenes import Scene
+from quintet.live.session import StepOutput
+
+
+class Player:
+    """Gives a scene's own answers, `late` steps after their scripted moment."""
+
+    def __init__(self, scene: Scene, late: int = 0) -> None:
+        self.now = 0
+        self.text: dict[int, str] = {}
+        self.pictures: dict[int, np.ndarray] = {}
+        self.sound: dict[int, np.ndarray] = {}
+        for reply in scene.replies:
+            first = reply.step + late
+            self.text[first] = reply.text
+            if reply.drawing is not None:
+                self.pictures[first + 4] = reply.drawing
+            steps = -(-len(reply.heard) // STEP_SAMPLES)
+            padded = np.pad(reply.heard, (0, steps * STEP_SAMPLES - len(reply.heard)))
+            for index, sound in enumerate(padded.reshape(-1, STEP_SAMPLES)):
+                self.sound[first + index] = sound
+
+    def step(
+        self, audio: np.ndarray, image: np.ndarray | None = None, text: str | None = None
+    ) -> StepOutput:
+        self.now += 1
+        picture, words = self.pictures.get(self.now), self.text.get(self.now, "")
+        sound = self.sound.get(self.now)
+        quiet = np.zeros(STEP_SAMPLES, np.float32)
+        return StepOutput(
+            self.now, quiet if sound is None else sound, sound is not None, words, bool(words),
+            picture, picture is not None, {}, (0.0, 0.0), 0.0,
+        )  # fmt: skip
+
+
+class Babbler(Player):
+    """Hums and names three things in every step, whatever is asked."""
+
+    def step(
+        self, audio: np.ndarray, image: np.ndarray | None = None, text: str | None = None
+    ) -> StepOutput:
+        self.now += 1
+        hum = 0.1 * np.sin(np.arange(STEP_SAMPLES) / 20).astype(np.float32)
+        return StepOutput(
+            self.now, hum, True, "cat dog sun ", True, None, False, {}, (0.0, 0.0), 0.0
+        )
