@@ -233,13 +233,17 @@ def decode(file: Path, out: Path | None, first: int | None, model: str) -> None:
 @click.option("--split", default="train", show_default=True, type=click.Choice(["train", "test"]))
 @click.option("--from", "recordings", type=FOLDER, metavar="FOLDER",
               help="Cut the recordings below FOLDER into scenes instead.")  # fmt: skip
+@click.option("--world", "which", type=click.Choice(["nano", "wide"]), default="nano",
+              show_default=True)  # fmt: skip
+@click.option("--writer", default="grammar", show_default=True,
+              help="Of the wide world's scripts: grammar, a model, or URL#MODEL.")  # fmt: skip
 @click.option("--processes", default=1, show_default=True, type=click.IntRange(1, 256))
 @click.option("--view/--no-view", default=None,
               help="A page for each scene; by default for up to 64 scenes.")  # fmt: skip
 @MODEL
 def world(
     out: Path, scenes: int, seed: int, split: str, recordings: Path | None, processes: int,
-    view: bool | None, model: str,
+    which: str, writer: str, view: bool | None, model: str,
 ) -> None:  # fmt: skip
     """Synthetic live scenes: scripts, sound, pictures, labels, statistics, and pages to look at
     them. Scenes that are there are not made again.
@@ -253,7 +257,9 @@ def world(
     if recordings is not None:
         found = world_from(recordings, folder, processes, view, model)
     else:
-        found = make_world(folder, scenes, seed, split, processes, view, model)
+        found = make_world(
+            folder, scenes, seed, split, processes, view, model, writer if which == "wide" else None
+        )
     print_statistics(found)
     click.echo(f"{found['scenes']:,} scenes; look at them in {folder / 'index.html'}")
 

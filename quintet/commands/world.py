@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from rich.table import Table
 from quintet.data.workers import start_pool
 from quintet.data.world.recordings import cut_recordings
 from quintet.data.world.scene_files import load_scene, scene_folder
-from quintet.data.world.sets import make_in
+from quintet.data.world.sets import make_in, make_wide_in
+from quintet.data.world.writers import GrammarWriter, ModelWriter, Writer, endpoint_writer
 
 VIEWED = 64  # scenes that get a page unless --view or --no-view says otherwise
 
@@ -49,8 +50,24 @@ def _start(model: str) -> None:
     _viewer = _Viewer(model)
 
 
-def _make(folder: Path, seed: int, split: str, index: int) -> bool:
-    return make_in(folder, index, seed, split)
+def _make(folder: Path, seed: int, split: str, writer: str | None, index: int) -> bool:
+    if writer is None:
+        return make_in(folder, index, seed, split)
+    return make_wide_in(folder, index, seed, split, _writer(writer), writer)
+
+
+@cache
+def _writer(name: str) -> Writer:
+    """ "grammar", the address of an endpoint with "#" and a model's name behind it, or the name
+    or folder of a model of ours."""
+    if name == "grammar":
+        return GrammarWriter()
+    if "://" in name:
+        url, _, model = name.partition("#")
+        return endpoint_writer(url, model or "default")
+    from quintet.live import load
+
+    return ModelWriter.of(load(name))
 
 
 def _view(folder: Path, index: int) -> None:
@@ -61,15 +78,19 @@ def _view(folder: Path, index: int) -> None:
 
 
 def make_world(
-    folder: Path, scenes: int, seed: int, split: str, processes: int, view: bool | None, model: str
-) -> dict[str, Any]:
+    folder: Path, scenes: int, seed: int, split: str, processes: int, view: bool | None,
+    model: str, writer: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Make the scenes of a set that are not there yet, its statistics and its pages.
 
+    Args:
+        writer: who writes the scripts of the wide world; None for the world of `nano`.
+
     Raises:
-        UserError: another set lies in `folder`, or it cannot be written.
+        UserError: another set lies in `folder`, or it cannot be written; or as the writer.
     """
     with _mapping(processes, model) as each:
-        for _ in track(each(partial(_make, folder, seed, split), scenes), "scenes",
+        for _ in track(each(partial(_make, folder, seed, split, writer), scenes), "scenes",
                        total=scenes, transient=True):  # fmt: skip
             pass
         return _finish(folder, scenes, view, each)
@@ -131,6 +152,11 @@ def print_statistics(found: dict[str, Any]) -> None:
     table.add_row("pictures", f"{shown:,} shown, {drawn:,} drawn, of {len(pictures[0])} and "
                               f"{len(pictures[1])} things")  # fmt: skip
     table.add_row("backgrounds", _list(found["backgrounds"]))
+    if "quiet_seconds" in found:
+        table.add_row(
+            "silence is right", f"{found['quiet_seconds']:,.1f} s: {_list(found['quiet'])}"
+        )
+        table.add_row("interrupted", f"{found['interrupted']:,} answers")
     Console().print(table)
 
 

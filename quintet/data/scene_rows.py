@@ -24,17 +24,21 @@ class SceneEncoder:
     def __init__(self, config: OmniConfig, tokenizers: Tokenizers) -> None:
         self.config, self.tokenizers = config, tokenizers
         self.vocabulary = Vocabulary(config.text_image_vocab_size, config.audio.codebook_size)
-        self._speech: dict[str, np.ndarray] = {}
+        self._speech: dict[tuple[str, int], np.ndarray] = {}
         self._drawings: dict[str, np.ndarray] = {}
 
     def speech_codes(self, reply: Reply) -> np.ndarray:
         """The answer's sound, padded to whole steps, as codes [T, Q]."""
-        if reply.text in self._speech and reply.kind != RECORDED:
-            return self._speech[reply.text]
+        if not len(reply.speech):
+            return np.zeros((0, self.config.audio.num_codebooks), np.int64)
+        # The same words may be cut short, or be said in another language.
+        key = reply.text, hash(reply.speech.tobytes())
+        if key in self._speech and reply.kind != RECORDED:
+            return self._speech[key]
         padding = -len(reply.speech) % STEP_SAMPLES
         codes = self.tokenizers.encode_audio(np.pad(reply.speech, (0, padding)))
         if reply.kind != RECORDED:  # people say the same words in many ways
-            self._speech[reply.text] = codes
+            self._speech[key] = codes
         return codes
 
     def drawing_codes(self, reply: Reply) -> np.ndarray:
@@ -74,6 +78,9 @@ class SceneEncoder:
         written.append((False, text.end_id))
         in_step = groupby(enumerate(written), lambda at: (at[0] // budget, at[1][0]))
         for (late, is_image), group in in_step:
+            if reply.until_step is not None and reply.step + late >= reply.until_step:
+                timeline.add_text(Stream.TEXT_OUT, [text.end_id], reply.until_step)
+                break
             add = timeline.add_image if is_image else timeline.add_text
             add(Stream.TEXT_OUT, np.array([token for _, (_, token) in group]), reply.step + late)
         codes, audio = self.speech_codes(reply), self.config.audio

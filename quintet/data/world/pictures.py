@@ -52,7 +52,7 @@ def _two_colours(rng: np.random.Generator, split: str) -> tuple[np.ndarray, np.n
             return first, second
 
 
-def _background(
+def make_background(
     rng: np.random.Generator, split: str, size: int
 ) -> tuple[np.ndarray, str, tuple[str, str]]:
     """[size, size, 3], float in [0, 255], its kind and its colours. Checkers are kept for the
@@ -102,7 +102,7 @@ def take_picture(
     thing: Thing, rng: np.random.Generator, split: str, size: int = 96
 ) -> tuple[np.ndarray, Look]:
     """The same, and how it came to look."""
-    background, kind, colours = _background(rng, split, size)
+    background, kind, colours = make_background(rng, split, size)
     canvas = Image.fromarray(background.clip(0, 255).astype(np.uint8))
     share = rng.uniform(*TEST_SIZES) if split == "test" else rng.choice(
         [rng.uniform(*sizes) for sizes in TRAIN_SIZES]

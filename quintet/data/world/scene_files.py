@@ -17,8 +17,18 @@ import numpy as np
 
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES, STEPS_PER_SECOND, UserError
 from quintet.data.world.pictures import Look
-from quintet.data.world.scenes import DRAWING_STEPS, Line, Moment, Reply, Scene, Shown, Typed
-from quintet.data.world.things import BY_NAME
+from quintet.data.world.room import Room
+from quintet.data.world.scenes import (
+    DRAWING_STEPS,
+    Line,
+    Moment,
+    Quiet,
+    Reply,
+    Scene,
+    Shown,
+    Typed,
+)
+from quintet.data.world.wide_things import WIDE_BY_NAME
 from quintet.media.audio import read_audio, write_audio
 from quintet.media.images import read_image, write_image
 from quintet.media.speech import Voice, Word
@@ -103,7 +113,19 @@ def labels(scene: Scene) -> dict[str, Any]:
             }
             for moment in scene.moments
         ],
+        **_staged_labels(scene),
     }  # fmt: skip
+
+
+def _staged_labels(scene: Scene) -> dict[str, Any]:
+    """What only scenes that were staged from a script have."""
+    if not scene.script:
+        return {}
+    return {
+        "quiet": [dataclasses.asdict(quiet) for quiet in scene.quiet],
+        "room": dataclasses.asdict(scene.room) if scene.room else None,
+        "script": scene.script.splitlines(),
+    }
 
 
 def _reply_labels(scene: Scene) -> Iterable[dict[str, Any]]:
@@ -170,13 +192,15 @@ def load_scene(folder: Path) -> Scene:
             tuple(Typed(int(typed["step"]), str(typed["text"])) for typed in found["typed"]),
             tuple(
                 Shown(
-                    int(shown["step"]), BY_NAME[shown["thing"]],
+                    int(shown["step"]), WIDE_BY_NAME[shown["thing"]],
                     _picture(folder, shown["picture"]), _look(shown["look"]),
                 )
                 for shown in found["shown"]
             ),
             tuple(_reply(folder, reply, track) for reply in found["replies"]),
-            str(found["source"]),
+            str(found["source"]), "".join(f"{line}\n" for line in found.get("script", ())),
+            Room(**found["room"]) if found.get("room") else None,
+            tuple(Quiet(**quiet) for quiet in found.get("quiet", ())),
             tuple(
                 Moment(
                     str(moment["kind"]), _samples(moment["start_seconds"]),
@@ -234,6 +258,6 @@ def _reply(folder: Path, found: dict[str, Any], track: np.ndarray) -> Reply:
     return Reply(
         step, str(found["kind"]), str(found["request"]), bool(found["typed"]),
         str(found["text"]), track[start : start + _samples(found["seconds"])],
-        thing and BY_NAME[thing], drawing and _picture(folder, drawing),
+        thing and WIDE_BY_NAME[thing], drawing and _picture(folder, drawing),
         _words(found["words"], start), found["until_step"],
     )  # fmt: skip

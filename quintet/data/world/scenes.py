@@ -17,6 +17,7 @@ import numpy as np
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES, UserError
 from quintet.data.world.grammar import KINDS, Request, request
 from quintet.data.world.pictures import Look, canonical_picture, take_picture
+from quintet.data.world.room import Room
 from quintet.data.world.things import THINGS, Thing
 from quintet.media.speech import ASSISTANT_VOICE, Voice, Word, random_voice, say
 
@@ -104,11 +105,20 @@ class Moment:
 
 
 @dataclass(frozen=True)
+class Quiet:
+    """Steps [start, end) in which the assistant rightly says nothing, and what is tested there."""
+
+    start_step: int
+    end_step: int
+    kind: str
+
+
+@dataclass(frozen=True)
 class Scene:
     """A script with its media. `microphone` is float32 [num_steps * 6000].
 
     `split` is "train" or "test", or "recorded": then `source` says where it was cut from, and
-    `seed` is its number.
+    `seed` is its number. What was staged from a script has its text, its room and its silences.
     """
 
     seed: int
@@ -120,6 +130,9 @@ class Scene:
     shown: tuple[Shown, ...]
     replies: tuple[Reply, ...]
     source: str = ""
+    script: str = ""
+    room: Room | None = None
+    quiet: tuple[Quiet, ...] = ()
     moments: tuple[Moment, ...] = ()
 
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from quintet.config import UserError
+from quintet.data.world.room import draw_room
 from quintet.data.world.scene_files import read_labels, save_scene, scene_folder
-from quintet.data.world.scenes import make_scene
+from quintet.data.world.scenes import Scene, make_scene
+from quintet.data.world.staging import stage_script
+from quintet.data.world.writers import Writer
+
+STAGED_TRIES = 4  # scripts that are written for one scene, where one is too long
+FAR = 1 << 40  # between the seeds of two tries
 
 
 def finished(folder: Path, index: int, about: dict[str, Any]) -> bool:
@@ -38,7 +45,41 @@ def make_in(folder: Path, index: int, seed: int, split: str) -> bool:
     Raises:
         UserError: another scene lies there, or the folder cannot be written.
     """
-    if finished(folder, index, {"seed": seed + index, "split": split}):
+    if finished(folder, index, {"seed": seed + index, "split": split, "source": ""}):
         return False
     save_scene(make_scene(seed + index, split), scene_folder(folder, index))
     return True
+
+
+def make_wide_in(
+    folder: Path, index: int, seed: int, split: str, writer: Writer, name: str
+) -> bool:
+    """The same for a scene of the wide world: `writer`, which is called `name`, writes its script,
+    and its room is drawn.
+
+    Returns:
+        Whether it was made.
+
+    Raises:
+        UserError: as `make_in`, or the writer writes nothing that can be staged.
+    """
+    own, source = seed + index, f"wide world, script by {name}, seed {seed + index}"
+    if finished(folder, index, {"seed": own, "split": split, "source": source}):
+        return False
+    scene = _staged(own, split, writer)
+    save_scene(replace(scene, source=source), scene_folder(folder, index))
+    return True
+
+
+def _staged(seed: int, split: str, writer: Writer) -> Scene:
+    """The scene of the first script that is not too long."""
+    refused: UserError | None = None
+    for attempt in range(STAGED_TRIES):
+        # Test scripts are others than those of training.
+        script = writer.write(2 * (seed + attempt * FAR) + (split == "test"))
+        try:
+            return stage_script(script, seed, split, draw_room(seed, split))
+        except UserError as error:
+            refused = error
+    assert refused is not None
+    raise refused

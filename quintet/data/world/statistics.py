@@ -54,6 +54,21 @@ def collect(scenes: Iterable[dict[str, Any]]) -> dict[str, Any]:
         "pictures_drawn": _counted(reply["thing"] for reply in replies if reply["drawing"]),
         "backgrounds": _counted(look["background"] for look in looks),
         "picture_sizes": summary([look["size"] for look in looks]),
+        **_staged(found),
+    }
+
+
+def _staged(scenes: list[dict[str, Any]]) -> dict[str, Any]:
+    """What only scenes from scripts have: silences that are tested, and interruptions."""
+    quiet = [span for scene in scenes for span in scene.get("quiet", ())]
+    if not any("script" in scene for scene in scenes):
+        return {}
+    steps = sum(span["end_step"] - span["start_step"] for span in quiet)
+    cut = sum(reply.get("until_step") is not None for scene in scenes for reply in scene["replies"])
+    return {
+        "quiet": _counted(span["kind"] for span in quiet),
+        "quiet_seconds": steps / STEPS_PER_SECOND,
+        "interrupted": cut,
     }
 
 
