@@ -20,7 +20,7 @@ def test_one_pass_says_whether_a_session_is_silent() -> None:
     torch.set_num_threads(1)
     model = quintet.load("nano")
     judged = silent_throughout(model, 9)
-    assert judged[-1] is False and sum(judged) >= 6  # "we bought a star last week."
+    assert judged[2] is False and sum(judged) >= 6
     for index in (2, 7, 8):
         kind = UNASKED[index % 2]
         seed = FIRST_SEED + list(SCENES).index(kind) * SEEDS_EACH + index // 2

@@ -59,19 +59,7 @@ class ImageRequest(BaseModel):
 def add_endpoints(app: FastAPI, api: Api, turns: TurnMode) -> None:
     """Add /v1/models, chat/completions, audio/..., images/..., realtime/client_secrets."""
 
-    @app.exception_handler(RequestError)
-    async def refuse(_: Request, error: RequestError) -> JSONResponse:
-        headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
-        return JSONResponse({"error": error.body()}, error.status, headers)
-
-    @app.exception_handler(HTTPException)
-    async def not_here(request: Request, error: HTTPException) -> Response:
-        """What matched no route, such as a path with a line break in it."""
-        if not request.url.path.startswith("/v1/"):
-            return await http_exception_handler(request, error)
-        problem = RequestError(f"{error.detail}; see docs/realtime-api.md.", "not_found")
-        return JSONResponse({"error": problem.body()}, error.status_code, error.headers)
-
+    _tell_errors(app)
     add_description(app)
     about = {"id": api.name, "object": "model", "created": api.began, "owned_by": "quintet"}
 
@@ -122,6 +110,29 @@ def add_endpoints(app: FastAPI, api: Api, turns: TurnMode) -> None:
     @app.post("/v1/realtime/client_secrets", **secret)
     async def client_secrets(request: Request) -> Response:
         return JSONResponse(make_secret(api, await api.json(request, SecretRequest)))
+
+    _refuse_others(app, api)
+
+
+def _tell_errors(app: FastAPI) -> None:
+    """Every error has one shape."""
+
+    @app.exception_handler(RequestError)
+    async def refuse(_: Request, error: RequestError) -> JSONResponse:
+        headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
+        return JSONResponse({"error": error.body()}, error.status, headers)
+
+    @app.exception_handler(HTTPException)
+    async def not_here(request: Request, error: HTTPException) -> Response:
+        """What matched no route, such as a path with a line break in it."""
+        if not request.url.path.startswith("/v1/"):
+            return await http_exception_handler(request, error)
+        problem = RequestError(f"{error.detail}; see docs/realtime-api.md.", "not_found")
+        return JSONResponse({"error": problem.body()}, error.status_code, error.headers)
+
+
+def _refuse_others(app: FastAPI, api: Api) -> None:
+    """Paths that are not there, and methods that a path has not."""
 
     @app.api_route("/v1/{path:path}", methods=METHODS, include_in_schema=False)
     def nothing(request: Request, path: str) -> Response:
