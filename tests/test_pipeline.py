@@ -19,7 +19,7 @@ from quintet.stages.recipe import RECIPES, STAGES, Recipe, is_finished, run_stag
 from quintet.stages.record import alone
 from quintet.tokenizers.text import TextTokenizer
 
-OPTIONAL = {"prefer", "internalize"}  # stages that the bundled model went without
+OPTIONAL = {"audio_decoder", "prefer", "internalize"}  # stages that the bundled model went without
 PARTS = ("codec", "pictures-4k", "pictures-65k", "multiplication", "multiplication-2")  # no system
 
 
