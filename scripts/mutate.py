@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import click
 
@@ -42,7 +43,7 @@ TESTS = {
         ["tests/live/test_folders.py"],
     ),
 }
-SWAPPED: dict[type[ast.AST], type[ast.AST]] = {
+SWAPPED: dict[type[ast.AST], type[Any]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
     ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
     ast.And: ast.Or, ast.Or: ast.And, ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.FloorDiv,
@@ -114,7 +115,9 @@ def _kept(tree: ast.AST) -> set[ast.AST]:
 
 def _mutate(tree: ast.AST, node: ast.AST, way: int) -> str:
     """Change `node` in its `tree`; what was done, or nothing."""
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+        if isinstance(node.value, bool):
+            return ""
         node.value += 1 - 2 * way
         return "a number less one" if way else "a number and one"
     if way:
@@ -134,7 +137,7 @@ def _mutate(tree: ast.AST, node: ast.AST, way: int) -> str:
     return ""
 
 
-def _swapped(operator: ast.AST) -> ast.AST:
+def _swapped(operator: ast.AST) -> Any:
     return SWAPPED[type(operator)]()
 
 

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
-import pytest
 from conftest import run
 
 from quintet.commands import bench
@@ -19,7 +18,12 @@ ROWS = [
 
 def test_rows_are_printed_and_written(tmp_path: Path, monkeypatch, capsys) -> None:
     asked: list[tuple[object, ...]] = []
-    module = SimpleNamespace(run=lambda *given, **more: asked.append((*given, *more.values())) or ROWS)
+
+    def benchmark(model: str, **options: object) -> list[dict[str, object]]:
+        asked.append((model, *options.values()))
+        return ROWS
+
+    module = SimpleNamespace(run=benchmark)
     monkeypatch.setattr(bench.importlib, "import_module", lambda name: module)
     assert run("bench", "live", "--model", "mine", "--json", tmp_path / "live.json") == 0
     assert run("bench", "codec-quality", "--speech", tmp_path) == 0

@@ -51,8 +51,7 @@ def _pyarrow() -> Any:
         from pyarrow import parquet
     except ImportError:
         raise NotInstalled(
-            "Parquet is read with pyarrow, which is not installed; install it: "
-            "pip install pyarrow"
+            "Parquet is read with pyarrow, which is not installed; install it: pip install pyarrow"
         ) from None
     return parquet
 
