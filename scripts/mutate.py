@@ -35,6 +35,7 @@ TESTS = {
     "timeline": (["tests/timeline"], ["tests/model/test_laws.py"]),
     "live": (
         [
+            "tests/live/test_decoder.py",
             "tests/live/test_talk_steps.py",
             "tests/live/test_talk.py",
             "tests/live/test_session.py",
