@@ -41,7 +41,7 @@ TESTS = {
             "tests/live/test_session.py",
             "tests/live/test_engine.py",
         ],
-        ["tests/live/test_folders.py"],
+        ["tests/live/test_recording.py", "tests/live/test_folders.py"],
     ),
 }
 SWAPPED: dict[type[ast.AST], type[Any]] = {

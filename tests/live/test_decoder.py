@@ -3,11 +3,13 @@ was of silence."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from conftest import make_config, make_model, make_timeline, make_tokenizers
 
-from quintet.config import STEP_SAMPLES
+from quintet.config import STEP_SAMPLES, OmniConfig, TextConfig
 from quintet.live.decoder import TipDecoder
 from quintet.live.sampling import Sampling
 from quintet.live.session import Session
@@ -21,9 +23,9 @@ CONFIG = make_config()
 TOKENIZERS = make_tokenizers(CONFIG)
 
 
-def _decoder() -> TipDecoder:
-    cache = KVCache(CONFIG.model, CONFIG.live.max_rows)
-    return TipDecoder(make_model(CONFIG), TOKENIZERS.text, HOT, 0, cache)
+def _decoder(config: OmniConfig = CONFIG) -> TipDecoder:
+    cache = KVCache(config.model, config.live.max_rows)
+    return TipDecoder(make_model(config), TOKENIZERS.text, HOT, 0, cache)
 
 
 def test_a_session_counts_places_by_modality_and_source() -> None:
@@ -68,8 +70,9 @@ def test_rows_that_are_read_are_counted_on_from() -> None:
 
 @torch.inference_mode()
 def test_an_answer_tells_how_sure_it_was_of_silence() -> None:
-    decoder = _decoder()
-    decoder.read(make_timeline(CONFIG, 3, 1).rows())
+    config = replace(CONFIG, text=TextConfig(TOKENIZERS.text.vocab_size + 2))  # two are free
+    decoder = _decoder(config)
+    decoder.read(make_timeline(config, 3, 1).rows())
     tip, text = decoder.hidden_1D, TOKENIZERS.text
     assert tip is not None
     words = decoder.model.text_image_head.words(tip)
