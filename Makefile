@@ -7,7 +7,7 @@ MODEL ?= nano
 VENV := .venv
 INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: live test docs system-packages clean
+.PHONY: live test docs coverage system-packages clean
 
 live: $(VENV)/live.stamp  ## serve the bundled model with its page
 	@$(VENV)/bin/quintet serve $(MODEL) --host $(HOST) --port $(PORT)
@@ -17,6 +17,9 @@ test: $(VENV)/test.stamp system-packages  ## every check: style, types, tests, a
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	OMP_NUM_THREADS=2 $(VENV)/bin/python -m pytest
+
+coverage: $(VENV)/test.stamp system-packages  ## which lines of the package the tests reach
+	OMP_NUM_THREADS=2 $(VENV)/bin/python -m pytest --cov --cov-report=term --cov-fail-under=90
 
 docs: $(VENV)/test.stamp  ## what pages take from the code, written anew; then the site, strictly
 	@$(VENV)/bin/python -m scripts.draw_idea

@@ -1,4 +1,4 @@
-"""Reasoning written, thought, and left out: long multiplication, as recipes/multiplication.toml
+"""Reasoning written, thought, and left out: long multiplication, as the recipe multiplication
 trains it.
 
     right        share of held-out products that are right to the last digit, with its 95 % interval

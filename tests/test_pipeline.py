@@ -79,7 +79,7 @@ TYPING_MISTAKES = [
     ("windows = [512]", "windows = 512", "windows' to 512; make it a list of whole numbers"),
     ("pretrain = 2", "pretrain = true", "'documents', sets 'shards' .*a table of whole numbers"),
     ("lines = 12", "lines = 1.5", "'judges', sets 'lines' to 1.5; make it a whole number"),
-    ('recipe = "recipes/tiny.toml"', "recipe = 3", "'release', sets 'recipe' to 3"),
+    ('recipe = "tiny"', "recipe = 3", "'release', sets 'recipe' to 3"),
     ("recognizer = { steps = 2, batch_size = 2 }", "recognizer = 2", "'recognizer' to 2.* a table"),
     ("recognizer = { steps = 2,", "recognizer = { steps = 2.5,", "'steps' to 2.5; make it a whole"),
     ("steps = 6", 'steps = "many"', "'steps' to 'many'; make it a whole number"),

@@ -38,8 +38,8 @@ def photographs(split: str) -> list[np.ndarray]:
     found = importlib.util.find_spec("skimage")
     if found is None or found.origin is None:
         raise UserError(
-            "The photographs come with scikit-image, which is not installed; install the extra "
-            "pictures: pip install -c constraints.txt -e '.[pictures]'"
+            "The photographs come with scikit-image, which is not installed; install it: "
+            "pip install scikit-image"
         )
     folder = Path(found.origin).parent / "data"
     files = TEST_FILES if split == "test" else TRAIN_FILES
@@ -47,7 +47,7 @@ def photographs(split: str) -> list[np.ndarray]:
     if missing:
         raise UserError(
             f"This scikit-image lacks the photographs {', '.join(missing)}; install version 0.26: "
-            "pip install -c constraints.txt 'scikit-image==0.26.0'"
+            "pip install scikit-image==0.26.0"
         )
     return [np.asarray(read_image(folder / name)) for name in files]
 

@@ -48,8 +48,8 @@ class VoiceActivity:
             import silero_vad
         except ImportError:
             raise UserError(
-                "Speech is found in recordings by silero-vad, which is not installed; install the "
-                "extra speech: pip install -c constraints.txt -e '.[speech]'"
+                "Speech is found in recordings by silero-vad, which is not installed; install it: "
+                "pip install silero-vad"
             ) from None
         torch.set_num_threads(threads)  # its import sets one for the whole process
         with warnings.catch_warnings():

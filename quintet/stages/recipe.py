@@ -31,7 +31,7 @@ from quintet.tokenizers.bundle import Tokenizers
 from quintet.train import TrainConfig
 from quintet.train.processes import leads, world_size
 
-RECIPES = Path(__file__).parent.parent.parent / "recipes"  # beside the package, in a checkout
+RECIPES = Path(__file__).parent.parent / "recipes"
 STAGES = (
     "text_tokenizer", "audio_tokenizer", "image_tokenizer", "documents", "pretrain", "audio",
     "unfrozen", "instruct", "internalize", "transcribe", "describe", "realtime", "prefer",
@@ -103,7 +103,7 @@ def find(name: str) -> Path:
     for path in (Path(name), RECIPES / f"{name}.toml"):
         if path.is_file():
             return path
-    names = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml"))) or "none here"
+    names = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
     raise UserError(f"There is no recipe {name!r}; name a TOML file, or one of: {names}.")
 
 

@@ -19,7 +19,7 @@ license: apache-2.0
 
 {about}
 
-Trained from nothing by `quintet train {recipe}` (seeds are in that file). The last scores of
+Trained from nothing by `quintet train {recipe}` (seeds are in that recipe). The last scores of
 every stage; {kept_out}:
 
 ```json
@@ -56,7 +56,7 @@ def run(context: Context) -> dict[str, float]:
         name=context.preset.name,
         about=about or WORLD.format(things=64),
         kept_out=kept_out if about else WORLD_KEPT_OUT,
-        recipe=context.settings.get("recipe", "recipes/nano.toml"),
+        recipe=context.settings.get("recipe", "nano"),
         scores=json.dumps(scores, indent=2),
     )
     folder, partial = context.folder / "model", context.folder / "model.partial"

@@ -148,7 +148,7 @@ def test_the_page_in_a_browser(
     _until(page, "sound.currentTime > 0.6")
     page.keyboard.press("Space")
     _until(page, "sound.paused")
-    assert page.evaluate("Math.abs(parseFloat(cursor.style.left) - sound.currentTime * scale)") < 1
+    _until(page, "Math.abs(parseFloat(cursor.style.left) - sound.currentTime * scale) < 1")
     before = page.evaluate("scale")
     page.keyboard.press("+")
     assert page.evaluate("scale") > before

@@ -54,6 +54,10 @@ def test_rank_inverts_order() -> None:
     rows = make_timeline(make_config(), steps=5, seed=1).streams()
     assert sorted(live_rank(rows)) == list(range(len(rows)))
     assert np.array_equal(np.argsort(live_rank(rows)), np.lexsort((rows.stream, rows.step)))
+    backwards = rows.take(slice(None, None, -1))
+    assert np.array_equal(
+        np.argsort(live_rank(backwards)), np.lexsort((backwards.stream, backwards.step))
+    )
 
 
 def test_fractional_frames_belong_to_the_step_of_their_last_sample() -> None:

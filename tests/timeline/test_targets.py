@@ -75,3 +75,37 @@ def test_no_output_is_never_a_row() -> None:
     timeline.add_audio(Stream.AUDIO_IN, _frames(1, 2), 1)
     sample = live_sample(timeline.rows(), 4, lambda step: 2, VOCABULARY)
     assert sample.rows.tokens.max() < min(QUIET, SILENT)
+
+
+def test_several_codebooks_and_frames_that_differ_by_step() -> None:
+    """The text head answers with the first column; the frames asked for are those of the step that
+    is answered."""
+    timeline = Timeline(2, 50)
+    timeline.add_audio(Stream.AUDIO_IN, np.array([[1, 2]]), 0)
+    timeline.add_text(Stream.TEXT_OUT, [20], 1)
+    timeline.add_audio(Stream.AUDIO_OUT, np.array([[3, 4]]), 1)
+    timeline.add_audio(Stream.AUDIO_IN, np.array([[5, 6]]), 1)
+    timeline.add_audio(Stream.AUDIO_OUT, np.array([[7, 8]]), 2)
+    timeline.add_audio(Stream.AUDIO_IN, np.array([[9, 0]]), 2)
+    frames = {1: 1, 2: 2}  # the first step is full with one frame, the second is not
+    sample = live_sample(timeline.rows(), 4, frames.__getitem__, VOCABULARY)
+    assert sample.text_target.tolist() == [20, QUIET, NO, QUIET, NO, NO]
+    assert sample.audio_target.tolist() == [
+        [NO, NO], [3, 4], [NO, NO], [7, 8], [SILENT, SILENT], [NO, NO],
+    ]  # fmt: skip
+    plain = next_row_sample(timeline.rows(), VOCABULARY)
+    assert plain.text_target[0] == 20
+
+
+def test_every_answer_of_a_conversation_is_asked_for() -> None:
+    timeline = Timeline(1, 50)
+    for said in (10, 20, 30):
+        timeline.add_text(Stream.TEXT_IN, [said], 0)
+        timeline.add_text(Stream.TEXT_OUT, [said + 1, said + 2], 0)
+    sample = turn_sample(timeline.turns(), VOCABULARY)
+    assert sample.text_target.tolist() == [11, 12, QUIET, 21, 22, QUIET, 31, 32, QUIET]
+    assert sample.audio_target[:, 0].tolist() == [NO, NO, SILENT] * 3
+
+
+def test_what_shards_have_written_keeps_its_meaning() -> None:
+    assert NOT_ASKED == -100

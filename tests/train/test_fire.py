@@ -1,7 +1,7 @@
 """The restart law under fire: `quintet train` in its own process, killed for good, and run again.
 
 A few kills by default, at the moments that matter most. `QUINTET_FIRE=8` kills each stage of
-recipes/tiny.toml so many times, at random moments:
+quintet/recipes/tiny.toml so many times, at random moments:
 
     QUINTET_FIRE=8 python -m pytest -s tests/train/test_fire.py -k every_stage
 """

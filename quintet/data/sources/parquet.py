@@ -51,8 +51,7 @@ def _pyarrow() -> Any:
         from pyarrow import parquet
     except ImportError:
         raise NotInstalled(
-            "Parquet is read with pyarrow, which is not installed; install the extra parquet: "
-            "pip install -c constraints.txt -e '.[parquet]'"
+            "Parquet is read with pyarrow, which is not installed; install it: pip install pyarrow"
         ) from None
     return parquet
 

@@ -1,0 +1,108 @@
+"""A session over files, step by step: what comes in when, and when it is over; what is refused."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+from scripted import ScriptedSession, silent, speaking
+
+from quintet.config import STEP_SAMPLES, UserError
+from quintet.live.inputs import as_picture, as_sound
+from quintet.live.talk import LONGEST_REPLY_STEPS, MAX_TEXT, QUIET_STEPS, collect, talk
+
+SOUND = np.full(STEP_SAMPLES + 1, 0.1, np.float32)  # two steps
+PICTURE = np.zeros((4, 4, 3), np.uint8)
+
+
+def _talk(script: list, *given: object) -> ScriptedSession:
+    session = ScriptedSession(script)
+    talk(session, *given)  # type: ignore[arg-type]
+    return session
+
+
+def test_pictures_come_first_then_the_text_then_the_sound() -> None:
+    heard = _talk([], SOUND, [PICTURE, PICTURE], "hello.").heard
+    assert heard[:6] == [
+        (False, True, None), (False, True, None), (False, False, "hello."), (True, False, None),
+        (True, False, None), (False, False, None),
+    ]  # fmt: skip
+
+
+def test_silence_ends_it_and_what_is_said_prolongs_it() -> None:
+    assert len(_talk([], SOUND).heard) == 3 + QUIET_STEPS + 1
+    for last in (
+        speaking(9), silent(9, text="so"), silent(9, image=PICTURE, image_done=True),
+    ):  # fmt: skip
+        assert len(_talk([last], SOUND).heard) == 9 + QUIET_STEPS
+    endless = [speaking(step) for step in range(1, 200)]
+    assert len(_talk(endless, SOUND).heard) == 3 + LONGEST_REPLY_STEPS
+
+
+def test_the_text_has_a_length() -> None:
+    assert _talk([], None, None, "a" * MAX_TEXT).heard[0][2] == "a" * MAX_TEXT
+    with pytest.raises(UserError, match=re.escape(f"{MAX_TEXT + 1:,} characters")):
+        _talk([], None, None, "a" * (MAX_TEXT + 1))
+
+
+def test_the_reply_is_on_the_clock_of_its_input() -> None:
+    outputs = [
+        silent(1),
+        speaking(2, "one,"),
+        speaking(3, " two.", ended=True),
+        silent(4, text="three", image=PICTURE),
+        silent(5, image=PICTURE, image_done=True),
+    ]
+    reply = collect(outputs, input_steps=1, asked_steps=1)
+    assert reply.text == "one, two.\nthree" and len(reply.images) == 1
+    assert len(reply.audio) == 6 * STEP_SAMPLES  # nothing plays before the first input is over
+    loud = np.abs(reply.audio.reshape(6, -1)).max(1) > 0
+    assert loud.tolist() == [False, False, True, True, False, False]
+    stats = reply.stats
+    assert (stats["steps"], stats["input_seconds"], stats["spoken_seconds"]) == (5, 0.25, 0.5)
+    assert stats["step_milliseconds_p50"] == stats["step_milliseconds_max"] == 10.0
+    assert (stats["first_audio_seconds"], stats["pictures"]) == (0.25, 1)
+
+
+@pytest.mark.parametrize(
+    ("sound", "says"),
+    [
+        ([0.0], "not a list"),
+        (np.zeros((2, 3), np.float32), "average its channels"),
+        (np.zeros(3, np.int16), "divide 16-bit samples"),
+        (np.array([0.0, np.nan], np.float32), "finite"),
+    ],
+)
+def test_what_is_no_sound(sound: object, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        as_sound(sound)
+    assert as_sound(np.zeros(3)).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        "apple.png", np.zeros((4, 4, 3), np.float32), np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8),
+    ],
+)  # fmt: skip
+def test_what_is_no_picture(picture: object) -> None:
+    with pytest.raises(UserError, match="picture"):
+        as_picture(picture)
+    for width, height in ((3, 2), (2, 3)):
+        assert as_picture(Image.new("L", (width, height), 7)).shape == (height, width, 3)
+
+
+def test_times_are_the_middle_one_nearly_the_longest_and_the_longest() -> None:
+    outputs = [silent(step, seconds=step * 0.00123456) for step in range(1, 102)]
+    stats = collect(outputs, 1, 1).stats
+    assert stats["step_milliseconds_p50"] == 62.96  # the 51st of 101
+    assert stats["step_milliseconds_p99"] == 123.46  # the 100th
+    assert stats["step_milliseconds_max"] == 124.69
+
+
+def test_nothing_to_answer() -> None:
+    with pytest.raises(UserError, match="nothing to answer"):
+        _talk([], None, [], "")
