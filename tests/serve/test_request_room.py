@@ -130,11 +130,12 @@ def test_a_response_has_its_own_tokens_and_no_more() -> None:
         talk.step(silent(counts=heard), speaking(), speaking())
         done = talk.last("response.done")["response"]
         assert done["status"] == "incomplete" and done["usage"]["output_tokens"] == 3
+        assert done["usage"]["input_tokens"] == 5
         talk.step(*[silent()] * 2)
     talk.step(silent(counts=heard))
     talk.dialogue.respond(None, None)
     talk.step(speaking("hi", ended=True), *[silent()] * 3)
-    assert talk.last("response.done")["response"]["usage"]["input_tokens"] == 10
+    assert talk.last("response.done")["response"]["usage"]["input_tokens"] == 5
 
 
 def test_what_gathers_before_a_commit_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:

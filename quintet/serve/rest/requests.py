@@ -124,7 +124,9 @@ def form(content_type: str, body: bytes) -> dict[str, bytes]:
     fields: dict[str, bytes] = {}
     for piece in pieces[1:]:
         lines, _, content = piece.partition(b"\r\n\r\n")
-        part = message_from_bytes(lines[:MAX_HEAD].lstrip(b"\r\n"), policy=policy.compat32)
+        if len(lines) > MAX_HEAD:
+            continue
+        part = message_from_bytes(lines.lstrip(b"\r\n"), policy=policy.compat32)
         name = part.get_param("name", header="content-disposition")
         if isinstance(name, str):
             fields[name] = content
