@@ -9,9 +9,11 @@ import pytest
 from conftest import needs_world
 
 from quintet.config import STEP_SAMPLES, UserError
-from quintet.data.world.encounters import INTERRUPTED_AFTER, SHARES, make_encounter
+from quintet.data.world.encounters import SHARES, make_encounter
 from quintet.data.world.scene_files import load_scene, save_scene
-from quintet.data.world.scenes import Moment, Scene
+from quintet.data.world.scenes import CUT_DELAY, Moment, Scene
+
+LONG_WATCHES = (111, 240)  # seeds of scenes in which the pictures come slowly
 
 pytestmark = needs_world
 
@@ -38,11 +40,39 @@ def test_an_interrupted_answer_ends_soon_after_somebody_begins() -> None:
         reply = max((r for r in scene.replies if r.step <= begins), key=lambda r: r.step)
         assert reply.step < begins
         last = reply.step + reply.num_steps  # the first step without it
-        assert last <= begins + INTERRUPTED_AFTER
+        assert last <= begins + CUT_DELAY
         cut += reply.until_step is not None
         if reply.until_step is not None:
             assert last == reply.until_step and len(reply.heard) < len(reply.speech)
     assert cut
+
+
+def test_of_an_interrupted_answer_the_words_that_are_heard_are_labelled() -> None:
+    for scene, _ in _with("interruption", 4):
+        for reply in scene.replies:
+            assert reply.words and reply.words[-1].end <= len(reply.heard)
+            uncut = " ".join(word.text for word in reply.words) == reply.text
+            assert uncut or reply.until_step is not None
+
+
+def test_nobody_answers_into_a_line_or_into_an_answer_and_nothing_lies_outside() -> None:
+    """But who interrupts or says "mm-hm", of whom a moment tells."""
+    for seed in range(20):
+        scene = make_encounter(seed, "train")
+        told = {one.start_sample for one in scene.moments}
+        free = 0
+        for reply in scene.replies:
+            assert free <= reply.step
+            free = reply.step + reply.num_steps
+            assert free <= scene.num_steps
+            for line in scene.lines:
+                first, last = _step(line.start_sample), _step(line.end_sample - 1)
+                spoken_into = reply.step <= first < free
+                assert not first <= reply.step <= last or reply.typed
+                assert line.start_sample in told or not spoken_into
+        for one in (*scene.lines, *scene.moments):
+            assert 0 <= one.start_sample < one.end_sample <= len(scene.microphone)
+        assert all(shown.step < scene.num_steps for shown in scene.shown)
 
 
 def test_mm_hm_stops_nobody() -> None:
@@ -69,6 +99,14 @@ def test_what_is_sought_is_told_in_the_next_step() -> None:
         shown = next(one for one in scene.shown if one.step == step)
         told = next(r for r in scene.replies if r.kind == "seen" and r.step == step + 1)
         assert told.thing == shown.thing and shown.thing.name in told.text
+
+
+def test_what_is_watched_for_comes() -> None:
+    """Else it is still watched for in the next event, whose pictures nobody tells."""
+    for seed in LONG_WATCHES:
+        scene = make_encounter(seed, "train", ("watch",))
+        kinds = [reply.kind for reply in scene.replies]
+        assert kinds == ["watch", "seen"] * len(scene.moments)
 
 
 def test_dictation_is_written_in_silence() -> None:
