@@ -80,10 +80,16 @@ def test_mm_hm_stops_nobody() -> None:
         begins = _step(moment.start_sample)
         reply = max((r for r in scene.replies if r.step <= begins), key=lambda r: r.step)
         assert reply.until_step is None and begins < reply.step + reply.num_steps
+        asked, said = (
+            np.abs(scene.microphone[line.start_sample : line.end_sample]).max()
+            for line in scene.lines
+            if line.text == reply.request or line.start_sample == moment.start_sample
+        )
+        assert said < 0.8 * asked
 
 
 def test_nothing_is_answered_before_a_request_has_gone_on() -> None:
-    for scene, moment in _with("hesitation", 3):
+    for scene, moment in _with("hesitation", 24):
         line = next(one for one in scene.lines if one.start_sample < moment.start_sample
                     and moment.end_sample < one.end_sample)  # fmt: skip
         reply = min((r for r in scene.replies if r.request == line.text), key=lambda r: r.step)
@@ -91,14 +97,20 @@ def test_nothing_is_answered_before_a_request_has_gone_on() -> None:
         gap = scene.microphone[moment.start_sample + 600 : moment.end_sample - 600]
         said = scene.microphone[line.start_sample : line.end_sample]
         assert np.abs(gap).max() < np.abs(said).max()
+        before = [word.text for word in line.words if word.start < moment.start_sample]
+        assert before and all(word.end <= moment.start_sample for word in line.words[: len(before)])
+        assert line.words[len(before)].start >= moment.end_sample
+        needed = reply.text.lower().strip(".").split()[-1]
+        assert needed not in " ".join(before).lower().partition(":")[2 * (reply.kind == "repeat")]
 
 
 def test_what_is_sought_is_told_in_the_next_step() -> None:
-    for scene, moment in _with("watch", 2):
+    for scene, moment in _with("watch", 8):
         step = _step(moment.start_sample)
         shown = next(one for one in scene.shown if one.step == step)
         told = next(r for r in scene.replies if r.kind == "seen" and r.step == step + 1)
         assert told.thing == shown.thing and shown.thing.name in told.text
+        assert [s.step for s in scene.shown if s.thing == shown.thing and s.step <= step] == [step]
 
 
 def test_what_is_watched_for_comes() -> None:
