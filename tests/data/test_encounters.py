@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import needs_world
+from conftest import make_config, make_tokenizers, needs_world
 
 from quintet.config import STEP_SAMPLES, UserError
+from quintet.data.scene_rows import SceneEncoder
 from quintet.data.world.encounters import SHARES, make_encounter
 from quintet.data.world.scene_files import load_scene, save_scene
 from quintet.data.world.scenes import CUT_DELAY, Moment, Scene
+from quintet.timeline.streams import Stream
 
 LONG_WATCHES = (111, 240)  # seeds of scenes in which the pictures come slowly
 
@@ -53,6 +56,25 @@ def test_of_an_interrupted_answer_the_words_that_are_heard_are_labelled() -> Non
             assert reply.words and reply.words[-1].end <= len(reply.heard)
             uncut = " ".join(word.text for word in reply.words) == reply.text
             assert uncut or reply.until_step is not None
+
+
+def test_rows_of_an_interrupted_answer_end_with_it() -> None:
+    """Of its sound and, where a model writes slowly, of its text."""
+    config = make_config()
+    config = replace(config, live=replace(config.live, text_image_rows_per_step=2))
+    encoder, ends = SceneEncoder(config, make_tokenizers(config)), []
+    for scene, _ in _with("interruption", 4):
+        rows = encoder.timeline(scene).rows()
+        spoken = set(rows.step[rows.stream == Stream.AUDIO_OUT].tolist())
+        said = [range(reply.step, reply.step + -(-len(reply.heard) // STEP_SAMPLES))
+                for reply in scene.replies]  # fmt: skip
+        assert spoken == {step for steps in said for step in steps}
+        for reply in scene.replies:
+            if reply.until_step is not None:
+                then = (rows.stream == Stream.TEXT_OUT) & (rows.step == reply.until_step)
+                ends.append(rows.tokens[then, 0].tolist()[:1])
+    assert [encoder.tokenizers.text.end_id] in ends
+    assert all(end in ([], [encoder.tokenizers.text.end_id]) for end in ends)
 
 
 def test_nobody_answers_into_a_line_or_into_an_answer_and_nothing_lies_outside() -> None:

@@ -66,6 +66,15 @@ class Startled(Player):
             self.sound.pop(moment.start_sample // STEP_SAMPLES + 1, None)
 
 
+class Meddler(Silent):
+    """Speaks in the second step of whatever is said, and never else."""
+
+    def __init__(self, scene: Scene, late: int = 0) -> None:
+        super().__init__(scene)
+        for line in scene.lines:
+            self.sound[line.start_sample // STEP_SAMPLES + 1] = np.ones(STEP_SAMPLES, np.float32)
+
+
 class Babbler(Player):
     """Hums and names three things in every step, whatever is asked."""
 

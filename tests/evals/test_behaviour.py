@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import needs_world
-from players import Babbler, Deaf, Player, Silent, Startled
+from players import Babbler, Deaf, Meddler, Player, Silent, Startled
 
 from quintet.config import STEP_SAMPLES
 from quintet.data.world.encounters import make_encounter
@@ -104,8 +104,9 @@ def test_talk_that_is_not_for_it() -> None:
     chatter = [make_scene(seed, "test", ("chatter",)) for seed in range(6)]
     quiet = scored.not_addressed(run_scene(Player(scene), scene) for scene in chatter)
     loud = scored.not_addressed(run_scene(Babbler(scene), scene) for scene in chatter)
+    over = scored.not_addressed(run_scene(Meddler(scene), scene) for scene in chatter)
     assert {score.value for score in quiet.values()} == {0}
-    assert {score.value for score in loud.values()} == {1}
+    assert {score.value for score in (*loud.values(), *over.values())} == {1}
 
 
 def test_a_long_silence_and_a_long_session() -> None:
