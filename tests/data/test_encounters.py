@@ -11,7 +11,7 @@ from conftest import make_config, make_tokenizers, needs_world
 
 from quintet.config import STEP_SAMPLES, UserError
 from quintet.data.scene_rows import SceneEncoder
-from quintet.data.world.encounters import SHARES, make_encounter
+from quintet.data.world.encounters import FILLERS, SHARES, make_encounter
 from quintet.data.world.scene_files import load_scene, save_scene
 from quintet.data.world.scenes import CUT_DELAY, Moment, Scene
 from quintet.timeline.streams import Stream
@@ -92,6 +92,8 @@ def test_nobody_answers_into_a_line_or_into_an_answer_and_nothing_lies_outside()
                 spoken_into = reply.step <= first < free
                 assert not first <= reply.step <= last or reply.typed
                 assert line.start_sample in told or not spoken_into
+        for line in scene.lines:
+            assert " ".join(word.text for word in line.words) == line.text
         for one in (*scene.lines, *scene.moments):
             assert 0 <= one.start_sample < one.end_sample <= len(scene.microphone)
         assert all(shown.step < scene.num_steps for shown in scene.shown)
@@ -114,7 +116,9 @@ def test_nothing_is_answered_before_a_request_has_gone_on() -> None:
     for scene, moment in _with("hesitation", 24):
         line = next(one for one in scene.lines if one.start_sample < moment.start_sample
                     and moment.end_sample < one.end_sample)  # fmt: skip
-        reply = min((r for r in scene.replies if r.request == line.text), key=lambda r: r.step)
+        reply = min((r for r in scene.replies if r.step > _step(moment.start_sample)),
+                    key=lambda r: r.step)  # fmt: skip
+        assert set(line.text.split()) - set(FILLERS) == set(reply.request.split())
         assert reply.step > _step(line.end_sample) and moment.end_sample > moment.start_sample
         gap = scene.microphone[moment.start_sample + 600 : moment.end_sample - 600]
         said = scene.microphone[line.start_sample : line.end_sample]

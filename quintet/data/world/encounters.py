@@ -176,7 +176,7 @@ class _Encounter(Draft):
         del self.lines[-2:]
         placed = tuple(w.later(line.start_sample) for line in (begun, ended) for w in line.words)
         self.lines.append(
-            replace(begun, text=asked.text, end_sample=ended.end_sample, words=placed)
+            replace(begun, text=f"{first} {second}", end_sample=ended.end_sample, words=placed)
         )
         self.moment("hesitation", begun.end_sample, ended.start_sample)
         self.step = (ended.end_sample - 1) // STEP_SAMPLES + SPOKEN_DELAY
