@@ -57,6 +57,17 @@ class Deaf(Player):
         super().__init__(replace(scene, replies=replies), late)
 
 
+class Slow(Player):
+    """Answers as it should, and stops a step late when somebody interrupts."""
+
+    def __init__(self, scene: Scene, late: int = 0) -> None:
+        replies = tuple(
+            replace(reply, until_step=reply.until_step and reply.until_step + 1)
+            for reply in scene.replies
+        )
+        super().__init__(replace(scene, replies=replies), late)
+
+
 class Startled(Player):
     """Answers as it should, and is silent in the step after somebody has begun to speak."""
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import needs_world
-from players import Babbler, Deaf, Meddler, Player, Silent, Startled
+from players import Babbler, Deaf, Meddler, Player, Silent, Slow, Startled
 
 from quintet.config import STEP_SAMPLES
 from quintet.data.world.encounters import make_encounter
@@ -86,7 +86,8 @@ def test_silence_is_right_nowhere_but_where_nothing_is_asked(
 def test_who_does_not_listen_while_speaking_and_who_listens_to_everything(
     scenes: dict[str, list[Scene]],
 ) -> None:
-    assert _scores(scenes, Deaf, 0)["user_interruption_obeyed"] == 0
+    for player in (Deaf, Slow):
+        assert _scores(scenes, player, 0)["user_interruption_obeyed"] == 0
     startled = _scores(scenes, Startled, 0)
     assert startled["user_backchannel_goes_on"] == 0
     assert startled["user_interruption_seconds_to_silence"] < 0.25
