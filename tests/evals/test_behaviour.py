@@ -93,11 +93,21 @@ def test_who_does_not_listen_while_speaking_and_who_listens_to_everything(
     assert startled["user_interruption_seconds_to_silence"] < 0.25
 
 
+def test_an_answer_may_end_when_it_is_at_its_end() -> None:
+    late = make_encounter(57, "test", ("backchannel",), max_steps=64)
+    (moment,), reply = late.moments, late.replies[0]
+    assert moment.end_sample // STEP_SAMPLES == reply.step + reply.num_steps - 1
+    goes_on = scored.user_backchannel([play(Player(late), late)])["user_backchannel_goes_on"]
+    assert goes_on.value == 1 == goes_on.n
+
+
 def test_noise_is_ten_decibels_below_the_voice(scenes: dict[str, list[Scene]]) -> None:
     scene = scenes["dictation"][0]
     noise = scored.with_noise(scene, 0).microphone - scene.microphone
     voice = np.concatenate([scene.microphone[o.start_sample : o.end_sample] for o in scene.lines])
     ratio = 10 * np.log10(np.mean(voice**2) / np.mean(noise**2))
+    nobody = make_scene(1, "test", ())
+    assert scored.with_noise(nobody, 0) is nobody  # there is no level to be below
     assert ratio == pytest.approx(10, abs=0.3)
 
 
