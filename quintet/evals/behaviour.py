@@ -3,6 +3,7 @@
 Names follow Full-Duplex-Bench (Lin et al. 2025, arXiv 2503.04721, and its version 1.5): pause
 handling, smooth turn taking, user interruption, user backchannel, talking to others, background
 speech. A take-over is any output in the time asked about; where silence is right it is an error.
+Where an answer is right one must begin: whoever just never stops has not answered.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES, STEPS_PER_SECOND
 from quintet.data.world.encounters import make_encounter
-from quintet.data.world.scenes import Line, Moment, Scene, make_scene
+from quintet.data.world.scenes import SPOKEN_DELAY, Moment, Scene, make_scene
 from quintet.evals.live_scores import (
     AFTERWARDS,
     Outcome,
@@ -104,12 +105,16 @@ def behaviour(
         **watching(results["watch"]),
         "live_transcription_word_error_rate": transcription(results["dictation"]),
         "live_transcription_word_error_rate_10_db": transcription(noisy),
+        "live_transcription_speaks": speaks_into_dictation(results["dictation"]),
     }
 
 
 def with_noise(scene: Scene, seed: int) -> Scene:
     """The scene with white noise `NOISE_DB` below the power of its speech."""
-    spoken = np.concatenate([scene.microphone[o.start_sample : o.end_sample] for o in scene.lines])
+    voices = [scene.microphone[o.start_sample : o.end_sample] for o in scene.lines]
+    if not voices:
+        return scene
+    spoken = np.concatenate(voices)
     level = float(np.sqrt(np.mean(spoken**2))) * 10 ** (-NOISE_DB / 20)
     noise = np.random.default_rng((seed, 10)).standard_normal(len(scene.microphone))
     heard = np.clip(scene.microphone + level * noise.astype(np.float32), -1, 1)
@@ -124,7 +129,7 @@ def pause_handling(played: list[Played]) -> dict[str, Score]:
         first, last = _step(gap.start_sample) + 1, _step(gap.end_sample)
         taken.append(bool(one.active[first : last + 1].any()))
         line = next(o for o in one.scene.lines if o.start_sample < gap.start_sample < o.end_sample)
-        answered.append(_answers(one, line))
+        answered.append(_answers(one, line.end_sample))
         scenes.append(id(one))
     return {
         "pause_handling_take_over_rate": share(taken, scenes=scenes),
@@ -132,28 +137,32 @@ def pause_handling(played: list[Played]) -> dict[str, Score]:
     }
 
 
-def _answers(one: Played, line: Line) -> bool:
-    ended = _step(line.end_sample - 1)
-    return bool(one.active[ended + 1 : ended + 1 + ANSWERED_STEPS].any())
+def _answers(one: Played, end_sample: int) -> bool:
+    """An answer begins soon after a line's end."""
+    ended = _step(end_sample - 1)
+    active = one.active[ended : ended + 1 + ANSWERED_STEPS]
+    return bool((active[1:] & ~active[:-1]).any())
 
 
 def user_interruption(played: list[Played]) -> dict[str, Score]:
     """Whether it falls silent when somebody begins to speak, how soon, and what it does then."""
-    obeyed, latencies, scenes, taken, asked = [], [], [], [], []
+    obeyed, latencies, scenes, taken, asked, speaking, every = [], [], [], [], [], [], []
     for one, moment in _moments(played, "interruption"):
         begins, ended = _step(moment.start_sample), _step(moment.end_sample - 1)
-        if not one.speaks[begins]:
+        if any(begins < r.step <= ended + ANSWERED_STEPS for r in one.scene.replies):
+            taken.append(_answers(one, moment.end_sample))
+            asked.append(id(one))
+        speaking.append(bool(one.speaks[begins]))
+        every.append(id(one))
+        if not speaking[-1]:
             continue  # nobody was interrupted
         silent = begins + int(np.argmin(one.speaks[begins:]))
         seconds = (silent * STEP_SAMPLES - moment.start_sample) / SAMPLE_RATE
         obeyed.append(seconds <= OBEYED_SECONDS)
         latencies.append(seconds)
         scenes.append(id(one))
-        replies = [r for r in one.scene.replies if begins < r.step <= ended + ANSWERED_STEPS]
-        if replies:
-            taken.append(bool(one.active[ended + 1 : ended + 1 + ANSWERED_STEPS].any()))
-            asked.append(id(one))
     return {
+        "user_interruption_finds_it_speaking": share(speaking, scenes=every),
         "user_interruption_obeyed": share(obeyed, scenes=scenes),
         "user_interruption_seconds_to_silence": mean(latencies, scenes=scenes),
         "user_interruption_take_over_rate": share(taken, scenes=asked),
@@ -175,7 +184,7 @@ def user_backchannel(played: list[Played]) -> dict[str, Score]:
 
 def watching(played: list[Played]) -> dict[str, Score]:
     """Whether it tells what it was asked to watch for, when, and whether it cries wolf."""
-    told, delays, scenes, false, others = [], [], [], [], []
+    told, delays, scenes, waited, false, others = [], [], [], [], [], []
     for one in played:
         sought = {m.start_sample // STEP_SAMPLES for m in one.scene.moments if m.kind == "watch"}
         for shown in one.scene.shown:
@@ -186,12 +195,13 @@ def watching(played: list[Played]) -> dict[str, Score]:
                 scenes.append(id(one))
                 if right:
                     delays.append(float(np.argmax(one.active[first:end]) + 1) / STEPS_PER_SECOND)
+                    waited.append(id(one))
             else:
                 false.append(bool(one.text(first, min(end, _next_shown(one.scene, shown.step)))))
                 others.append(id(one))
     return {
         "watching_told": share(told, scenes=scenes),
-        "watching_seconds_to_tell": mean(delays),
+        "watching_seconds_to_tell": mean(delays, scenes=waited),
         "watching_false_alarms": share(false, scenes=others),
     }
 
@@ -216,29 +226,44 @@ def transcription(played: list[Played]) -> Score:
     return ratio(errors, scenes=scenes)
 
 
+def speaks_into_dictation(played: list[Played]) -> Score:
+    """Whether it speaks while or after a line is dictated, which is to be written silently."""
+    spoken, scenes = [], []
+    for one, moment in _moments(played, "dictation"):
+        first, ended = _step(moment.start_sample) + 1, _step(moment.end_sample - 1)
+        spoken.append(bool(one.speaks[first : ended + SPOKEN_DELAY + 2].any()))
+        scenes.append(id(one))
+    return share(spoken, scenes=scenes)
+
+
 def turn_taking(outcomes: Iterable[Outcome]) -> dict[str, Score]:
     """Whether, and how soon, spoken requests are answered: of the scenes of the report card."""
     spoken = [o for o in outcomes if not o.reply.typed]
     taken = [o.delay_steps is not None and o.delay_steps <= ANSWERED_STEPS for o in spoken]
-    delays = [o.delay_seconds for o in spoken if o.delay_seconds is not None]
+    begun = [o for o in spoken if o.delay_seconds is not None]
     return {
         "turn_taking_take_over_rate": share(taken, scenes=[id(o.scene) for o in spoken]),
-        "turn_taking_latency_seconds": mean(delays),
+        "turn_taking_latency_seconds": mean(
+            [o.delay_seconds for o in begun if o.delay_seconds is not None],
+            scenes=[id(o.scene) for o in begun],
+        ),
     }
 
 
 def not_addressed(results: Iterable[SceneResult]) -> dict[str, Score]:
     """Whether it keeps out of talk that is not for it, by who speaks, in scenes of nothing else."""
     taken: dict[str, list[bool]] = {"user": [], "bystander": []}
+    scenes: dict[str, list[int]] = {"user": [], "bystander": []}
     for result in results:
         active = {out.step for out in result.steps if is_active(out)}
         for line in result.scene.lines:
             ended = _step(line.end_sample - 1)
             heard = range(_step(line.start_sample) + 1, ended + 1 + ANSWERED_STEPS)
             taken[line.speaker].append(any(step in active for step in heard))
+            scenes[line.speaker].append(id(result))
     return {
-        "talking_to_others_take_over_rate": share(taken["user"]),
-        "background_speech_take_over_rate": share(taken["bystander"]),
+        "talking_to_others_take_over_rate": share(taken["user"], scenes=scenes["user"]),
+        "background_speech_take_over_rate": share(taken["bystander"], scenes=scenes["bystander"]),
     }
 
 

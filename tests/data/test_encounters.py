@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import needs_world
+from conftest import make_config, make_tokenizers, needs_world
 
 from quintet.config import STEP_SAMPLES, UserError
-from quintet.data.world.encounters import INTERRUPTED_AFTER, SHARES, make_encounter
+from quintet.data.scene_rows import SceneEncoder
+from quintet.data.world.encounters import FILLERS, SHARES, make_encounter
 from quintet.data.world.scene_files import load_scene, save_scene
-from quintet.data.world.scenes import Moment, Scene
+from quintet.data.world.scenes import CUT_DELAY, Moment, Scene
+from quintet.timeline.streams import Stream
+
+LONG_WATCHES = (111, 240)  # seeds of scenes in which the pictures come slowly
 
 pytestmark = needs_world
 
@@ -38,11 +43,60 @@ def test_an_interrupted_answer_ends_soon_after_somebody_begins() -> None:
         reply = max((r for r in scene.replies if r.step <= begins), key=lambda r: r.step)
         assert reply.step < begins
         last = reply.step + reply.num_steps  # the first step without it
-        assert last <= begins + INTERRUPTED_AFTER
+        assert last <= begins + CUT_DELAY
         cut += reply.until_step is not None
         if reply.until_step is not None:
             assert last == reply.until_step and len(reply.heard) < len(reply.speech)
     assert cut
+
+
+def test_of_an_interrupted_answer_the_words_that_are_heard_are_labelled() -> None:
+    for scene, _ in _with("interruption", 4):
+        for reply in scene.replies:
+            assert reply.words and reply.words[-1].end <= len(reply.heard)
+            uncut = " ".join(word.text for word in reply.words) == reply.text
+            assert uncut or reply.until_step is not None
+
+
+def test_rows_of_an_interrupted_answer_end_with_it() -> None:
+    """Of its sound and, where a model writes slowly, of its text."""
+    config = make_config()
+    config = replace(config, live=replace(config.live, text_image_rows_per_step=2))
+    encoder, ends = SceneEncoder(config, make_tokenizers(config)), []
+    for scene, _ in _with("interruption", 4):
+        rows = encoder.timeline(scene).rows()
+        spoken = set(rows.step[rows.stream == Stream.AUDIO_OUT].tolist())
+        said = [range(reply.step, reply.step + -(-len(reply.heard) // STEP_SAMPLES))
+                for reply in scene.replies]  # fmt: skip
+        assert spoken == {step for steps in said for step in steps}
+        for reply in scene.replies:
+            if reply.until_step is not None:
+                then = (rows.stream == Stream.TEXT_OUT) & (rows.step == reply.until_step)
+                ends.append(rows.tokens[then, 0].tolist()[:1])
+    assert [encoder.tokenizers.text.end_id] in ends
+    assert all(end in ([], [encoder.tokenizers.text.end_id]) for end in ends)
+
+
+def test_nobody_answers_into_a_line_or_into_an_answer_and_nothing_lies_outside() -> None:
+    """But who interrupts or says "mm-hm", of whom a moment tells."""
+    for seed in range(20):
+        scene = make_encounter(seed, "train")
+        told = {one.start_sample for one in scene.moments}
+        free = 0
+        for reply in scene.replies:
+            assert free <= reply.step
+            free = reply.step + reply.num_steps
+            assert free <= scene.num_steps
+            for line in scene.lines:
+                first, last = _step(line.start_sample), _step(line.end_sample - 1)
+                spoken_into = reply.step <= first < free
+                assert not first <= reply.step <= last or reply.typed
+                assert line.start_sample in told or not spoken_into
+        for line in scene.lines:
+            assert " ".join(word.text for word in line.words) == line.text
+        for one in (*scene.lines, *scene.moments):
+            assert 0 <= one.start_sample < one.end_sample <= len(scene.microphone)
+        assert all(shown.step < scene.num_steps for shown in scene.shown)
 
 
 def test_mm_hm_stops_nobody() -> None:
@@ -50,25 +104,48 @@ def test_mm_hm_stops_nobody() -> None:
         begins = _step(moment.start_sample)
         reply = max((r for r in scene.replies if r.step <= begins), key=lambda r: r.step)
         assert reply.until_step is None and begins < reply.step + reply.num_steps
+        asked, said = (
+            np.abs(scene.microphone[line.start_sample : line.end_sample]).max()
+            for line in scene.lines
+            if line.text == reply.request or line.start_sample == moment.start_sample
+        )
+        assert said < 0.8 * asked
 
 
 def test_nothing_is_answered_before_a_request_has_gone_on() -> None:
-    for scene, moment in _with("hesitation", 3):
+    for scene, moment in _with("hesitation", 24):
         line = next(one for one in scene.lines if one.start_sample < moment.start_sample
                     and moment.end_sample < one.end_sample)  # fmt: skip
-        reply = min((r for r in scene.replies if r.request == line.text), key=lambda r: r.step)
+        reply = min((r for r in scene.replies if r.step > _step(moment.start_sample)),
+                    key=lambda r: r.step)  # fmt: skip
+        assert set(line.text.split()) - set(FILLERS) == set(reply.request.split())
         assert reply.step > _step(line.end_sample) and moment.end_sample > moment.start_sample
         gap = scene.microphone[moment.start_sample + 600 : moment.end_sample - 600]
         said = scene.microphone[line.start_sample : line.end_sample]
         assert np.abs(gap).max() < np.abs(said).max()
+        before = [word.text for word in line.words if word.start < moment.start_sample]
+        assert before and all(word.end <= moment.start_sample for word in line.words[: len(before)])
+        assert line.words[len(before)].start >= moment.end_sample
+        heard = " ".join(before).lower()
+        needed = reply.text.lower().strip(".").split()[-1]
+        assert not heard.partition(":")[2] and needed not in heard.partition(":")[0].split()
 
 
 def test_what_is_sought_is_told_in_the_next_step() -> None:
-    for scene, moment in _with("watch", 2):
+    for scene, moment in _with("watch", 8):
         step = _step(moment.start_sample)
         shown = next(one for one in scene.shown if one.step == step)
         told = next(r for r in scene.replies if r.kind == "seen" and r.step == step + 1)
         assert told.thing == shown.thing and shown.thing.name in told.text
+        assert [s.step for s in scene.shown if s.thing == shown.thing and s.step <= step] == [step]
+
+
+def test_what_is_watched_for_comes() -> None:
+    """Else it is still watched for in the next event, whose pictures nobody tells."""
+    for seed in LONG_WATCHES:
+        scene = make_encounter(seed, "train", ("watch",))
+        kinds = [reply.kind for reply in scene.replies]
+        assert kinds == ["watch", "seen"] * len(scene.moments)
 
 
 def test_dictation_is_written_in_silence() -> None:

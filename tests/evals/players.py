@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from quintet.config import STEP_SAMPLES
@@ -38,6 +40,50 @@ class Player:
             self.now, quiet if sound is None else sound, sound is not None, words, bool(words),
             picture, picture is not None, {}, (0.0, 0.0), 0.0,
         )  # fmt: skip
+
+
+class Silent(Player):
+    """Says nothing, whatever is asked."""
+
+    def __init__(self, scene: Scene, late: int = 0) -> None:
+        super().__init__(replace(scene, replies=()))
+
+
+class Deaf(Player):
+    """Answers as it should, and speaks on when somebody interrupts."""
+
+    def __init__(self, scene: Scene, late: int = 0) -> None:
+        replies = tuple(replace(reply, until_step=None) for reply in scene.replies)
+        super().__init__(replace(scene, replies=replies), late)
+
+
+class Slow(Player):
+    """Answers as it should, and stops a step late when somebody interrupts."""
+
+    def __init__(self, scene: Scene, late: int = 0) -> None:
+        replies = tuple(
+            replace(reply, until_step=reply.until_step and reply.until_step + 1)
+            for reply in scene.replies
+        )
+        super().__init__(replace(scene, replies=replies), late)
+
+
+class Startled(Player):
+    """Answers as it should, and is silent in the step after somebody has begun to speak."""
+
+    def __init__(self, scene: Scene, late: int = 0) -> None:
+        super().__init__(scene, late)
+        for moment in scene.moments:
+            self.sound.pop(moment.start_sample // STEP_SAMPLES + 1, None)
+
+
+class Meddler(Silent):
+    """Speaks in the second step of whatever is said, and never else."""
+
+    def __init__(self, scene: Scene, late: int = 0) -> None:
+        super().__init__(scene)
+        for line in scene.lines:
+            self.sound[line.start_sample // STEP_SAMPLES + 1] = np.ones(STEP_SAMPLES, np.float32)
 
 
 class Babbler(Player):

@@ -78,6 +78,19 @@ def test_a_recording_replays_to_the_last_row(
     assert sum(bool(answer.frames) for one in made for answer in one.answers) > 5
 
 
+def test_sound_is_kept_exactly(config: OmniConfig, tmp_path: Path) -> None:
+    """Also where 16 bits would nearly do: they hold -1, not 1."""
+    recording = Recording(config, 0, Sampling())
+    sounds = [np.full(STEP_SAMPLES, value, np.float32) for value in (-0.5, 1.0, -1.0, 1e-6, 1.5)]
+    for sound in sounds:
+        recording.add(sound, None, None, None)
+    assert recording.sound[0].dtype == np.int16
+    recording.save(tmp_path / "one")
+    for made in (recording, Recording.load(tmp_path / "one")):
+        for step, sound in enumerate(sounds):
+            assert np.array_equal(made.input(step)[0], sound)
+
+
 def test_the_first_difference_is_found(
     config: OmniConfig, model: Omni, tokenizers: Tokenizers, tmp_path: Path
 ) -> None:

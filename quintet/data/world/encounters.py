@@ -25,6 +25,7 @@ import numpy as np
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES, UserError
 from quintet.data.world.grammar import NUMBERS, Request, request
 from quintet.data.world.scenes import (
+    CUT_DELAY,
     KIND_SHARES,
     SPOKEN_DELAY,
     TYPED_DELAY,
@@ -38,6 +39,7 @@ from quintet.data.world.scenes import (
     two_voices,
 )
 from quintet.data.world.things import THINGS, Thing, with_article
+from quintet.data.world.wide_words import pick
 from quintet.media.speech import Voice, Word, say
 
 REQUEST = "request"
@@ -69,17 +71,12 @@ RECITE = {
     "say the alphabet up to h.": "A, B, C, D, E, F, G, H.",
     "name the colours of the rainbow.": "Red, orange, yellow, green, blue, indigo, violet.",
 }  # fmt: skip
-INTERRUPTED_AFTER = 2  # steps after the one in which somebody begins, the assistant is silent
 WRITTEN = 4  # steps: the longest answer is written by then
 FAINT = 0.5  # of its loudness a backchannel has
 WATCHED_STEPS = 22  # a window forgets what it should watch for
 SECONDS_APART = (0.5, 1.4)  # between the halves of a request
 WITHOUT_FILLER = 0.6
 WITH_REQUEST = 0.4  # of the interruptions ask for something
-
-
-def _pick(rng: np.random.Generator, choices: tuple[str, ...]) -> str:
-    return choices[int(rng.integers(len(choices)))]
 
 
 def _drawn(shares: dict[str, float], rng: np.random.Generator) -> str:
@@ -130,7 +127,7 @@ class _Encounter(Draft):
             reply = ", ".join(NUMBERS[:last]).capitalize() + "."
             asked = Request("count", text, reply)
         else:
-            text = _pick(self.rng, tuple(RECITE))
+            text = pick(self.rng, tuple(RECITE))
             asked = Request("recite", text, RECITE[text])
         self.step = self.speak(asked.text, "user") + SPOKEN_DELAY
         self.answer(asked, self.step, typed=False)
@@ -139,19 +136,19 @@ class _Encounter(Draft):
     def interruption(self) -> None:
         reply = self.long_answer()
         # Some of it is heard, all of it is written, and it would go on for a while.
-        latest = max(WRITTEN, reply.num_steps - INTERRUPTED_AFTER - 1)
+        latest = max(WRITTEN, reply.num_steps - CUT_DELAY - 1)
         begins = reply.step + int(self.rng.integers(WRITTEN - 1, latest))
         start = begins * STEP_SAMPLES + int(self.rng.integers(STEP_SAMPLES // 2))
-        until = begins + INTERRUPTED_AFTER
+        until = begins + CUT_DELAY
         if until < reply.step + reply.num_steps:
-            self.replies[-1] = replace(reply, until_step=until)
+            self.replies[-1] = reply.cut(until)
         if self.rng.random() < WITH_REQUEST:
-            asked = request(_pick(self.rng, ("draw", "say", "count", "greet")), self.rng)
+            asked = request(pick(self.rng, ("draw", "say", "count", "greet")), self.rng)
             line = self.utter(asked.text, start)
             self.step = (line.end_sample - 1) // STEP_SAMPLES + SPOKEN_DELAY
             self.step += self.answer(asked, self.step, typed=False)
         else:
-            line = self.utter(_pick(self.rng, STOPS), start)
+            line = self.utter(pick(self.rng, STOPS), start)
             self.step = max(until, (line.end_sample - 1) // STEP_SAMPLES + SPOKEN_DELAY)
         self.moment("interruption", start, line.end_sample)
 
@@ -159,19 +156,19 @@ class _Encounter(Draft):
         reply = self.long_answer()
         begins = reply.step + int(self.rng.integers(1, max(2, reply.num_steps - 3)))
         start = begins * STEP_SAMPLES + int(self.rng.integers(STEP_SAMPLES))
-        line = self.utter(_pick(self.rng, GOES_ON), start, FAINT)
+        line = self.utter(pick(self.rng, GOES_ON), start, FAINT)
         self.moment("backchannel", start, line.end_sample)
         ends = (line.end_sample - 1) // STEP_SAMPLES + 1
         self.step = max(reply.step + reply.num_steps, ends)
 
     def hesitation(self) -> None:
         """The request breaks off before the word that it cannot do without."""
-        asked = request(_pick(self.rng, ("draw", "say", "count", "repeat")), self.rng)
+        asked = request(pick(self.rng, ("draw", "say", "count", "repeat")), self.rng)
         words = asked.text.split()
         split = int(self.rng.integers(1, _needed(asked, words) + 1))
         first, second = " ".join(words[:split]), " ".join(words[split:])
         if self.rng.random() > WITHOUT_FILLER:
-            second = f"{_pick(self.rng, FILLERS)} {second}"
+            second = f"{pick(self.rng, FILLERS)} {second}"
         begun = self.utter(first, self.soon())
         gap = round(self.rng.uniform(*SECONDS_APART) * SAMPLE_RATE)
         ended = self.utter(second, begun.end_sample + gap)
@@ -179,7 +176,7 @@ class _Encounter(Draft):
         del self.lines[-2:]
         placed = tuple(w.later(line.start_sample) for line in (begun, ended) for w in line.words)
         self.lines.append(
-            replace(begun, text=asked.text, end_sample=ended.end_sample, words=placed)
+            replace(begun, text=f"{first} {second}", end_sample=ended.end_sample, words=placed)
         )
         self.moment("hesitation", begun.end_sample, ended.start_sample)
         self.step = (ended.end_sample - 1) // STEP_SAMPLES + SPOKEN_DELAY
@@ -188,7 +185,7 @@ class _Encounter(Draft):
     def watch(self) -> None:
         order = self.rng.permutation(len(THINGS))
         sought: Thing = THINGS[int(order[0])]
-        text = _pick(self.rng, WATCH).format(a=with_article(sought.name))
+        text = pick(self.rng, WATCH).format(a=with_article(sought.name))
         self.step = self.speak(text, "user") + SPOKEN_DELAY
         agreed = Request("watch", text, "Okay.")
         self.step += self.answer(agreed, self.step, typed=False)
@@ -197,8 +194,8 @@ class _Encounter(Draft):
             self.pause(1, 6)
             self.show(THINGS[number])
         self.pause(2, 8)
-        if self.step >= by:
-            return
+        # Else it stays to be watched for, and a later picture of it would be passed over.
+        self.step = min(self.step, by - 1)
         self.show(sought)
         self.moment("watch", self.step * STEP_SAMPLES, (self.step + 1) * STEP_SAMPLES)
         self.step += TYPED_DELAY
@@ -206,12 +203,12 @@ class _Encounter(Draft):
         self.step += self.answer(Request("seen", text, seen, sought), self.step, typed=False)
 
     def dictation(self) -> None:
-        begin = Request("dictation", _pick(self.rng, DICTATE), "Okay.")
+        begin = Request("dictation", pick(self.rng, DICTATE), "Okay.")
         self.step = self.speak(begin.text, "user") + SPOKEN_DELAY
         self.step += self.answer(begin, self.step, typed=False)
         for _ in range(int(self.rng.integers(1, 4))):
             self.pause(1, 4)
-            said = request(_pick(self.rng, ("chatter", "chatter", "repeat", "draw")), self.rng)
+            said = request(pick(self.rng, ("chatter", "chatter", "repeat", "draw")), self.rng)
             first = self.soon()
             line = self.utter(said.text, first)
             self.step = (line.end_sample - 1) // STEP_SAMPLES + SPOKEN_DELAY
@@ -219,7 +216,7 @@ class _Encounter(Draft):
             self.moment("dictation", first, line.end_sample)
             self.step += 1
         self.pause(1, 4)
-        end = Request("dictation", _pick(self.rng, DICTATED), "Okay.")
+        end = Request("dictation", pick(self.rng, DICTATED), "Okay.")
         self.step = self.speak(end.text, "user") + SPOKEN_DELAY
         self.step += self.answer(end, self.step, typed=False)
 

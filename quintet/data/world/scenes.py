@@ -34,6 +34,7 @@ PICTURE_SIZE = 96  # pixels on a side
 DRAWING_STEPS = 5  # a drawn picture takes this many steps to arrive
 RECORDED = "recorded"  # the split of scenes cut from recordings, and the kind of their replies
 SPOKEN_DELAY, TYPED_DELAY = 2, 1  # steps from the end of a request to its answer
+CUT_DELAY = 2  # steps from the one in which somebody interrupts to silence
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,14 @@ class Reply:
         if self.until_step is None:
             return self.speech
         return self.speech[: (self.until_step - self.step) * STEP_SAMPLES]
+
+    def cut(self, step: int) -> Reply:
+        """The same, silent from `step` on; of its words, what is heard of them."""
+        length = (step - self.step) * STEP_SAMPLES
+        words = tuple(
+            replace(word, end=min(word.end, length)) for word in self.words if word.start < length
+        )
+        return replace(self, words=words, until_step=step)
 
     @property
     def num_steps(self) -> int:

@@ -17,6 +17,7 @@ from quintet.data.world.motion import MovingPicture, steps_of
 from quintet.data.world.pictures import canonical_picture, take_picture
 from quintet.data.world.room import Room, hear
 from quintet.data.world.scenes import (
+    CUT_DELAY,
     DRAWING_STEPS,
     PICTURE_SIZE,
     SPOKEN_DELAY,
@@ -56,7 +57,6 @@ from quintet.media.voices import Engine, Espeak
 
 MAX_STEPS = 480  # of a scene: two minutes
 SEEN_DELAY = 1  # steps from a picture to an answer: it is complete when it arrives
-CUT_DELAY = 2  # steps from the one in which somebody interrupts to silence
 GAPS = (0.2, 1.2)  # seconds between lines where the script says nothing
 INTERRUPTED = 0.8  # of a line that is interrupted is heard at most
 WRITTEN = 12  # characters a step at least: how long what is only written is taken to last
@@ -261,14 +261,10 @@ class _Stage:
 
     def cut(self, step: int) -> None:
         """The assistant's last reply ends with the beginning of `step`."""
-        reply, length = self.replies[-1], (step - self.replies[-1].step) * STEP_SAMPLES
         if step >= self.reply_end:
             return
-        words = tuple(
-            replace(word, end=min(word.end, length)) for word in reply.words if word.start < length
-        )
-        speech = np.ascontiguousarray(reply.speech[:length])
-        self.replies[-1] = replace(reply, speech=speech, words=words, until_step=step)
+        reply = self.replies[-1].cut(step)
+        self.replies[-1] = replace(reply, speech=np.ascontiguousarray(reply.heard))
         self.free, self.reply_end = step * STEP_SAMPLES, step
 
     def show(self, name: str, index: int) -> None:
