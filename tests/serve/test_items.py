@@ -62,7 +62,7 @@ def test_small_files_of_large_pictures_are_refused_before_memory_is_full(
     monkeypatch.setattr(chat_api, "MAX_MEDIA", 4 * 200 * 100 * 3)
     part = {"type": "image_url", "image_url": {"url": _picture()}}
     assert len(read_messages([{"role": "user", "content": [part] * 4}])) == 1
-    with pytest.raises(RequestError, match="more than the model can take in"):
+    with pytest.raises(RequestError, match="more media than"):
         read_messages([{"role": "user", "content": [part] * 3}] * 2)
 
 

@@ -118,13 +118,16 @@ def form(content_type: str, body: bytes) -> dict[str, bytes]:
     boundary = head.get_boundary()
     if head.get_content_type() != "multipart/form-data" or not boundary:
         raise RequestError("Send the file as multipart/form-data.", "invalid_content_type")
-    pieces = (b"\r\n" + body).split(b"\r\n--" + boundary.encode("ascii", "replace"), MAX_PARTS)
-    if len(pieces) > MAX_PARTS:
+    most = MAX_PARTS + 2  # with what stands before the first and behind the last
+    pieces = (b"\r\n" + body).split(b"\r\n--" + boundary.encode("ascii", "replace"), most)
+    if len(pieces) > most:
         raise RequestError(f"A form may have {MAX_PARTS} parts; send fewer.", "invalid_value")
     fields: dict[str, bytes] = {}
     for piece in pieces[1:]:
         lines, _, content = piece.partition(b"\r\n\r\n")
-        part = message_from_bytes(lines[:MAX_HEAD].lstrip(b"\r\n"), policy=policy.compat32)
+        if len(lines) > MAX_HEAD:
+            continue
+        part = message_from_bytes(lines.lstrip(b"\r\n"), policy=policy.compat32)
         name = part.get_param("name", header="content-disposition")
         if isinstance(name, str):
             fields[name] = content
