@@ -10,7 +10,7 @@ FROM python:3.11-slim-bookworm AS build
 ARG PIP_EXTRA_INDEX_URL=""
 WORKDIR /source
 RUN python -m venv /opt/quintet
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml constraints.txt README.md LICENSE THIRD_PARTY.md ./
 COPY quintet quintet
 RUN /opt/quintet/bin/python -m pip install --quiet --no-cache-dir --disable-pip-version-check \
     -c constraints.txt .
