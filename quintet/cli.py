@@ -121,7 +121,7 @@ def replay(file: Path, model: str) -> None:
     """A session in FILE that `serve --record` wrote, again: status 1 if it answers otherwise."""
     from quintet.commands.replay import replay_file
 
-    told, same = replay_file(file, model)
+    told, same = replay_file(file, lambda: _load(model))
     click.echo(told)
     sys.exit(0 if same else 1)
 

@@ -10,6 +10,7 @@ A test compares, so that no page goes stale.
 from __future__ import annotations
 
 import ast
+import copy
 import json
 import re
 import runpy
@@ -84,6 +85,8 @@ def command_help(_: str) -> str:
     parts = []
     whole = click.Context(commands, info_name="quintet", help_option_names=["-h", "--help"])
     for name, command in commands.commands.items():
+        command = copy.copy(command)
+        command._help_option = None  # click keeps the one that another context has made
         # The width is given, so that the text is the same in every terminal.
         with click.Context(command, whole, name, terminal_width=88) as context:
             parts.append(f"## {name}\n\n```text\n{command.get_help(context)}\n```")

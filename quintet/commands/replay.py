@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from quintet.live import load
+from quintet.live.pretrained import Quintet
 from quintet.live.recording import Recording, replay
 
 
-def replay_file(file: Path, model: str) -> tuple[str, bool]:
+def replay_file(file: Path, load: Callable[[], Quintet]) -> tuple[str, bool]:
     """What came of it, in words, and whether the session answered as it did.
+
+    Args:
+        load: gives the model, on as many threads as the server has; others round otherwise.
 
     Raises:
         UserError: the file is no recording, or one of another model.
     """
     recording = Recording.load(file)
-    found = replay(recording, load(model))
+    found = replay(recording, load())
     rows = sum(len(one.text_image) + len(one.frames) for one in recording.answers)
     steps = len(recording.answers)
     if found is None:

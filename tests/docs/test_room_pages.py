@@ -7,11 +7,13 @@ import io
 import re
 from pathlib import Path
 
+import click
 import pytest
-from conftest import _missing
+from conftest import needs_world
 from test_imports import MAY_IMPORT
 
 from quintet.stages.recipe import STAGES
+from scripts import write_docs
 from scripts.write_docs import MARKED, PAGES, ROOT, written
 
 DOCS = ROOT / "docs"
@@ -21,9 +23,9 @@ EXAMPLE = re.compile(
     r"<!-- runs(: world)? -->\n```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL
 )
 EXAMPLES = [
-    pytest.param(*found, id=f"{name}-{number}")
+    pytest.param(*found, id=f"{name}-{number}", marks=needs_world if world else ())
     for name, page in zip(NAMES, PAGES, strict=True)
-    for number, found in enumerate(EXAMPLE.findall(page.read_text(encoding="utf-8")))
+    for number, (world, *found) in enumerate(EXAMPLE.findall(page.read_text(encoding="utf-8")))
 ]
 
 
@@ -35,12 +37,17 @@ def test_what_is_made_from_the_code_is_up_to_date(name: str) -> None:
     assert opened == len(MARKED.findall(text))  # a marker that is misspelt would be passed over
 
 
-@pytest.mark.parametrize(("world", "program", "prints"), EXAMPLES)
+def test_the_help_is_the_same_whoever_asked_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    group = click.Group("quintet", {"one": click.Command("one")})
+    group.commands["one"].make_context("one", [])
+    monkeypatch.setattr(write_docs, "commands", group)
+    assert "-h, --help" in write_docs.command_help("")
+
+
+@pytest.mark.parametrize(("program", "prints"), EXAMPLES)
 def test_the_example_runs(
-    world: str, program: str, prints: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    program: str, prints: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if world and (missing := _missing()):
-        pytest.skip(missing)
     monkeypatch.chdir(tmp_path)
     said = io.StringIO()
     with contextlib.redirect_stdout(said):

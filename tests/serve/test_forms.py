@@ -52,6 +52,11 @@ def test_no_form_is_told_and_a_flood_of_fields_is_not_parsed(
     )
     with pytest.raises(RequestError, match="64 parts"):
         form(TYPE, _body(*[("a", b"1")] * 1_000))
+    with pytest.raises(RequestError, match="64 parts"):
+        form(TYPE, _body(*[("a", b"1")] * 65))
+    assert parsed == []
+    assert len(form(TYPE, _body(*[(f"a{number}", b"1") for number in range(64)]))) == 64
+    parsed.clear()
     assert form(TYPE, _body(("a", b"\n" * 2_000_000)))["a"] == b"\n" * 2_000_000
     assert form(TYPE, _body(("a" * 9_000, b"1"), ("b", b"2"))) == {"b": b"2"}
     assert sum(map(len, parsed)) < 1_000  # never what the fields hold

@@ -119,6 +119,24 @@ def test_the_timeline_explains_silence_step_by_step(page: Any) -> None:
     until(page, "document.getElementById('streams').ariaValueText.startsWith('The newest')")
 
 
+LOOKED_AT = """async () => {
+  const { Timeline } = await import("/timeline.js");
+  const made = (tag) => document.body.appendChild(document.createElement(tag));
+  const timeline = new Timeline(made("canvas"), made("p"), made("p"));
+  timeline.clock = { steps_per_second: 4, rows: {} };
+  const step = (step) => ({ step, counts: {}, no_output: [1, 1], input_level: 0, text: "" });
+  timeline.add(step(1));
+  timeline.look(timeline.steps[0]);
+  for (let i = 2; timeline.steps[0].step === 1; i++) timeline.add(step(i));
+  timeline.draw();
+  return timeline.sentence.textContent;
+}"""
+
+
+def test_a_step_that_is_looked_at_may_be_forgotten(page: Any) -> None:
+    assert page.evaluate(LOOKED_AT) == "Silent: nothing was asked, and the microphone is off."
+
+
 def test_the_page_goes_on_by_itself_when_the_server_is_there_again(
     page: Any, server: RunningServer
 ) -> None:

@@ -6,13 +6,16 @@ import json
 from pathlib import Path
 
 import numpy as np
-from conftest import run
+import pytest
+import torch
+from conftest import make_config, run
 from running import RunningServer
 from websockets.sync.client import ClientConnection, connect
 
 from quintet.config import STEP_SAMPLES
 from quintet.live.pretrained import Quintet
 from quintet.live.recording import Recording
+from quintet.live.sampling import Sampling
 from quintet.serve.recorder import RecordedModel, Recorder
 
 
@@ -54,3 +57,14 @@ def test_what_two_people_say_replays(model_folder: Path, tmp_path: Path, capsys)
     assert "Different from step 2 of" in capsys.readouterr().out
     assert run("replay", files[0], "--model", "nano") == 2
     assert "another model" in capsys.readouterr().err
+
+
+def test_a_replay_computes_on_as_many_threads_as_the_server(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    Recording(make_config(), 0, Sampling()).save(tmp_path / "empty.safetensors")
+    assert run("replay", tmp_path / "empty.safetensors", "--model", model_folder) == 0
+    assert threads == [1]

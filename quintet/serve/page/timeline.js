@@ -49,7 +49,7 @@ export class Timeline {
    */
   add(step) {
     this.steps.push(step);
-    if (this.steps.length > REMEMBERED) this.steps.shift();
+    if (this.steps.length > REMEMBERED && this.steps.shift() === this.looked) this.looked = null;
     this.soon();
   }
 

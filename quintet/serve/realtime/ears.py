@@ -84,6 +84,7 @@ class Ears:
             self.detector = None
             if was_live:
                 self._commits.clear()
+                self._committed = self.queue.taken
                 self._gathered, self._turn = [self.queue.take_all()], ""
             return
         if isinstance(vad, ServerVad):
@@ -118,8 +119,14 @@ class Ears:
                 "input_audio_buffer_full",
             )
         else:
-            self._gathered.append(sound)
+            self._append(sound)
         return sound
+
+    def _append(self, sound: np.ndarray) -> None:
+        """Keep it for a commit; small pieces are joined, or counting many would take long."""
+        if self._gathered and len(self._gathered[-1]) + len(sound) <= STEP_SAMPLES:
+            sound = np.concatenate([self._gathered.pop(), sound])
+        self._gathered.append(sound)
 
     def commit(self) -> Spoken | None:
         """End the turn: at once with push-to-talk, else when all that came has been heard.
@@ -134,7 +141,7 @@ class Ears:
             self._commits.append(end)
             self._committed = end
             return None
-        self._gathered.append(self.decoder.finish())
+        self._append(self.decoder.finish())
         sound = np.concatenate(self._gathered)
         if len(sound) < SHORTEST:
             raise self._empty()

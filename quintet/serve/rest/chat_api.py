@@ -30,7 +30,7 @@ from quintet.serve.turn_mode import TurnMode
 
 MAX_MESSAGES = 256
 MAX_SOUND = 120.0  # seconds of one part
-MAX_MEDIA = 64 * 2**20  # bytes of a request's pictures and sounds when decoded
+MAX_MEDIA = 32 * 2**20  # bytes of a request's pictures and sounds when decoded
 KEPT_SECONDS = 3_600  # said of an answer's sound, which is kept nowhere: `expires_at` is required
 Messages = list[dict[str, Any]]
 

@@ -118,8 +118,9 @@ def form(content_type: str, body: bytes) -> dict[str, bytes]:
     boundary = head.get_boundary()
     if head.get_content_type() != "multipart/form-data" or not boundary:
         raise RequestError("Send the file as multipart/form-data.", "invalid_content_type")
-    pieces = (b"\r\n" + body).split(b"\r\n--" + boundary.encode("ascii", "replace"), MAX_PARTS)
-    if len(pieces) > MAX_PARTS:
+    most = MAX_PARTS + 2  # with what stands before the first and behind the last
+    pieces = (b"\r\n" + body).split(b"\r\n--" + boundary.encode("ascii", "replace"), most)
+    if len(pieces) > most:
         raise RequestError(f"A form may have {MAX_PARTS} parts; send fewer.", "invalid_value")
     fields: dict[str, bytes] = {}
     for piece in pieces[1:]:
