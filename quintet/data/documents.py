@@ -16,7 +16,7 @@ from quintet.data.reasoning import ReasoningMaker, Split, world_problem
 from quintet.data.turn_rows import TURN_TIME, add_picture, add_speech
 from quintet.data.world.grammar import KINDS, NAME, THE_ASSISTANT_SAYS, Request, request
 from quintet.data.world.pictures import canonical_picture, render_picture
-from quintet.data.world.scenes import PICTURE_SIZE, as_typed, assistant_speech
+from quintet.data.world.scenes import PICTURE_SIZE, as_typed, assistant_speech, noise
 from quintet.data.world.things import THINGS, Thing, with_article
 from quintet.media.images import fit_image
 from quintet.media.speech import random_voice, synthesize
@@ -29,6 +29,7 @@ from quintet.tokenizers.bundle import Tokenizers
 CAPTIONS = ("This is {a}.", "Here is {a}.", "{A}.", "I see {a}.", "A picture of {a}.", "{a}")
 TRANSCRIBE = ("write down what you hear.", "what am I saying?", "transcribe this.")
 AUDIO_LEVELS = (0.1, 0.9)  # peak of a spoken request
+NOISE_BELOW = (20, 60)  # dB below that peak
 SPOKEN_SHARE = 0.5  # of the requests in conversations
 ASKED = tuple(kind for kind in KINDS if kind != "chatter")  # kinds of requests with an answer
 
@@ -105,9 +106,8 @@ class DocumentMaker:
         lead = int(rng.integers(STEP_SAMPLES))
         tail = STEP_SAMPLES + (-(lead + len(sound)) % STEP_SAMPLES)
         sound = np.pad(sound, (lead, tail))
-        noise = rng.standard_normal(len(sound)).astype(np.float32)
-        level = np.float32(10 ** rng.uniform(-4, -2.5))
-        return self.tokenizers.encode_audio(sound + level * noise)
+        level = np.float32(np.abs(sound).max() * 10 ** (-rng.uniform(*NOISE_BELOW) / 20))
+        return self.tokenizers.encode_audio(sound + level * noise(rng, len(sound)))
 
     def _add_speech(self, timeline: Timeline, stream: Stream, codes: np.ndarray) -> None:
         add_speech(timeline, stream, codes, self.config.audio)

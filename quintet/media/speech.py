@@ -23,22 +23,40 @@ class Voice:
 # What the assistant sounds like; nobody else has this voice.
 ASSISTANT_VOICE = Voice("en-us+f2", speed=145, pitch=55)
 
-TRAIN_VOICES = (
-    "en-us", "en-us+m1", "en-us+m3", "en-us+m5", "en-us+m7", "en-us+f1", "en-us+f4",
-    "en-us+Annie", "en-us+Andy", "en-us+linda", "en-us+rob", "en-us+Alicia", "en-us+adam",
-    "en", "en+m2", "en+m4", "en+f3", "en+f5", "en+steph", "en+john", "en+Mike", "en+anika",
-    "en-gb-x-rp+m6", "en-gb-x-rp+f4", "en-gb-scotland+m3", "en-gb-scotland+f1",
-    "en-us-nyc+m1", "en-us-nyc+f3", "en-029+m2", "en-029+f5", "en-gb-x-gbclan+f1",
+ACCENTS = ("en-us", "en", "en-gb-x-gbclan", "en-gb-x-rp", "en-gb-scotland", "en-us-nyc", "en-029")
+THROATS = (
+    "Alex", "Alicia", "Andy", "Annie", "Denis", "Diogo", "Gene", "Henrique", "Hugo", "Jacky",
+    "Lee", "Marco", "Mario", "Mike", "Nguyen", "Storm", "adam", "anika", "antonio", "benjamin",
+    "boris", "caleb", "david", "ed", "edward", "f1", "f2", "f3", "f4", "f5", "gustave", "iven",
+    "iven2", "john", "kaukovalta", "klatt2", "klatt4", "linda", "m1", "m2",
+    "m3", "m4", "m5", "m6", "m7", "marcelo", "max", "michel", "miguel", "norbert", "pablo", "paul",
+    "pedro", "quincy", "rob", "robert", "sandro", "shelby", "steph", "steph2", "travis", "victor",
+    "whisperf", "zac",
 )  # fmt: skip
 TEST_VOICES = ("en-us+Michael", "en-us+aunty", "en+m8", "en+Andrea", "en-gb-x-rp+belinda")
 
 
+def throat(name: str) -> str:
+    """Whose voice it is, whatever the accent: what follows the plus sign."""
+    return name.partition("+")[2]
+
+
+TRAIN_THROATS = tuple(name for name in THROATS if name != throat(ASSISTANT_VOICE.name))
+assert not set(map(throat, TEST_VOICES)) & set(THROATS)
+
+
 def random_voice(rng: np.random.Generator, split: str) -> Voice:
-    """A voice of `split` ("train" or "test": disjoint) at a random speed and pitch."""
-    names = TRAIN_VOICES if split == "train" else TEST_VOICES
-    return Voice(
-        names[int(rng.integers(len(names)))], int(rng.integers(130, 191)), int(rng.integers(30, 71))
-    )
+    """A voice of `split` at a random speed and pitch.
+
+    "train" has any accent of English from any throat; the throats of "test" are no other's, and
+    its speeds and pitches lie within those of training.
+    """
+    if split == "test":
+        name = TEST_VOICES[int(rng.integers(len(TEST_VOICES)))]
+        return Voice(name, int(rng.integers(130, 191)), int(rng.integers(30, 71)))
+    accent = ACCENTS[int(rng.integers(len(ACCENTS)))]
+    name = f"{accent}+{TRAIN_THROATS[int(rng.integers(len(TRAIN_THROATS)))]}"
+    return Voice(name, int(rng.integers(120, 201)), int(rng.integers(25, 76)))
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from quintet.data.world.scenes import SPOKEN_DELAY, Scene, make_scene
 from quintet.data.world.script import Script
 from quintet.data.world.script_text import parse
 from quintet.data.world.sets import make_in, make_wide_in
-from quintet.data.world.staging import stage_script, wide_voice
+from quintet.data.world.staging import stage_script
 from quintet.data.world.statistics import collect
 from quintet.data.world.writers import INTENTS, GrammarWriter
-from quintet.media.speech import ASSISTANT_VOICE, TEST_VOICES
+from quintet.media.speech import ASSISTANT_VOICE, TEST_VOICES, random_voice, throat
 from quintet.timeline.streams import Modality, Stream
 
 COUNTED = "One, two, three, four, five, six, seven, eight, nine, ten."
@@ -138,8 +138,8 @@ def test_a_written_answer_has_no_sound_and_languages_have_their_voices() -> None
 
 def test_splits_share_no_voice() -> None:
     rng = np.random.default_rng(0)
-    train = {wide_voice(rng, "train").name.split("+")[1] for _ in range(2_000)}
-    test = {wide_voice(rng, "test").name.split("+")[1] for _ in range(200)}
+    train = {throat(random_voice(rng, "train").name) for _ in range(2_000)}
+    test = {throat(random_voice(rng, "test").name) for _ in range(200)}
     assert len(train) > 50 and len(test) == len(TEST_VOICES)
     assert not train & test
     assert ASSISTANT_VOICE.name.split("+")[1] not in train | test

@@ -12,26 +12,29 @@ from quintet.config import SAMPLE_RATE, UserError
 from quintet.media import espeak
 from quintet.media.emoji import render_emoji
 from quintet.media.speech import (
+    ACCENTS,
     ASSISTANT_VOICE,
     TEST_VOICES,
-    TRAIN_VOICES,
+    TRAIN_THROATS,
     Voice,
     random_voice,
     say,
     synthesize,
+    throat,
 )
 
 
 def test_no_voice_is_in_two_lists() -> None:
-    names = [*TRAIN_VOICES, *TEST_VOICES, ASSISTANT_VOICE.name]
-    assert len(set(names)) == len(names)
-    assert len(TRAIN_VOICES) >= 14
+    throats = [*TRAIN_THROATS, *map(throat, TEST_VOICES), throat(ASSISTANT_VOICE.name)]
+    assert len(set(throats)) == len(throats)
+    assert len(TRAIN_THROATS) > 50
     assert len(TEST_VOICES) >= 4
 
 
 @needs_world
 def test_every_voice_exists_and_differs() -> None:
-    names = [*TRAIN_VOICES, *TEST_VOICES, ASSISTANT_VOICE.name]
+    names = [f"{accent}+{name}" for accent in ACCENTS for name in TRAIN_THROATS]
+    names += [*ACCENTS, *TEST_VOICES, ASSISTANT_VOICE.name]
     # An unknown variant is silently spoken by the plain voice: equal sounds would betray it.
     sounds = {synthesize("good morning.", Voice(name)).tobytes() for name in names}
     assert len(sounds) == len(names)
@@ -60,9 +63,12 @@ def test_random_voices_stay_in_their_split(split: str) -> None:
     rng = np.random.default_rng(0)
     for _ in range(200):
         voice = random_voice(rng, split)
-        assert voice.name in (TRAIN_VOICES if split == "train" else TEST_VOICES)
-        assert 130 <= voice.speed <= 190
-        assert 30 <= voice.pitch <= 70
+        if split == "train":
+            assert throat(voice.name) in TRAIN_THROATS
+        else:
+            assert voice.name in TEST_VOICES
+        assert 120 <= voice.speed <= 200
+        assert 25 <= voice.pitch <= 75
 
 
 @needs_world

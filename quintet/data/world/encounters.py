@@ -44,8 +44,8 @@ from quintet.media.speech import Voice, Word, say
 
 REQUEST = "request"
 SHARES = {
-    REQUEST: 0.5, "interruption": 0.14, "backchannel": 0.08, "hesitation": 0.14, "watch": 0.08,
-    "dictation": 0.06,
+    REQUEST: 0.38, "interruption": 0.15, "backchannel": 0.08, "hesitation": 0.14, "watch": 0.16,
+    "dictation": 0.09,
 }  # fmt: skip
 MAX_STEPS = 96
 EVENTS = (3, 13)

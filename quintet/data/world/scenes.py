@@ -19,7 +19,7 @@ from quintet.data.world.grammar import KINDS, Request, request
 from quintet.data.world.pictures import Look, canonical_picture, take_picture
 from quintet.data.world.room import Room
 from quintet.data.world.things import THINGS, Thing
-from quintet.media.speech import ASSISTANT_VOICE, Voice, Word, random_voice, say
+from quintet.media.speech import ASSISTANT_VOICE, Voice, Word, random_voice, say, throat
 
 KIND_SHARES = {
     "name": 0.25, "draw": 0.2, "say": 0.17, "repeat": 0.1, "count": 0.05, "greet": 0.05,
@@ -251,7 +251,7 @@ class Draft:
         return self.replies[-1].num_steps
 
 
-def _noise(rng: np.random.Generator, length: int) -> np.ndarray:
+def noise(rng: np.random.Generator, length: int) -> np.ndarray:
     """Noise [length] of a random kind, with unit variance (or none at all): the last thing that
     a scene draws from its generator."""
     kind = int(rng.integers(4))
@@ -276,8 +276,9 @@ def microphone(script: Draft, num_steps: int) -> np.ndarray:
     loudness = rng.uniform(0.1, 0.9)
     peak = float(np.abs(heard).max())
     heard *= loudness / peak if peak > 0 else 1.0
-    level = loudness * 10 ** (-rng.uniform(25, 55) / 20)  # of the noise, below the speech's peak
-    return np.clip(heard + np.float32(level) * _noise(rng, length), -1, 1)
+    nearest = 20 if script.split == "train" else 25  # dB below the speech's peak is the noise
+    level = loudness * 10 ** (-rng.uniform(nearest, 55) / 20)
+    return np.clip(heard + np.float32(level) * noise(rng, length), -1, 1)
 
 
 def make_scene(
@@ -349,9 +350,9 @@ def check_kinds(kinds: tuple[str, ...] | None) -> None:
 
 
 def two_voices(rng: np.random.Generator, split: str) -> tuple[Voice, Voice]:
-    """The user's and a bystander's; two people never share a voice."""
+    """The user's and a bystander's; two people never share a throat."""
     user = bystander = random_voice(rng, split)
-    while bystander.name == user.name:
+    while throat(bystander.name) == throat(user.name):
         bystander = random_voice(rng, split)
     return user, bystander
 

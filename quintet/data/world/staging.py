@@ -29,6 +29,7 @@ from quintet.data.world.scenes import (
     Shown,
     Typed,
     as_typed,
+    two_voices,
 )
 from quintet.data.world.script import (
     LANGUAGES,
@@ -47,12 +48,11 @@ from quintet.data.world.script import (
     find_awaited,
 )
 from quintet.data.world.things import Thing
-from quintet.data.world.tongues import ENGLISH, VARIANTS
 from quintet.data.world.transcripts import spread
 from quintet.data.world.wide_things import WIDE_BY_NAME
 from quintet.data.world.wide_words import SENTENCES, TO_OTHERS, pick
 from quintet.media.loudness import speech_spans
-from quintet.media.speech import ASSISTANT_VOICE, TEST_VOICES, Voice, Word, say
+from quintet.media.speech import ASSISTANT_VOICE, Voice, Word, random_voice, say, throat
 from quintet.media.voices import Engine, Espeak
 
 MAX_STEPS = 480  # of a scene: two minutes
@@ -62,16 +62,6 @@ INTERRUPTED = 0.8  # of a line that is interrupted is heard at most
 WRITTEN = 12  # characters a step at least: how long what is only written is taken to last
 FREE = "free"  # the kind of replies to which the script gives no intent
 FRAMES_EACH = (1, 2, 4)  # steps between the frames of a video: 4, 2 or 1 a second
-_THROATS = tuple(name for name in VARIANTS if f"en-us+{name}" != ASSISTANT_VOICE.name)
-
-
-def wide_voice(rng: np.random.Generator, split: str) -> Voice:
-    """A voice of espeak-ng's, of any accent of English, speed and pitch; the splits share none."""
-    if split == "test":
-        name = pick(rng, TEST_VOICES)
-    else:
-        name = f"{pick(rng, ENGLISH)}+{pick(rng, _THROATS)}"
-    return Voice(name, int(rng.integers(120, 201)), int(rng.integers(25, 76)))
 
 
 def stage_script(
@@ -128,14 +118,8 @@ def _cast(rng: np.random.Generator, split: str, names: Sequence[str]) -> dict[st
         speed = int(rng.integers(140, 181))
         return {"user": Voice(own[int(first)], speed), "other": Voice(own[int(second)]),
                 "assistant": Voice(names[0])}  # fmt: skip
-    user = other = wide_voice(rng, split)
-    while _throat(other) == _throat(user):
-        other = wide_voice(rng, split)
+    user, other = two_voices(rng, split)
     return {"user": user, "other": other, "assistant": ASSISTANT_VOICE}
-
-
-def _throat(voice: Voice) -> str:
-    return voice.name.partition("+")[2]
 
 
 def _after(sample: int) -> int:
@@ -239,7 +223,7 @@ class _Stage:
             placed = tuple(word.later(start) for word in words)
             voice = self.cast[said.speaker]
             if (code := LANGUAGES[said.language]) != "en-us" and isinstance(self.engine, Espeak):
-                voice = replace(voice, name=f"{code}+{_throat(voice)}")
+                voice = replace(voice, name=f"{code}+{throat(voice.name)}")
             speaker = "bystander" if said.speaker == "other" else said.speaker
             self.sounds.append((start, sound))
             self.lines.append(Line(said.text, start, end, voice, speaker, placed))
@@ -342,7 +326,7 @@ class _Stage:
             track[start : start + len(reply.speech)] += reply.speech[: len(track) - start]
         babble = []
         if room.babble_db is not None:
-            voices = [wide_voice(self.rng, self.split) for _ in range(room.babblers)]
+            voices = [random_voice(self.rng, self.split) for _ in range(room.babblers)]
             texts = [pick(self.rng, (*SENTENCES, *TO_OTHERS)) for _ in voices]
             babble = [say(text, voice)[0] for text, voice in zip(texts, voices, strict=True)]
         return hear(room, self.rng, self.split, self.sounds, track, babble)
