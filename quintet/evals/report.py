@@ -36,6 +36,8 @@ from quintet.evals.page import write_page
 from quintet.evals.picture_judge import PictureJudge
 from quintet.evals.recognizer import Recognizer, spell, word_errors
 from quintet.evals.scores import Score, mean, median, ratio, share
+from quintet.evals.text_bits import bits_per_byte
+from quintet.evals.voice_likeness import candidates, nearest
 from quintet.evals.word_spotter import WordSpotter
 from quintet.live import Quintet, Sampling, Session
 from quintet.media.images import fit_image
@@ -78,6 +80,7 @@ def evaluate(
     judges = Judges()
     results = play(model, scenes_per_kind, seed)
     scores = score_all(results, judges) | in_time(model, results, scenes_per_kind, seed, minutes)
+    scores |= bits_per_byte(model, seed) | voice(results, judges, model.tokenizers, seed)
     scores |= judge_ceilings(results, judges, model.tokenizers, seed)
     report = {
         "model": model.config.name,
@@ -261,6 +264,24 @@ def _manners(every: list[SceneResult], judges: Judges) -> dict[str, Score]:
             [word_errors(o.reply.text, words) for o, words in heard], scenes=_scenes(outcomes)
         ),
     }
+
+
+def voice(results: Results, judges: Judges, tokenizers: Tokenizers, seed: int) -> dict[str, Score]:
+    """Whether it speaks in its own voice; the same of that voice through the codec.
+
+    An answer counts once, however often it is given, and only if the recognizer spells it right.
+    """
+    played = [result for kind in results.values() for result in kind]
+    every = [outcome for result in played for outcome in result.outcomes]
+    right = {o.reply.text: o for o in every if len(o.speech) and judges.hears_exactly(o)}
+    voices, scores = candidates(seed), dict[str, Score]()
+    own = {text: outcome.speech for text, outcome in right.items()}
+    coded = {text: _through_codec(tokenizers, o.reply.speech) for text, o in right.items()}
+    for name, sounds in (("", own), ("_after_codec", coded)):
+        found = [nearest(sound, text, voices) for text, sound in sounds.items()]
+        scores[f"own_voice_is_nearest{name}"] = share((i == 0 for i, _ in found), 1 / len(voices))
+        scores[f"decibels_from_own_voice{name}"] = mean([distance for _, distance in found])
+    return scores
 
 
 def judge_ceilings(

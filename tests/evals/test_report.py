@@ -12,7 +12,7 @@ from players import Babbler, Player
 
 from quintet.data.world.scenes import Scene, make_scene
 from quintet.evals.live_scores import SceneResult, run_scene
-from quintet.evals.report import SCENES, Judges, evaluate, score_all
+from quintet.evals.report import SCENES, Judges, evaluate, score_all, voice
 from quintet.evals.scores import Score
 from quintet.live.pretrained import Quintet
 
@@ -140,3 +140,18 @@ def test_any_preset_gets_a_report(
     assert report["scores"]["repeats_in_exact_words"]["value"] in (0, None)
     page = (tmp_path / "first" / "report.html").read_text()
     assert "data:audio/" in page and "http" not in page
+
+
+def test_a_player_in_the_assistant_s_voice_is_known_by_it(
+    scenes: dict[str, list[Scene]], judges: Judges, model_folder: Path
+) -> None:
+    few = {kind: some[:2] for kind, some in scenes.items()}
+    tokenizers = Quintet.from_pretrained(model_folder).tokenizers
+    scores = voice(_play(few), judges, tokenizers, seed=0)
+    assert scores["own_voice_is_nearest"].value == 1
+    assert scores["own_voice_is_nearest"].chance == 1 / 8
+    # What is played ends with a step, so a little silence is added.
+    assert (scores["decibels_from_own_voice"].value or 0) < 0.5
+    assert (scores["decibels_from_own_voice_after_codec"].value or 0) > 1
+    nobody = {kind: [] for kind in few}
+    assert voice(nobody, judges, tokenizers, seed=0)["own_voice_is_nearest"].value is None

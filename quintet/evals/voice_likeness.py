@@ -1,0 +1,80 @@
+"""How like the voice that it should have the model speaks, and whether it is taken for another.
+
+A log-mel spectrogram of what was said is laid over that of the same words in a voice, each
+stretched to fit the other as well as it can (dynamic time warping, Sakoe and Chiba 1978); what is
+left is the distance. The words are the expected ones, said by espeak-ng: so only answers that the
+recognizer spells without an error are compared.
+
+Shapes: M mel bins, S and T frames of 10 ms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from quintet.evals.recognizer import HOP, MEL_BINS, WINDOW
+from quintet.media.speech import ASSISTANT_VOICE, TRAIN_THROATS, Voice, synthesize
+from quintet.train.spectral import LogMel
+
+DECIBELS = 20 / np.log(10)  # of a neper
+# Most that is told from silence: what lies lower is a voice's or a codec's murmur.
+FLOOR = 60.0  # decibels below the loudest bin
+OTHERS = 7  # voices beside the right one, at its speed and pitch: their throats alone differ
+_SPECTROGRAM = LogMel(WINDOW, MEL_BINS, HOP)
+
+
+def candidates(seed: int) -> list[Voice]:
+    """The assistant's voice, then `OTHERS` of training's."""
+    throats = np.random.default_rng((seed, 31)).choice(TRAIN_THROATS, OTHERS, replace=False)
+    own = ASSISTANT_VOICE
+    return [own, *(Voice(f"en-us+{name}", own.speed, own.pitch) for name in throats)]
+
+
+def spectral_distance(one: np.ndarray, other: np.ndarray) -> float:
+    """Decibels between two sounds (float32 [samples], 24 kHz), mean over bins and the best path.
+
+    Loudness as a whole does not count.
+    """
+    one_SM, other_TM = _bins(one), _bins(other)
+    return _warped(np.abs(one_SM[:, None] - other_TM[None]).mean(-1))
+
+
+def _bins(sound: np.ndarray) -> np.ndarray:
+    """Decibels below the loudest bin, [T, M], not below `FLOOR`."""
+    padded = np.pad(sound, (0, max(0, WINDOW - len(sound)))).astype(np.float32)
+    padded /= max(1e-3, np.abs(padded).max())
+    with torch.no_grad():
+        mel_MT = _SPECTROGRAM(torch.from_numpy(padded)[None])[0].numpy() * DECIBELS
+    bins_TM: np.ndarray = np.maximum(mel_MT - mel_MT.max(), -FLOOR).T
+    return bins_TM
+
+
+def _warped(cost_ST: np.ndarray) -> float:
+    """The least mean cost of a path from corner to corner that never goes back.
+
+    A diagonal step counts twice, so that every path has the same weight, S + T. Whole
+    antidiagonals are worked out at once.
+    """
+    rows, columns = cost_ST.shape
+    before, last = np.full(rows + 1, np.inf), np.full(rows + 1, np.inf)
+    for diagonal in range(rows + columns - 1):
+        low, high = max(0, diagonal - columns + 1), min(rows, diagonal + 1)
+        row = np.arange(low, high)
+        cost = cost_ST[row, diagonal - row]
+        # Entry r + 1 of `last` and `before` is the best up to row r of an earlier antidiagonal.
+        along = np.minimum(last[row], last[row + 1]) + cost
+        best = np.minimum(along, before[row] + 2 * cost)
+        if diagonal == 0:
+            best = 2 * cost
+        before, last = last, np.full(rows + 1, np.inf)
+        last[row + 1] = best
+    return float(last[rows]) / (rows + columns)
+
+
+def nearest(sound: np.ndarray, text: str, voices: Sequence[Voice]) -> tuple[int, float]:
+    """Which of `voices` says `text` most like `sound`, and the distance to the first of them."""
+    distances = [spectral_distance(sound, synthesize(text, voice)) for voice in voices]
+    return int(np.argmin(distances)), distances[0]
