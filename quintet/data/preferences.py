@@ -2,9 +2,10 @@
 
 From a live scene, whose own script is the chosen answer, one thing is spoiled: the assistant
 speaks where nobody asked it (often about what it overheard), begins before the request has ended
-or right after it, or keeps silent when its turn has come. Both ends are cut soon after the two
-have parted, so that what is learned is the decision and not the sentence that follows it. From a
-conversation without a clock: the right answer, and the right answer to something else.
+or right after it, keeps silent when its turn has come, talks on when it is interrupted, or stops
+for a mere "mm-hm". Both ends are cut soon after the two have parted, so that what is learned is the
+decision and not the sentence that follows it. From a conversation without a clock: the right
+answer, and the right answer to something else.
 
 In a list of samples, as in a shard, chosen and rejected stand by turns.
 """
@@ -21,9 +22,11 @@ from quintet.config import STEP_SAMPLES
 from quintet.data.documents import ASKED, DocumentMaker
 from quintet.data.loader import Loader
 from quintet.data.scene_rows import SceneEncoder
+from quintet.data.world.encounters import make_encounter
 from quintet.data.world.grammar import THE_ASSISTANT_SAYS, Request, request
 from quintet.data.world.pictures import canonical_picture
 from quintet.data.world.scenes import (
+    CUT_DELAY,
     DRAWING_STEPS,
     PICTURE_SIZE,
     SPOKEN_DELAY,
@@ -37,8 +40,10 @@ from quintet.data.world.things import BY_NAME, THINGS, Thing, with_article
 from quintet.timeline.rows import Rows
 from quintet.timeline.targets import Sample, join
 
-FORMS = ("unasked", "late", "early", "wrong")  # what the rejected answers are, in turn
-LIVE_FORMS = ("unasked", "late", "early")
+# What the rejected answers are, in turn.
+FORMS = ("unasked", "late", "early", "wrong", "talks on", "stops")
+LIVE_FORMS = ("unasked", "late", "early", "talks on", "stops")
+MOMENTS = {"talks on": "interruption", "stops": "backchannel"}  # kinds of encounters they need
 KEPT_STEPS = 2  # of a scene, from where the two answers part
 LATE_STEPS = (3, 8)  # after its turn, an answer is late
 QUIET_AROUND = 2  # steps before and after all events, where no answer belongs
@@ -112,7 +117,11 @@ def live_pair(encoder: SceneEncoder, form: str, rng: np.random.Generator) -> Pai
         kinds = None
         if form == "unasked" and rng.random() < OVERHEARD:
             kinds = ("chatter",)
-        scene = make_scene(int(rng.integers(LARGEST_SEED)), "train", kinds)
+        seed = int(rng.integers(LARGEST_SEED))
+        if form in MOMENTS:
+            scene = make_encounter(seed, "train", (MOMENTS[form],))
+        else:
+            scene = make_scene(seed, "train", kinds)
         spoiled = spoil(scene, form, rng)
         if spoiled is not None:
             return _cut_pair(encoder, scene, spoiled)
@@ -126,6 +135,8 @@ def spoil(scene: Scene, form: str, rng: np.random.Generator) -> Scene | None:
         reply = _unasked(scene, rng)
         replies = [*scene.replies] if reply is None else [*scene.replies, reply]
         return None if reply is None else _with_replies(scene, replies)
+    if form in MOMENTS:
+        return _meddled(scene, form, rng)
     moved = [
         (index, step)
         for index, reply in enumerate(scene.replies)
@@ -138,6 +149,31 @@ def spoil(scene: Scene, form: str, rng: np.random.Generator) -> Scene | None:
     replies = list(scene.replies)
     replies[index] = replace(replies[index], step=step)
     return _with_replies(scene, replies)
+
+
+def _meddled(scene: Scene, form: str, rng: np.random.Generator) -> Scene | None:
+    """One of the answers at a moment of the form's kind goes on where it should end, or ends two
+    steps after it should not."""
+    kind = MOMENTS[form]
+    begun = [m.start_sample // STEP_SAMPLES for m in scene.moments if m.kind == kind]
+    changed = [
+        (index, None if form == "talks on" else step + CUT_DELAY)
+        for index, reply in enumerate(scene.replies)
+        for step in begun
+        if _is_heard(reply, step + CUT_DELAY)
+        and (reply.until_step == step + CUT_DELAY) == (form == "talks on")
+    ]
+    if not changed:
+        return None
+    index, until = changed[int(rng.integers(len(changed)))]
+    replies = list(scene.replies)
+    replies[index] = replace(replies[index], until_step=until)
+    return _with_replies(scene, replies)
+
+
+def _is_heard(reply: Reply, step: int) -> bool:
+    """Its whole speech would still be heard in `step`."""
+    return reply.step < step < reply.step + len(reply.speech) // STEP_SAMPLES
 
 
 def _with_replies(scene: Scene, replies: list[Reply]) -> Scene:

@@ -14,6 +14,7 @@ from quintet.data.preferences import (
     FORMS,
     KEPT_STEPS,
     LIVE_FORMS,
+    MOMENTS,
     Pair,
     live_pair,
     pairs_of,
@@ -23,7 +24,8 @@ from quintet.data.preferences import (
 )
 from quintet.data.scene_rows import SceneEncoder
 from quintet.data.shards import load_samples, save_samples
-from quintet.data.world.scenes import Scene, make_scene
+from quintet.data.world.encounters import make_encounter
+from quintet.data.world.scenes import CUT_DELAY, Scene, make_scene
 from quintet.timeline.streams import Stream
 from quintet.timeline.targets import NOT_ASKED, Sample
 from quintet.tokenizers.bundle import Tokenizers
@@ -97,6 +99,28 @@ def test_a_late_answer_comes_later() -> None:
         assert sum(r.step for r in spoiled.replies) >= sum(r.step for r in scene.replies) + 3
 
 
+@pytest.mark.parametrize(("form", "kind"), MOMENTS.items())
+def test_meddled_answers_are_at_moments_of_their_kind(form: str, kind: str) -> None:
+    found = 0
+    for seed in range(NUM_SCENES):
+        scene = make_encounter(seed, "train", (kind,))
+        spoiled = spoil(scene, form, np.random.default_rng(seed))
+        if spoiled is None:
+            continue
+        (pair,) = [
+            (right, wrong)
+            for right, wrong in zip(scene.replies, spoiled.replies, strict=True)
+            if right is not wrong
+        ]
+        begun = [moment.start_sample // STEP_SAMPLES for moment in scene.moments]
+        right, wrong = (reply.until_step for reply in pair)
+        until, never = (right, wrong) if form == "talks on" else (wrong, right)
+        assert never is None and until is not None and until - CUT_DELAY in begun
+        assert len(pair[0].speech) > (until - pair[0].step) * STEP_SAMPLES
+        found += 1
+    assert found > NUM_SCENES // 2
+
+
 def _outputs(sample: Sample, last: int) -> list[tuple[int, ...]]:
     rows = sample.rows.take((sample.rows.flag == 1) & (sample.rows.step <= last))
     return [tuple(row) for row in np.column_stack([rows.stream, rows.step, rows.tokens])]
@@ -116,7 +140,7 @@ def test_both_of_a_live_pair_hear_the_same_and_part_near_the_end(
         before = end - KEPT_STEPS
         assert _outputs(pair.chosen, before) == _outputs(pair.rejected, before)
         speaking, quiet = pair.chosen, pair.rejected
-        if form != "late":
+        if form not in ("late", "stops"):
             speaking, quiet = quiet, speaking
         assert len(_outputs(speaking, end)) > len(_outputs(quiet, end))
 
