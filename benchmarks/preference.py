@@ -13,7 +13,8 @@ backgrounds and sizes that training never saw:
 
     python -m benchmarks.preference [--pairs N] [--steps N] [--rate R] [--set NAME=VALUE ...]
 
-`--set` changes a setting of the loss: beta, label_smoothing, ipo, length_normalized, sft_weight.
+`--set` changes a setting of the loss: beta, label_smoothing, ipo, length_normalized, sft_weight,
+keep_weight; with this, other documents are made in which the answers should stay as they are.
 What was made and measured before in the folder is kept.
 """
 
@@ -54,6 +55,7 @@ FILES = {
     "realtime": MODEL_FILE,
 }  # fmt: skip
 SHARD = 250
+KEPT = {"realtime": 4, "encounters": 4, "instruct": 4}  # shards in which answers should stay
 UNASKED = ("chatter", "quiet")
 HIGHER_IS_BETTER = (
     "silent_when_nothing_asked", "answers_at_all",
@@ -79,6 +81,8 @@ def run_folder(out: Path) -> OmniConfig:
 def train(preset: OmniConfig, out: Path, name: str, pairs: int, settings: dict[str, Any]) -> None:
     """Make the pairs, as far as they are missing, and train on them."""
     shards = {"preferences": -(-pairs // SHARD), "realtime_test": 1}
+    if settings.get("keep_weight"):
+        shards |= KEPT
     made = {"shards": shards, "shard_size": SHARD, "pictures_each": 20, "processes": 1}
     documents.run(Context("documents", preset, made, out))
     scores = prefer.run(Context(name, preset, settings | {"shards": shards}, out))

@@ -71,6 +71,8 @@ MEANINGS = {
     "ipo": "aim at a margin of 1 / (2 beta), not at ever more (IPO)",
     "length_normalized": "means over a sample's answers, not sums; `beta` must then be larger",
     "sft_weight": "weight of the chosen answer's own loss, in nats an answer, against forgetting",
+    "keep_weight": "weight of the divergence from the reference on the other kinds in `shards`, in "
+    "nats a question, against forgetting",
     "model": "the stage whose transformer is released",
     "audio": "the stage whose codec is released",
     "recipe": "named in the card",

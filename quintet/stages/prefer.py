@@ -10,9 +10,10 @@ that were kept out of training.
 from __future__ import annotations
 
 from quintet import train
+from quintet.config import UserError
 from quintet.data.preferences import pairs_of
 from quintet.stages.context import Context
-from quintet.stages.documents import PREFERENCES, check_counts, samples_of
+from quintet.stages.documents import PREFERENCES, check_counts, mixed_in, samples_of
 from quintet.stages.omni_task import OMNI_SETTINGS
 from quintet.stages.prefer_task import PreferTask
 from quintet.timeline.masks import FOREVER
@@ -20,7 +21,7 @@ from quintet.train.preference import PreferenceConfig
 
 LOSS_SETTINGS = {
     "beta": float, "label_smoothing": float, "ipo": bool, "length_normalized": bool,
-    "sft_weight": float,
+    "sft_weight": float, "keep_weight": float,
 }  # fmt: skip
 SETTINGS = {**OMNI_SETTINGS, **LOSS_SETTINGS, "windowed": bool}
 START = "realtime"  # unless the setting `start_from` names another stage
@@ -35,6 +36,11 @@ def check(context: Context) -> PreferenceConfig:
         UserError: one of them has no sense.
     """
     chosen = {name: context.settings[name] for name in LOSS_SETTINGS if name in context.settings}
+    if chosen.get("keep_weight") and set(context.settings.get("shards", {})) <= {PREFERENCES}:
+        raise UserError(
+            f"Stage {context.name!r} has a keep_weight and nothing to keep; name other kinds in "
+            "its shards, such as realtime."
+        )
     return PreferenceConfig(**chosen)
 
 
@@ -50,5 +56,6 @@ def run(context: Context) -> dict[str, float]:
         start_from=context.start(START),
         preference=check(context),
         window_steps=context.preset.live.window_steps if windowed else FOREVER,
+        kept=mixed_in(context, PREFERENCES),
     )  # fmt: skip
     return train.run(task, context.train, context.folder, context.name)

@@ -6,7 +6,7 @@ Shapes: P pairs; 2 is chosen, rejected.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from quintet.config import OmniConfig
+from quintet.data.loader import Loader
 from quintet.data.preferences import Pair, PairLoader
 from quintet.model.log_probs import divergence, log_probs, num_answers
 from quintet.model.omni import Batch, Omni
@@ -32,6 +33,7 @@ class PairBatch(Batch):
     """Both samples of P pairs, in lines."""
 
     order_2P: Tensor = field(kw_only=True)  # which sample is chosen, and which rejected
+    kept: Batch | None = None  # of no pair: where the answers should stay as they are
 
     @classmethod
     def from_pairs(cls, pairs: list[Pair], packed_rows: int, window_steps: int) -> PairBatch:
@@ -42,7 +44,9 @@ class PairBatch(Batch):
         return cls(**vars(Batch.from_lines(lines, window_steps)), order_2P=order_2P)
 
     def to(self, device: torch.device) -> PairBatch:
-        return PairBatch(**vars(super().to(device)), order_2P=self.order_2P.to(device))
+        kept = None if self.kept is None else self.kept.to(device)
+        moved = vars(super().to(device))
+        return PairBatch(**moved, order_2P=self.order_2P.to(device), kept=kept)
 
 
 class PreferTask(OmniTask):
@@ -50,6 +54,7 @@ class PreferTask(OmniTask):
 
     Args:
         scenes: held-out samples whose plain losses show what else has changed.
+        kept: samples in which the answers should stay as they are, if `keep_weight` says so.
     """
 
     def __init__(
@@ -62,6 +67,7 @@ class PreferTask(OmniTask):
         start_from: Path,
         preference: PreferenceConfig,
         window_steps: int = FOREVER,
+        kept: Sequence[Sample] = (),
     ) -> None:
         chosen = [pair.chosen for pair in pairs]
         super().__init__(
@@ -70,6 +76,7 @@ class PreferTask(OmniTask):
         self.preference = preference
         place = (config.batch_size, config.seed, preset.image.num_tokens)
         self.pairs, self.held_out_pairs = PairLoader(pairs, *place), PairLoader(held_out, *place)
+        self.kept = Loader(kept, *place) if preference.keep_weight else None
         self.reference: Omni | None = None  # of which the loop knows nothing
 
     def spread(self, module: nn.Module, place: Place) -> Place:
@@ -83,7 +90,10 @@ class PreferTask(OmniTask):
         return asdict(self.preference)
 
     def batch(self, step: int) -> PairBatch:
-        return self._mine(self.pairs.pairs(step))
+        batch = self._mine(self.pairs.pairs(step))
+        if self.kept is None:
+            return batch
+        return replace(batch, kept=self._share(self.kept.batch(step)))
 
     def _mine(self, pairs: list[Pair]) -> PairBatch:
         """Every process makes the same batch and takes its own pairs of it."""
@@ -102,7 +112,12 @@ class PreferTask(OmniTask):
         values = preference_losses(self.preference, policy_2P, reference_2P, num_answers_2P)
         values["accuracy"] = (values["margin"] > 0).float()
         values["chosen_likelier"] = (policy_2P[0] > policy_2P[1]).float()
-        return {name: value_P.sum() / self.config.batch_size for name, value_P in values.items()}
+        means = {name: value_P.sum() / self.config.batch_size for name, value_P in values.items()}
+        if batch.kept is not None:
+            drift = divergence(self.reference, module, batch.kept).sum()
+            means["drift"] = drift / num_answers(batch.kept.whole or batch.kept).sum()
+            means["loss"] = means["loss"] + self.preference.keep_weight * means["drift"]
+        return means
 
     def evaluate(self, module: nn.Module) -> dict[str, float]:
         """Of held-out pairs what training minimizes; of held-out scenes the plain losses, and how

@@ -29,6 +29,9 @@ class PreferenceConfig:
     length_normalized: bool = False
     # Weight of the chosen answers' own loss, in nats an answer (as in RPO; Nvidia 2024).
     sft_weight: float = 0.0
+    # Weight of how far the answers in other samples have gone from the reference's, in nats a
+    # question: KL(reference || model), against forgetting what no pair is about.
+    keep_weight: float = 0.0
 
     def __post_init__(self) -> None:
         if not (self.beta > 0 and math.isfinite(self.beta)):
@@ -39,6 +42,8 @@ class PreferenceConfig:
             )
         if not (self.sft_weight >= 0 and math.isfinite(self.sft_weight)):
             raise UserError(f"sft_weight is {self.sft_weight}; make it at least 0.")
+        if not (self.keep_weight >= 0 and math.isfinite(self.keep_weight)):
+            raise UserError(f"keep_weight is {self.keep_weight}; make it at least 0.")
 
 
 def preference_losses(

@@ -74,7 +74,8 @@ def test_no_gradient_reaches_the_reference() -> None:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [({"beta": 0.0}, "beta is 0.0; make it larger"), ({"beta": math.nan}, "beta"),
-     ({"label_smoothing": 0.5}, "less than 0.5"), ({"sft_weight": -1.0}, "at least 0")],
+     ({"label_smoothing": 0.5}, "less than 0.5"), ({"sft_weight": -1.0}, "at least 0"),
+     ({"keep_weight": math.inf}, "at least 0")],
 )  # fmt: skip
 def test_senseless_settings_are_told(settings: dict[str, float], told: str) -> None:
     with pytest.raises(UserError, match=told):
@@ -106,7 +107,7 @@ def _task(folder: Path, config: TrainConfig = GENTLE, **settings: float) -> _Pre
         save_file(make_model(make_config()).state_dict(), start)
     return _Prefer(
         make_config(), config, _pairs(16)[:11], _pairs(16)[11:], make_samples(6), start,
-        PreferenceConfig(**settings),
+        PreferenceConfig(**settings), kept=make_samples(10)[6:],
     )  # fmt: skip
 
 
@@ -180,13 +181,32 @@ def test_it_begins_at_ln_2_and_the_margin_grows(tmp_path: Path, packed_rows: int
     assert any(not torch.equal(start[name], end[name]) for name in start)
 
 
-def test_a_killed_run_goes_on_exactly(tmp_path: Path) -> None:
-    whole, killed = _task(tmp_path), _task(tmp_path)
+def test_what_no_pair_is_about_stays_when_it_is_kept(tmp_path: Path) -> None:
+    freely, kept = _task(tmp_path), _task(tmp_path, keep_weight=20.0)
+    away = train.run(freely, GENTLE, tmp_path / "freely", "freely")
+    near = train.run(kept, GENTLE, tmp_path / "kept", "kept")
+    assert near["eval/drift"] < 0.5 * away["eval/drift"]
+    assert near["eval/pairs_accuracy"] > 0.5
+    log = [line for line in log_of(tmp_path / "kept") if "loss" in line]
+    assert log[0]["drift"] == 0.0 and abs(log[0]["loss"] - LN_2) < 1e-6 and log[-1]["drift"] > 0
+
+
+def test_keeping_needs_something_to_keep(tmp_path: Path) -> None:
+    for shards in ({}, {"preferences": 2}):
+        settings = {"keep_weight": 1.0, "shards": shards}
+        with pytest.raises(UserError, match="nothing to keep; name other kinds"):
+            prefer.check(Context("prefer", load_preset("tiny"), settings, tmp_path))
+
+
+@pytest.mark.parametrize("keep_weight", [0.0, 1.0])
+def test_a_killed_run_goes_on_exactly(tmp_path: Path, keep_weight: float) -> None:
+    whole, killed = (_task(tmp_path, keep_weight=keep_weight) for _ in range(2))
     train.run(whole, GENTLE, tmp_path / "whole", "whole")
     killed.dies_at = 7
     with pytest.raises(Killed):
         train.run(killed, GENTLE, tmp_path / "killed", "killed")
-    train.run(_task(tmp_path), GENTLE, tmp_path / "killed", "again")
+    again = _task(tmp_path, keep_weight=keep_weight)
+    train.run(again, GENTLE, tmp_path / "killed", "again")
     assert log_of(tmp_path / "killed") == log_of(tmp_path / "whole")
     with pytest.raises(UserError, match="beta"):
         train.run(_task(tmp_path, beta=0.3), GENTLE, tmp_path / "killed", "other")
