@@ -119,6 +119,7 @@ function take(event) {
 
 function begin(hello) {
   if (!parts.player) makeParts(hello.sample_rate);
+  parts.player.arrivals.clear();
   timeline.clock = hello;
   dialog.sampling = hello.sampling ?? {};
   camera.memory = (1000 * hello.window_steps) / hello.steps_per_second - BLINK;
@@ -147,6 +148,7 @@ function takeStep(step) {
   state.steps = step.step;
   state.text += step.text;
   state.skipped += step.skipped;
+  parts.player.arrivals.take(step, 1000 / timeline.clock.steps_per_second);
   parts.speech.step(step);
   conversation.step(step);
   step.seen = step.counts.image_in ? seen : null;
