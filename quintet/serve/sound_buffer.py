@@ -15,7 +15,7 @@ import numpy as np
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES
 
 CAPACITY = 2 * SAMPLE_RATE  # 2 s; then the oldest sound is dropped
-CUSHION = 6 * SAMPLE_RATE // 100  # 60 ms that the network may be late
+CUSHION = SAMPLE_RATE // 25  # 40 ms that the network may be late
 CUSHION_MAX = SAMPLE_RATE // 5
 CUSHION_GROWTH = SAMPLE_RATE // 25  # 40 ms, each time that sound came later
 CUSHION_SHRINK = 4  # samples a step: 40 ms in a minute

@@ -2,8 +2,8 @@
  * Plays the model's speech: pieces of one step each, laid end to end on the sound card's clock.
  *
  * A piece that begins an utterance waits a little (the cushion), so that a late next piece leaves
- * no gap: as long as the pieces before it make likely. Each gap that does happen makes the cushion
- * longer, up to a limit.
+ * no gap: as long as earlier pieces make likely (`Arrivals`), up to a limit. As long as little is
+ * known of them, each gap makes the cushion longer.
  */
 
 import { Arrivals } from "./arrivals.js";
@@ -18,7 +18,7 @@ export class Player {
   constructor(sampleRate) {
     this.sampleRate = sampleRate;
     this.arrivals = new Arrivals();
-    this.growth = 0; // of the cushion, by gaps
+    this.growth = 0; // of the cushion, by gaps before the pieces say how late they come
     this.ends = 0; // when the last piece that was laid down is over, on the context's clock
     this.pieces = new Set(); // sources that have not ended
     this.secondsPlayed = 0;
@@ -88,7 +88,7 @@ export class Player {
 
   /** Seconds that a piece waits which begins an utterance. */
   get cushion() {
-    return Math.min(CUSHION_MAX, (this.arrivals.wait ?? CUSHION) + this.growth);
+    return Math.min(CUSHION_MAX, this.arrivals.wait ?? CUSHION + this.growth);
   }
 
   /** A time of the context, as of `performance.now()`, at the loudspeaker. */
