@@ -8,6 +8,7 @@ out to be too much is passed over where nobody speaks.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 import numpy as np
@@ -18,9 +19,9 @@ CAPACITY = 2 * SAMPLE_RATE  # 2 s; then the oldest sound is dropped
 CUSHION = SAMPLE_RATE // 25  # 40 ms that the network may be late
 CUSHION_MAX = SAMPLE_RATE // 5
 CUSHION_GROWTH = SAMPLE_RATE // 25  # 40 ms, each time that sound came later
-CUSHION_SHRINK = 4  # samples a step: 40 ms in a minute
+CUSHION_SHRINK = 1  # samples a step: 40 ms in four minutes
 LATE_STEPS = 4  # within which sound that goes on after a gap was late; later it is a new beginning
-WATCHED = 8  # steps, of which each must have left too much before it is
+WATCHED = 24  # steps, of which each must have left too much before it is
 BACKLOG = 2 * STEP_SAMPLES + SAMPLE_RATE // 10  # more is passed over as soon as nobody speaks
 QUIET = 0.01  # RMS under which a step of a backlog may be passed over unheard
 FLOOR_GROWTH = 1.03  # of the room's noise in each step: a few seconds of speech do not raise it
@@ -83,10 +84,14 @@ class SoundBuffer:
         return np.pad(step, (before, missing - before))
 
     def _without_surplus(self, step: np.ndarray) -> np.ndarray:
-        """A step without its first part, where nobody speaks and more than a cushion is left."""
+        """A step without its first part, where nobody speaks and more is left than the network
+        needs: a cushion, or as much as what was left has varied, and what pieces of this length
+        hide, of which some always come at the same time before a step."""
         self._cushion = max(CUSHION, self._cushion - CUSHION_SHRINK)
         self._left.append(self._length)
-        surplus = min(min(self._left) - self._cushion, STEP_SAMPLES)
+        least = min(self._left)
+        needed = max(self._cushion, max(self._left) - least) + math.gcd(self._piece, STEP_SAMPLES)
+        surplus = min(least - needed, STEP_SAMPLES)
         if len(self._left) < WATCHED or surplus <= CUSHION // 2 or not self._silence(level(step)):
             return step
         self._left.clear()
