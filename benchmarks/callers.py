@@ -151,7 +151,8 @@ class Caller:
     def _stepped(self, event: dict[str, object], now: float) -> None:
         skipped = int(str(event["skipped"]))
         if self.tick is None:
-            self.tick = now // STEP_SECONDS * STEP_SECONDS
+            begun = now - float(str(event["milliseconds"])) / 1_000  # after its tick
+            self.tick = begun // STEP_SECONDS * STEP_SECONDS
         else:
             self.tick += (1 + skipped) * STEP_SECONDS
         late = 1_000 * (now - self.tick)

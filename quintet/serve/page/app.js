@@ -116,6 +116,7 @@ function begin(hello) {
   parts.player.arrivals.clear();
   timeline.clock = hello;
   dialog.sampling = hello.sampling ?? {};
+  conversation.memory = hello.window_steps / hello.steps_per_second;
   camera.memory = (1000 * hello.window_steps) / hello.steps_per_second - BLINK;
   camera.forget();
   pendingStep = seen = drawing = null; // of the connection before

@@ -33,6 +33,11 @@ export class Conversation {
     this.log.replaceChildren(this.welcome);
   }
 
+  /** @param {number} seconds that the model looks back */
+  set memory(seconds) {
+    this.welcome.querySelector("#memory").textContent = String(Math.round(seconds));
+  }
+
   typed(text) {
     this.words = null; // the answer stands under the question
     this.atEnd = true;
