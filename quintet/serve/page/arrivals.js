@@ -7,9 +7,9 @@
  */
 
 const REMEMBERED = 120_000; // milliseconds; beyond, the two clocks may have run apart
-const ENOUGH = 4; // steps that say something about the next ones
+const ENOUGH = 12; // steps that say something about the next ones
 const HICCUP = 250; // milliseconds later than the earliest: no cushion helps
-const MARGIN = 0.01; // seconds
+const MARGIN = 0.02; // seconds
 
 export class Arrivals {
   constructor() {
