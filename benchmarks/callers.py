@@ -1,7 +1,7 @@
 """People who call a server, for the benchmark of serving: paced, reactive, and cut off at random.
 
 Each speaks requests of the synthetic world into a microphone that runs in real time: what is
-captured in 250 ms is sent at their end, on an absolute clock, and silence is sent, too. A caller
+captured in 50 ms is sent at their end, on an absolute clock, and silence is sent, too. A caller
 waits for the answer, sometimes speaks into it, and rests before asking for the next thing.
 """
 
@@ -23,6 +23,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES, STEPS_PER_SECOND
 
 STEP_SECONDS = 1 / STEPS_PER_SECOND
+PIECES = 5  # that a step's sound is sent in
 AUDIBLE = 0.01  # of full scale: a sample as loud as this is heard
 NOISE = 0.001  # RMS of a caller's room
 PATIENCE = 8.0  # seconds after which a request counts as not answered
@@ -120,11 +121,12 @@ class Caller:
     async def _speak(self, live: ClientConnection) -> None:
         captured = time.monotonic()  # until when
         while True:
-            piece = self._capture(captured)
-            captured += STEP_SECONDS
-            await asyncio.sleep(captured - time.monotonic())
-            self.notes.sent_late.append(time.monotonic() - captured)
-            await live.send((np.clip(piece, -1, 1) * 32_767).astype("<i2").tobytes())
+            step = (np.clip(self._capture(captured), -1, 1) * 32_767).astype("<i2")
+            for piece in np.split(step, PIECES):
+                captured += STEP_SECONDS / PIECES
+                await asyncio.sleep(captured - time.monotonic())
+                self.notes.sent_late.append(time.monotonic() - captured)
+                await live.send(piece.tobytes())
 
     def _capture(self, start: float) -> np.ndarray:
         """float32 [6000]: the 250 ms from `start` on."""
@@ -149,7 +151,8 @@ class Caller:
     def _stepped(self, event: dict[str, object], now: float) -> None:
         skipped = int(str(event["skipped"]))
         if self.tick is None:
-            self.tick = now // STEP_SECONDS * STEP_SECONDS
+            begun = now - float(str(event["milliseconds"])) / 1_000  # after its tick
+            self.tick = begun // STEP_SECONDS * STEP_SECONDS
         else:
             self.tick += (1 + skipped) * STEP_SECONDS
         late = 1_000 * (now - self.tick)

@@ -6,23 +6,20 @@ notes the times, on its own clock: from the last loud piece of the microphone (4
 first audible sample at the loudspeaker, and from the first loud piece over the speech to silence.
 What the microphone itself and the network of a real person take comes on top.
 
-    quintet bench page
+    quintet bench page --minutes 10
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks import Row, row
+from benchmarks.serve import server
 from quintet.config import SAMPLE_RATE, UserError
 from quintet.media.audio import write_audio
 from quintet.media.speech import TEST_VOICES, Voice, synthesize
@@ -34,19 +31,20 @@ REQUESTS = ("count to five.", "say banana.", "hello.", "repeat after me: the red
             "count to seven.", "say umbrella.")  # fmt: skip
 OVER = "well, maybe tomorrow."  # what is said over an answer
 ANSWER_AFTER = 2.0  # seconds from a request until it is talked over, if it is
-BETWEEN = 8.0  # seconds between two requests: the model looks back five
+BETWEEN = 8.0  # seconds between two requests: the model looks back no further
 FIGURES = ("milliseconds", "skipped", "underruns", "secondsPlayed")
 
 
-def run(model: str = "nano") -> list[Row]:
+def run(model: str = "nano", minutes: float | None = None) -> list[Row]:
     """Milliseconds beside their limits, and what went wrong meanwhile."""
+    minutes = minutes or MINUTES
     if not CHROMIUM.exists():
         raise UserError(f"There is no browser at {CHROMIUM}; install the package chromium.")
-    with tempfile.TemporaryDirectory() as folder, _server(model) as address:
+    with tempfile.TemporaryDirectory() as folder, server(model, 1) as address:
         sound = Path(folder) / "requests.wav"
         asked = _write_requests(sound)
-        seen = _watch(address, sound)
-    requests = 60 * MINUTES / asked * len(REQUESTS)
+        seen = _watch(address, sound, minutes)
+    requests = 60 * minutes / asked * len(REQUESTS)
     rows = [*_times("end of speech to first audible sample", seen["answers"], ANSWER_LIMIT),
             *_times("voice over the speech to silence", seen["stops"], STOP_LIMIT)]  # fmt: skip
     return [
@@ -57,32 +55,17 @@ def run(model: str = "nano") -> list[Row]:
         row("underruns", "gaps", seen["underruns"]),
         row("steps left out by the server", "steps", seen["skipped"]),
         row("median of a step", "ms", seen["milliseconds"], 250.0),
-        row("minutes", "min", MINUTES),
+        row("minutes", "min", minutes),
     ]
 
 
 def _times(name: str, milliseconds: list[float], limit: float) -> list[Row]:
     if not milliseconds:
         return []
-    p95 = float(np.percentile(milliseconds, 95))
+    median, p95 = (float(np.percentile(milliseconds, percent)) for percent in (50, 95))
     return [row(f"{name}, mean", "ms", float(np.mean(milliseconds)), limit),
+            row(f"{name}, median", "ms", median, limit),
             row(f"{name}, p95", "ms", p95, limit)]  # fmt: skip
-
-
-@contextmanager
-def _server(model: str) -> Iterator[str]:
-    """The address of a server in a process of its own."""
-    command = [sys.executable, "-m", "quintet", "serve", model, "--port", "0", "--sessions", "1"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        if "http" not in line:
-            raise UserError("The server did not start; try quintet serve to see why.")
-        yield next(word for word in line.split() if word.startswith("http")).rstrip(";")
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def _write_requests(path: Path) -> float:
@@ -103,8 +86,8 @@ def _write_requests(path: Path) -> float:
     return len(sound) / SAMPLE_RATE
 
 
-def _watch(address: str, sound: Path) -> dict[str, Any]:
-    """What the page noted after `MINUTES`."""
+def _watch(address: str, sound: Path, minutes: float) -> dict[str, Any]:
+    """What the page noted after so many minutes."""
     from playwright.sync_api import sync_playwright  # of the extra dev
 
     flags = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
@@ -116,7 +99,7 @@ def _watch(address: str, sound: Path) -> dict[str, Any]:
         page.goto(address)
         page.wait_for_selector('body[data-state="live"]')
         page.click("#microphone")
-        end = time.monotonic() + 60 * MINUTES
+        end = time.monotonic() + 60 * minutes
         while time.monotonic() < end:
             page.wait_for_timeout(1_000)
             if page.evaluate("quintet.state") != "live":

@@ -352,7 +352,7 @@ def evaluate(
 @click.option("--sessions", type=click.IntRange(1, 64),
               help="For serve: people who call at once, 8 by default.")  # fmt: skip
 @click.option("--minutes", type=click.FloatRange(0.05, 1_440),
-              help="For serve: how long, 10 by default, or 60 with --fast.")  # fmt: skip
+              help="For serve: 10 by default, or 60 with --fast; for page: 3.")  # fmt: skip
 @click.option("--fast", is_flag=True,
               help="For serve: in the engine itself, faster than real time.")  # fmt: skip
 @JSON

@@ -152,12 +152,15 @@ class Quintet:
         seed: int = 0,
         sampling: Sampling | None = None,
         tell: Callable[[str], None] | None = None,
+        pause: Callable[[], None] | None = None,
     ) -> TurnReply:
         """Turn mode: answer the last of `messages`, each {"role", "content": [parts]}.
 
-        `tell` is given the words of the answer one after another, while it is being made.
+        `tell` is given the words of the answer one after another, while it is being made; `pause`
+        is called between its rows and may wait, so that others have the processor.
         """
-        return chat(self.model, self.tokenizers, messages, sampling or Sampling(), seed, tell)
+        chosen = sampling or Sampling()
+        return chat(self.model, self.tokenizers, messages, chosen, seed, tell, pause)
 
 
 def load(name: str | Path = "nano") -> Quintet:

@@ -94,12 +94,15 @@ class _Conversation:
         frames: int = MAX_ANSWER_FRAMES,
         words: Stream = Stream.TEXT_OUT,
         tell: Callable[[str], None] | None = None,
+        pause: Callable[[], None] | None = None,
     ) -> TurnReply:
         """Ask both heads until each says `No Output`, for at most so many rows and frames; `tell`
-        gets words as they come."""
+        gets words as they come, `pause` is called before each row."""
         decoder, written = self.decoder, Words(self.tokenizers)
 
         def watch(made: Rows) -> None:
+            if pause:
+                pause()
             is_text = made.modality[0] == Modality.TEXT
             if tell and is_text and (text := written.push(int(made.tokens[0, 0]))):
                 tell(text)
@@ -139,10 +142,13 @@ def chat(
     sampling: Sampling,
     seed: int,
     tell: Callable[[str], None] | None = None,
+    pause: Callable[[], None] | None = None,
 ) -> TurnReply:
     """Answer the last of `messages`: {"role": "user" or "assistant", "content": text or parts}.
 
-    `tell` is given the words of the answer one after another, while it is being made.
+    `tell` is given the words of the answer one after another, while it is being made. `pause` is
+    called before each part that is read and each row that is written: it may wait, so that others
+    have the processor.
 
     Raises:
         UserError: no message, an unknown role, an empty message, or too long a conversation.
@@ -163,8 +169,10 @@ def chat(
                 "give strings, arrays of samples, or pictures."
             )
         for part in parts:
+            if pause:
+                pause()
             conversation.add(str(role), part)
-    return conversation.answer(tell=tell)
+    return conversation.answer(tell=tell, pause=pause)
 
 
 @torch.no_grad()

@@ -49,7 +49,7 @@ class Server:
     def __init__(self, model: ServedModel, max_sessions: int, keys: Keys) -> None:
         self.metrics = Metrics(max_sessions)
         self.conductor = Conductor(model, max_sessions, metrics=self.metrics)
-        self.turns = TurnMode(model)
+        self.turns = TurnMode(model, self.conductor.give_way)
         self.keys = keys
         self.sockets = Sockets(self.conductor, self.turns, self.metrics, keys)
         self.warm = False

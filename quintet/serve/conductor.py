@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -21,6 +22,8 @@ from quintet.live.engine import Given
 from quintet.live.sampling import Sampling
 from quintet.live.session import StepOutput
 from quintet.serve.metrics import Metrics
+
+GIVE_WAY_SECONDS = 0.25  # that others wait at most: a row in each step of the clock
 
 T = TypeVar("T")
 
@@ -66,6 +69,8 @@ class Conductor:
         self.model, self.seats = model, seats
         self.metrics = metrics or Metrics(seats)
         self.worker = worker or ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._rests = threading.Event()  # no step is being computed
+        self._rests.set()
         self._engine: LiveEngine | None = None  # made in the model's thread, at the first use
         self._asked: dict[int, tuple[Given, asyncio.Future[StepOutput]]] = {}
         self._round: asyncio.Task[None] | None = None  # that computes what is asked for
@@ -97,6 +102,10 @@ class Conductor:
         with suppress(RuntimeError):  # closed, with all its sessions
             self.worker.submit(self._need_engine().leave, seat)
 
+    def give_way(self) -> None:
+        """Wait, in another thread, until no step is being computed; but not for ever."""
+        self._rests.wait(GIVE_WAY_SECONDS)
+
     def close(self) -> None:
         """Compute nothing more than the step that is being computed."""
         self.worker.shutdown(wait=False, cancel_futures=True)
@@ -123,7 +132,7 @@ class Conductor:
             given = {seat: one for seat, (one, _) in asked.items()}
             try:
                 made: Mapping[int, StepOutput | Exception] = await self._in_worker(
-                    self._need_engine().step, given
+                    self._step, given
                 )
             except Exception as error:  # of the model itself: nobody of this step can go on
                 made = dict.fromkeys(asked, error)
@@ -149,6 +158,13 @@ class Conductor:
         if self._engine is None:
             self._engine = self.model.engine(self.seats)
         return self._engine
+
+    def _step(self, given: Mapping[int, Given]) -> Mapping[int, StepOutput | Exception]:
+        self._rests.clear()
+        try:
+            return self._need_engine().step(given)
+        finally:
+            self._rests.set()
 
     def _join(self) -> int:
         return self._need_engine().join(seed=_seed())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from quintet.serve.conductor import Conductor
 from quintet.serve.connection import Connection, close, too_many
 from quintet.serve.metrics import Metrics
 from quintet.serve.sound_buffer import QUIET, SoundBuffer, level
+from quintet.serve.transcripts import LastSound, Transcripts
+from quintet.serve.turn_mode import TurnMode
 
 WAITING_TEXTS = 8  # typed messages that wait for their step
 
@@ -29,8 +32,12 @@ WAITING_TEXTS = 8  # typed messages that wait for their step
 class LiveConnection(Connection):
     """Serves the page."""
 
-    def __init__(self, socket: WebSocket, conductor: Conductor, metrics: Metrics) -> None:
+    def __init__(
+        self, socket: WebSocket, conductor: Conductor, metrics: Metrics, turns: TurnMode
+    ) -> None:
         super().__init__(socket, conductor, metrics)
+        self.transcripts = Transcripts(turns)
+        self.heard = LastSound()
         self.sound = SoundBuffer()
         self.image: np.ndarray | None = None  # the newest that no step has seen
         self.texts: deque[str] = deque()
@@ -39,6 +46,12 @@ class LiveConnection(Connection):
         self._tuned: Sampling | None = None  # as the session has it
         self._pictures: deque[float] = deque(maxlen=protocol.IMAGES_PER_SECOND)
         self._send(protocol.hello(conductor.model.config))
+
+    async def run(self) -> None:
+        try:
+            await super().run()
+        finally:
+            self.transcripts.cancel()
 
     # ---- reader
 
@@ -61,6 +74,7 @@ class LiveConnection(Connection):
         if level(sound) > QUIET:
             self._note_activity()
         self.sound.push(sound)
+        self.heard.push(frame)
 
     async def _take_event(self, frame: str) -> None:
         event = protocol.parse_event(frame)
@@ -75,11 +89,25 @@ class LiveConnection(Connection):
             self.image = await asyncio.to_thread(protocol.decode_picture, event.base64)
         elif isinstance(event, protocol.SamplingMessage):
             self.sampling = event.sampling
+        elif isinstance(event, protocol.TranscribeMessage):
+            self._transcribe(event)
         else:  # what came before the wish belongs to the old conversation
             self.image = None
             self.texts.clear()
             self.sound.clear()
+            self.heard.clear()
+            self.transcripts.cancel()
             self.reset_wanted = True
+
+    def _transcribe(self, event: protocol.TranscribeMessage) -> None:
+        def tell(text: str | None, message: str = "") -> None:
+            self._send(protocol.transcript_event(event.id, text, message))
+
+        sound = self.heard.last(event.seconds)
+        if len(sound):
+            self.transcripts.begin(sound, tell, partial(tell, None))
+        else:
+            tell("")
 
     def _tell_refusal(self, error: Exception) -> None:
         self._send(protocol.error_event(str(error)))

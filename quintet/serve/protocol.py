@@ -12,6 +12,8 @@ Client to server, at any time and in any order:
                                                 also `audio_temperature` and `image_temperature`,
                                                 0 to 2, and as the hello event has it where one is
                                                 left out
+    {"type": "transcribe", "id": 7, "seconds": 2.4}   write down the last sound that was sent, 30 s
+                                                of it at most
     {"type": "reset"}                           begin a new conversation
 
 Server to client:
@@ -25,6 +27,9 @@ Server to client:
                                 `milliseconds` (to compute it), `input_level` (RMS, 0 to 1),
                                 `skipped` (steps left out before it, as the model was late)
     binary                      follows a step whose `speaking` is true: its 6,000 samples
+    {"type": "transcript", ...} of the `id` that a transcribe event had: `text`, the words as the
+                                model hears them, "" if it heard none; null, and `message`, if
+                                they could not be written down
     {"type": "reset"}           the old conversation is over; steps count from 1 again
     {"type": "error", ...}      `message`: one sentence. The session goes on.
 
@@ -56,6 +61,7 @@ MAX_TEXT = 2_000  # characters of one typed message
 MAX_MESSAGE = 8 * 2**20  # bytes of one text frame, picture included
 MAX_SOUND = 2 * SAMPLE_RATE * 2  # bytes of one binary frame: 2 s
 IMAGES_PER_SECOND = 4
+LONGEST = 30  # seconds of sound that are written down at once
 MAX_FRAME = 16 * 2**20  # bytes of one frame on any socket: the other APIs take sound by the minute
 SHORT = 65_536  # characters; only a picture needs more
 STRUCTURE, STRUCTURE_MAX = "[{,", 16  # a long message has fewer: parsing many holds up everybody
@@ -90,11 +96,22 @@ class SamplingMessage:
 
 
 @dataclass(frozen=True)
+class TranscribeMessage:
+    """The last `seconds` of sound are to be written down."""
+
+    id: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class ResetMessage:
     """The person wants a new conversation."""
 
 
-def parse_event(frame: str) -> TextMessage | ImageMessage | SamplingMessage | ResetMessage:
+Message = TextMessage | ImageMessage | SamplingMessage | TranscribeMessage | ResetMessage
+
+
+def parse_event(frame: str) -> Message:
     """What a client's text frame says.
 
     Raises:
@@ -117,17 +134,35 @@ def parse_event(frame: str) -> TextMessage | ImageMessage | SamplingMessage | Re
         return ImageMessage(picture_body(event.get("data")))
     if kind == "sampling":
         return SamplingMessage(_sampling(event))
+    if kind == "transcribe":
+        return _transcribe(event)
     if kind == "reset":
         return ResetMessage()
-    raise UserError("The message has no known type; use text, image, sampling or reset.")
+    raise UserError(
+        "The message has no known type; use text, image, sampling, transcribe or reset."
+    )
+
+
+def _transcribe(event: dict[str, Any]) -> TranscribeMessage:
+    number: Any = event.get("id")
+    seconds: Any = event.get("seconds")
+    if not _is_number(number, int) or not 0 <= number < 2**53:
+        raise UserError("The id must be a whole number from 0 on; count what you ask for.")
+    if not _is_number(seconds, int | float) or not 0 < seconds <= LONGEST:
+        raise UserError(f"The seconds must be a number above 0, and {LONGEST} at most.")
+    return TranscribeMessage(number, float(seconds))
+
+
+def _is_number(value: Any, kind: Any) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def _sampling(event: dict[str, Any]) -> Sampling:
     names = [f"{medium}_temperature" for medium in MEDIA]
     given = {name: event[name] for name in names if name in event}
     for name, value in given.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not 0 <= value <= MAX_TEMPERATURE:  # NaN is refused, too
+        # NaN is refused, too.
+        if not _is_number(value, int | float) or not 0 <= value <= MAX_TEMPERATURE:
             raise UserError(f"The {name} must be a number from 0 to {MAX_TEMPERATURE:g}.")
     return Sampling(**{name: float(value) for name, value in given.items()})
 
@@ -183,7 +218,12 @@ def decode_sound(frame: bytes) -> np.ndarray:
         raise UserError("The sound has half a sample; send PCM16, two bytes a sample.")
     if len(frame) > MAX_SOUND:
         raise UserError("One frame may hold 2 s of sound; send it in shorter pieces.")
-    return np.frombuffer(frame, "<i2").astype(np.float32) / 32_768
+    return samples_of(frame)
+
+
+def samples_of(pcm16: bytes) -> np.ndarray:
+    """float32 [N] in [-1, 1)."""
+    return np.frombuffer(pcm16, "<i2").astype(np.float32) / 32_768
 
 
 def encode_sound(audio: np.ndarray) -> bytes:
@@ -216,6 +256,7 @@ def hello(config: OmniConfig) -> dict[str, Any]:
             "text": MAX_TEXT,
             "message": MAX_MESSAGE,
             "images": IMAGES_PER_SECOND,
+            "transcript": LONGEST,
             "temperature": MAX_TEMPERATURE,
         },
     }
@@ -259,6 +300,12 @@ def image_event(output: StepOutput) -> dict[str, Any]:
         "data": f"data:image/png;base64,{data}",
         "done": output.image_done,
     }
+
+
+def transcript_event(number: int, text: str | None, message: str = "") -> dict[str, Any]:
+    """What was said; without a text the message tells why there is none."""
+    event = {"type": "transcript", "id": number, "text": text}
+    return event | {"message": message} if message else event
 
 
 def error_event(message: str) -> dict[str, str]:

@@ -156,5 +156,6 @@ class RecordedModel:
         seed: int = 0,
         *,
         tell: Callable[[str], None] | None = None,
+        pause: Callable[[], None] | None = None,
     ) -> TurnReply:
-        return self.model.chat(messages, seed, tell=tell)
+        return self.model.chat(messages, seed, tell=tell, pause=pause)

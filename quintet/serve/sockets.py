@@ -54,7 +54,9 @@ class Sockets:
             await socket.accept(self._subprotocol(socket))
             await close(socket, error_event(refusal[1]), 1013, refusal[1])
             return
-        await self._serve(socket, lambda: LiveConnection(socket, self.conductor, self.metrics))
+        await self._serve(
+            socket, lambda: LiveConnection(socket, self.conductor, self.metrics, self.turns)
+        )
 
     async def realtime(self, socket: WebSocket) -> None:
         """The Realtime API."""

@@ -1,7 +1,7 @@
 """Turn mode for the server: answers without a clock, one after another, in a thread of their own.
 
-Live sessions keep their clock beside it: they compute in another thread, and the system shares
-the processor between the two.
+Live sessions keep their clock beside it: they compute in another thread. Python lets one thread
+run at a time, so while they do, an answer waits between two of its rows (`give_way`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class TurnModel(Protocol):
         seed: int = 0,
         *,
         tell: Callable[[str], None] | None = None,
+        pause: Callable[[], None] | None = None,
     ) -> TurnReply: ...
 
 
@@ -38,10 +39,15 @@ class BusyError(Exception):
 
 
 class TurnMode:
-    """The model's turn mode, for many who ask."""
+    """The model's turn mode, for many who ask.
 
-    def __init__(self, model: TurnModel) -> None:
-        self.model = model
+    Args:
+        give_way: is called before each row of an answer, in the thread that computes it; it may
+            wait.
+    """
+
+    def __init__(self, model: TurnModel, give_way: Callable[[], None] | None = None) -> None:
+        self.model, self.give_way = model, give_way
         self.worker = ThreadPoolExecutor(1, thread_name_prefix="turns")
         self._waiting = 0
 
@@ -67,7 +73,7 @@ class TurnMode:
         self._waiting += 1
         try:
             seed = secrets.randbelow(2**31) if seed is None else seed
-            job = partial(self.model.chat, messages, seed, tell=tell)
+            job = partial(self.model.chat, messages, seed, tell=tell, pause=self.give_way)
             return await asyncio.get_running_loop().run_in_executor(self.worker, job)
         finally:
             self._waiting -= 1

@@ -111,6 +111,7 @@ class FakeModel:
         seed: int = 0,
         *,
         tell: Callable[[str], None] | None = None,
+        pause: Callable[[], None] | None = None,
     ) -> TurnReply:
         """Turn mode: says what it was given last; draws at "draw", crashes at "crash"."""
         parts = messages[-1]["content"]

@@ -138,6 +138,7 @@ live_events = st.one_of(
 )  # fmt: skip
 page_events = st.sampled_from([
     {"type": "text", "text": "hello"}, {"type": "text", "text": "draw"}, {"type": "reset"},
+    {"type": "transcribe", "id": 1, "seconds": 1},
     {"type": "image", "data": _png()},
 ])  # fmt: skip
 

@@ -24,6 +24,7 @@ from quintet.serve.conductor import Conductor
 from quintet.serve.live_socket import LiveConnection
 from quintet.serve.metrics import Metrics
 from quintet.serve.protocol import IDLE
+from quintet.serve.turn_mode import TurnMode
 
 
 class _Loop(asyncio.SelectorEventLoop):
@@ -111,7 +112,8 @@ def serve(loop: _Loop, model: _Model, *sockets: _Socket) -> Metrics:
 
     async def all_of_them() -> None:
         conductor = Conductor(model, len(sockets), _AtOnce())
-        connections = [LiveConnection(socket, conductor, metrics) for socket in sockets]
+        turns = TurnMode(model)
+        connections = [LiveConnection(one, conductor, metrics, turns) for one in sockets]
         await asyncio.gather(*(connection.run() for connection in connections))
 
     try:

@@ -72,6 +72,7 @@ def test_who_leaves_a_stream_leaves_nothing_behind() -> None:
             seed: int = 0,
             *,
             tell: Callable[[str], None] | None = None,
+            pause: Callable[[], None] | None = None,
         ) -> TurnReply:
             assert tell is not None
             tell("one ")

@@ -40,7 +40,7 @@ PLACES = 4
 PATHS = {"realtime": "v1/realtime", "live": "v1/live/sessions", "page": "live"}
 EVENTS = {"realtime": realtime_events, "live": live_events, "page": page_events}
 ALLOWED = {1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1013}  # never 1011: that failed
-PAGE = {"hello", "step", "image", "reset", "error"}
+PAGE = {"hello", "step", "image", "transcript", "reset", "error"}
 names = itertools.count()
 
 

@@ -105,7 +105,7 @@ def test_a_drawing_comes_as_it_grows(live: WebSocketTestSession) -> None:
 
 
 def test_sound_reaches_the_session(live: WebSocketTestSession, model: FakeModel) -> None:
-    live.send_bytes(np.full(2 * STEP_SAMPLES, 8_192, "<i2").tobytes())
+    live.send_bytes(np.full(3 * STEP_SAMPLES, 8_192, "<i2").tobytes())
     step = next_event(live, lambda event: event.get("input_level", 0) > 0)
     assert step["input_level"] == pytest.approx(0.25, abs=0.001)
     heard = next(audio for audio, _, _ in model.heard if audio.any())

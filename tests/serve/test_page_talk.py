@@ -38,7 +38,7 @@ def ask(page: Any) -> None:
 
 def test_talking_over_the_speech_stops_it(page: Any) -> None:
     ask(page)
-    page.wait_for_selector(".bubble.spoken >> text=spoke for")
+    page.wait_for_selector(".bubble.person.heard")
     until(page, "quintet.secondsPlayed > 0.2")
     page.click("#microphone")
     until(page, "quintet.stops.length === 1")

@@ -44,7 +44,9 @@ class _Model(FakeModel):
     def session(self, **_: Any) -> FakeSession:
         return _Session(self)
 
-    def chat(self, messages: Any, seed: int = 0, *, tell: Any = None) -> TurnReply:
+    def chat(
+        self, messages: Any, seed: int = 0, *, tell: Any = None, pause: Any = None
+    ) -> TurnReply:
         if "crash" in str(messages):
             raise RuntimeError(f"broken on {messages}")
         return super().chat(messages, seed, tell=tell)

@@ -18,12 +18,12 @@ from talk import Talk
 from websockets.sync.client import connect
 
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES
+from quintet.serve import transcripts
 from quintet.serve.conductor import Conductor
 from quintet.serve.keys import Keys
 from quintet.serve.metrics import Metrics
 from quintet.serve.protocol import encode_sound
 from quintet.serve.realtime import ears
-from quintet.serve.realtime.api_socket import TRANSCRIPTS
 from quintet.serve.realtime.dialogue import EARLY_STEPS
 from quintet.serve.realtime.live_api_socket import MAX_APPENDED, LiveApiConnection
 from quintet.serve.realtime.problems import RequestError
@@ -106,11 +106,11 @@ def test_turns_to_write_down_and_texts_to_give_wait_in_bounded_number() -> None:
     async def job() -> None:
         model, failed = FakeModel(), list[str]()
         live = LiveApiConnection(None, Conductor(model, 1), Metrics(1), Never(model))  # type: ignore[arg-type]
-        for _ in range(TRANSCRIPTS + 2):
-            live._transcribe(np.zeros(STEP_SAMPLES, np.float32), lambda _: None, failed.append)
+        for _ in range(transcripts.WAITING + 2):
+            sound = np.zeros(STEP_SAMPLES, np.float32)
+            live.transcripts.begin(sound, lambda _: None, failed.append)
         assert failed == ["Too many turns wait to be transcribed."] * 2
-        for task in live._transcribing:
-            task.cancel()
+        live.transcripts.cancel()
         live._start({"model": "fake"})
         commentary = {"type": "session.commentary.append", "content": "hello"}
         for _ in range(MAX_APPENDED):

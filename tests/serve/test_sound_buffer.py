@@ -3,7 +3,14 @@
 import numpy as np
 
 from quintet.config import STEP_SAMPLES
-from quintet.serve.sound_buffer import BACKLOG, CAPACITY, SoundBuffer
+from quintet.serve.sound_buffer import (
+    BACKLOG,
+    CAPACITY,
+    CUSHION,
+    CUSHION_GROWTH,
+    CUSHION_MAX,
+    SoundBuffer,
+)
 
 
 def ramp(count: int, start: int = 0) -> np.ndarray:
@@ -72,7 +79,63 @@ def test_speech_in_a_noisy_room_is_heard_whole() -> None:
     for _ in range(80):  # the room becomes known
         buffer.push(noise(0.02, 1))
         buffer.take()
-    speech = noise(0.1, 7)
+    waits = len(buffer) % STEP_SAMPLES  # a whole step of it is passed over
+    speech = noise(0.1, 6)
     buffer.push(speech)
     heard = np.concatenate([buffer.take() for _ in range(7)])
-    np.testing.assert_array_equal(heard, speech)
+    np.testing.assert_array_equal(heard[waits : waits + len(speech)], speech)
+
+
+PIECE = 960  # 40 ms, as the page sends
+
+
+def left_after(buffer: SoundBuffer, steps: int, loudness: float) -> list[int]:
+    """What each of `steps` leaves when pieces come on time."""
+    sent, left = 0, []
+    for step in range(1, steps + 1):
+        while sent + PIECE <= step * STEP_SAMPLES:
+            buffer.push(np.full(PIECE, loudness, np.float32))
+            sent += PIECE
+        buffer.take()
+        left.append(len(buffer))
+    return left
+
+
+def test_a_stream_waits_no_longer_than_a_cushion_and_a_piece() -> None:
+    for loudness in (0.0, 0.3):  # from its first step on, and while somebody speaks
+        left = left_after(SoundBuffer(), 40, loudness)
+        assert max(left) <= CUSHION + 2 * PIECE
+        assert min(left[1:]) >= CUSHION - PIECE
+
+
+def test_what_gathers_is_passed_over_where_nobody_speaks_and_only_there() -> None:
+    for loudness, waits in ((0.3, 6_000), (0.0, 0)):
+        buffer = SoundBuffer()
+        left_after(buffer, 8, loudness)
+        buffer.push(np.full(6_000, loudness, np.float32))  # came twice, such as by a hiccup
+        assert min(left_after(buffer, 60, loudness)) >= waits
+        assert len(buffer) <= CUSHION + 2 * PIECE + waits
+
+
+def test_sound_that_came_too_late_makes_the_cushion_longer_until_it_is_forgotten() -> None:
+    buffer = SoundBuffer()
+    for count in range(1, 9):
+        left_after(buffer, 4, 0.3)
+        while len(buffer):  # nothing comes
+            buffer.take()
+        left_after(buffer, 4, 0.3)
+        assert buffer._cushion > min(CUSHION_MAX, CUSHION + count * CUSHION_GROWTH) - 200
+    left_after(buffer, CUSHION_MAX, 0.3)  # a quarter of an hour
+    assert buffer._cushion == CUSHION
+
+
+def test_a_gap_in_the_network_loses_nothing_that_was_said() -> None:
+    buffer, sound = SoundBuffer(), ramp(8 * STEP_SAMPLES)
+    heard = []
+    for step in range(12):
+        if step not in (3, 4):
+            buffer.push(sound[:STEP_SAMPLES])
+            sound = sound[STEP_SAMPLES:]
+        heard.append(buffer.take())
+    spoken = np.concatenate(heard)
+    np.testing.assert_array_equal(spoken[spoken > 0], ramp(8 * STEP_SAMPLES))

@@ -21,6 +21,7 @@ import { Suggestions } from "./suggestions.js";
 import { setMeter, showSwitch, toggle } from "./switches.js";
 import { TalkButton } from "./talk_button.js";
 import { Timeline } from "./timeline.js";
+import { Transcripts } from "./transcripts.js";
 import { Voice } from "./voice.js";
 
 const BLINK = 2000; // milliseconds that a camera's frame is sent again before it is forgotten
@@ -39,21 +40,11 @@ const state = (window.quintet = {
   samplesHeard: 0, // of speech that came
   samplesSent: 0,
   skipped: 0, // steps that the server left out because it was late
-  get milliseconds() {
-    return status.milliseconds; // median of the recent steps
-  },
-  get secondsPlayed() {
-    return parts.player?.secondsPlayed ?? 0;
-  },
-  get underruns() {
-    return parts.player?.underruns ?? 0;
-  },
-  get answers() {
-    return parts.speech?.answers ?? [];
-  },
-  get stops() {
-    return parts.speech?.stops ?? [];
-  },
+  get milliseconds() { return status.milliseconds; }, // median of the recent steps
+  get secondsPlayed() { return parts.player?.secondsPlayed ?? 0; },
+  get underruns() { return parts.player?.underruns ?? 0; },
+  get answers() { return parts.speech?.answers ?? []; },
+  get stops() { return parts.speech?.stops ?? []; },
 });
 
 /** Made at the first hello, which brings the sample rate and the clock. */
@@ -76,6 +67,7 @@ const camera = new Camera(by("camera-view"), sendPicture, () => {
   showCamera();
   notify(`The ${camera.source} went away.`);
 });
+const transcripts = new Transcripts(socket, conversation);
 let pendingStep = null; // a step whose sound comes in the next frame
 let seen = null; // the last picture that went out, until a step has taken it
 let drawing = null; // the image event of the step that comes next
@@ -88,6 +80,7 @@ function showState(name, detail, seconds) {
   if (name !== "live" && state.state === "live") {
     conversation.divide("The conversation ended here. The model remembers nothing of it.");
     parts.speech?.clear();
+    transcripts.clear();
     timeline.breakOff();
   }
   Object.assign(state, { state: name, detail });
@@ -113,14 +106,17 @@ function take(event) {
   if (event.type === "hello") begin(event);
   else if (event.type === "step") takeStep(event);
   else if (event.type === "image") drawing = event;
+  else if (event.type === "transcript") transcripts.take(event);
   else if (event.type === "reset") forget();
   else if (event.type === "error") notify(event.message);
 }
 
 function begin(hello) {
   if (!parts.player) makeParts(hello.sample_rate);
+  parts.player.arrivals.clear();
   timeline.clock = hello;
   dialog.sampling = hello.sampling ?? {};
+  conversation.memory = hello.window_steps / hello.steps_per_second;
   camera.memory = (1000 * hello.window_steps) / hello.steps_per_second - BLINK;
   camera.forget();
   pendingStep = seen = drawing = null; // of the connection before
@@ -147,6 +143,7 @@ function takeStep(step) {
   state.steps = step.step;
   state.text += step.text;
   state.skipped += step.skipped;
+  parts.player.arrivals.take(step, 1000 / timeline.clock.steps_per_second);
   parts.speech.step(step);
   conversation.step(step);
   step.seen = step.counts.image_in ? seen : null;
@@ -183,6 +180,7 @@ function draw(event) {
 
 function forget() {
   conversation.clear();
+  transcripts.clear();
   timeline.clear();
   parts.speech.clear();
   camera.forget();
@@ -211,7 +209,8 @@ function speak(samples, level) {
 
 function endVoice() {
   const seconds = (voice.lastLoud - voice.began) / 1000;
-  conversation.spoken(seconds < SHORTEST ? 0 : seconds);
+  const bubble = conversation.spoken(seconds < SHORTEST ? 0 : seconds);
+  if (bubble && settings.get("transcripts")) transcripts.ask(bubble, voice.began);
 }
 
 /** Stop the speech that is heard. @param {number} since as of `performance.now()` */

@@ -33,6 +33,11 @@ export class Conversation {
     this.log.replaceChildren(this.welcome);
   }
 
+  /** @param {number} seconds that the model looks back */
+  set memory(seconds) {
+    this.welcome.querySelector("#memory").textContent = String(Math.round(seconds));
+  }
+
   typed(text) {
     this.words = null; // the answer stands under the question
     this.atEnd = true;
@@ -40,19 +45,46 @@ export class Conversation {
     this.follow(); // the bubble has its height only now
   }
 
-  /** The person begins to speak: nobody writes down what, but the order is worth seeing. */
+  /** The person begins to speak: what they say is not known yet, but when they do is. */
   speaks() {
     this.person ??= this.bubble("person spoken", "You");
     this.person.textContent = "speaking …";
   }
 
-  /** @param {number} seconds that the person spoke; 0 if it came to nothing */
+  /**
+   * @param {number} seconds that the person spoke; 0 if it came to nothing
+   * @returns {HTMLElement | null} what says so, if it came to something
+   */
   spoken(seconds) {
-    if (!this.person) return;
+    const { person } = this;
+    if (!person) return null;
     if (seconds) this.person.textContent = `spoke for ${seconds.toFixed(1)} s`;
     else this.person.parentElement.remove();
     this.person = null;
     if (seconds) this.words = null; // the answer stands under the question
+    return seconds ? person : null;
+  }
+
+  /**
+   * What somebody said, as the model heard it.
+   *
+   * @param {HTMLElement} content of `spoken`
+   * @param {string | null} text "" if it heard no words, null if it could not write them down
+   * @param {string} reason why it could not
+   */
+  heard(content, text, reason = "") {
+    const bubble = content.parentElement;
+    const how = document.createElement("small");
+    how.textContent = text === null ? "not written down" : "Quintet made out no words";
+    how.title = reason;
+    if (text) {
+      bubble.classList.replace("spoken", "heard");
+      bubble.querySelector(".for-readers").textContent = "You said: ";
+      content.textContent = text;
+      how.textContent = "as Quintet heard it";
+    }
+    bubble.append(how);
+    this.follow();
   }
 
   /** The speech was stopped in the middle. */

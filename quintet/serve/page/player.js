@@ -2,19 +2,24 @@
  * Plays the model's speech: pieces of one step each, laid end to end on the sound card's clock.
  *
  * A piece that begins an utterance waits a little (the cushion), so that a late next piece leaves
- * no gap; each gap that does happen makes the cushion longer, up to a limit.
+ * no gap: as long as earlier pieces make likely (`Arrivals`). Each gap that does happen makes it
+ * longer, up to a limit, and each utterance a little shorter again.
  */
 
-const CUSHION = 0.08; // seconds
+import { Arrivals } from "./arrivals.js";
+
+const CUSHION = 0.08; // seconds, as long as nothing is known about the pieces
 const CUSHION_MAX = 0.25;
 const CUSHION_GROWTH = 0.02;
+const CUSHION_SHRINK = 0.002; // with each utterance
 const FADE = 0.005; // seconds, so that stopping makes no click
 
 export class Player {
   /** @param {number} sampleRate of the protocol */
   constructor(sampleRate) {
     this.sampleRate = sampleRate;
-    this.cushion = CUSHION;
+    this.arrivals = new Arrivals();
+    this.growth = 0; // seconds of the cushion, by gaps
     this.ends = 0; // when the last piece that was laid down is over, on the context's clock
     this.pieces = new Set(); // sources that have not ended
     this.secondsPlayed = 0;
@@ -77,9 +82,16 @@ export class Player {
     if (this.ends > now) return this.ends;
     if (this.ends && goesOn) {
       this.underruns += 1;
-      this.cushion = Math.min(CUSHION_MAX, this.cushion + CUSHION_GROWTH);
+      this.growth = Math.min(CUSHION_MAX, this.growth + CUSHION_GROWTH);
+    } else {
+      this.growth = Math.max(0, this.growth - CUSHION_SHRINK);
     }
     return now + this.cushion;
+  }
+
+  /** Seconds that a piece waits which begins an utterance. */
+  get cushion() {
+    return Math.min(CUSHION_MAX, (this.arrivals.wait ?? CUSHION) + this.growth);
   }
 
   /** A time of the context, as of `performance.now()`, at the loudspeaker. */

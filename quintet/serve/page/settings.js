@@ -10,6 +10,7 @@ export const DEFAULTS = Object.freeze({
   pushToTalk: false,
   bargeIn: true, // speech stops when the person talks over it
   captions: true,
+  transcripts: true, // of what the person says
   microphone: "",
   camera: "",
 });

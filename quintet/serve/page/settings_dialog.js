@@ -3,7 +3,8 @@
 import { devicesOf } from "./devices.js";
 
 const by = (id) => document.getElementById(id);
-const CHECKS = { "push-to-talk": "pushToTalk", "barge-in": "bargeIn", captions: "captions" };
+const CHECKS = { "push-to-talk": "pushToTalk", "barge-in": "bargeIn", captions: "captions",
+  transcripts: "transcripts" };
 const SLIDERS = {
   "text-temperature": "textTemperature",
   "audio-temperature": "audioTemperature",

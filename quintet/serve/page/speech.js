@@ -1,9 +1,9 @@
 /**
  * The model's speech on its way to the ear: played, unless the person has interrupted it.
  *
- * The model never learned to be interrupted; it would speak to its utterance's end. So the page
- * stops playing, and passes over the rest of that utterance: until the model writes something new,
- * as it does with every answer, or has been silent for a second.
+ * The model learned to fall silent half a second after somebody begins to speak, and not always
+ * does. So the page stops playing at once, and passes over the rest of that utterance: until the
+ * model writes something new, as it does with every answer, or has been silent for a second.
  */
 
 const AUDIBLE = 330; // of 32,768: a sample that is heard

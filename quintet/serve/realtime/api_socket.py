@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from fastapi import WebSocket
 
-from quintet.config import SAMPLE_RATE, UserError
+from quintet.config import UserError
 from quintet.live.session import StepOutput
 from quintet.serve import protocol
 from quintet.serve.conductor import Conductor
-from quintet.serve.connection import ClosingError, Connection, close, too_slow
+from quintet.serve.connection import Connection, close, too_slow
 from quintet.serve.live_socket import too_long
 from quintet.serve.metrics import Metrics
 from quintet.serve.realtime.frames import Pace, client_id, parse_frame
 from quintet.serve.realtime.problems import RequestError
-from quintet.serve.redaction import redacted
 from quintet.serve.sound_buffer import QUIET, level
-from quintet.serve.turn_mode import BusyError, TurnMode
+from quintet.serve.transcripts import Transcripts
+from quintet.serve.turn_mode import TurnMode
 
 QUEUED = 1_000  # events that a client may lag behind
 QUEUED_CHARACTERS = 64 * 2**20  # and their length together
-TRANSCRIPTS = 4  # turns that wait to be transcribed; more get none
 MOVED = 1001  # close code of a session whose time is over: the client may begin another
-LONGEST_TRANSCRIBED = 30  # seconds of a turn
-
-log = redacted(__name__)
 
 
 class ApiConnection(Connection):
@@ -42,18 +36,16 @@ class ApiConnection(Connection):
         self, socket: WebSocket, conductor: Conductor, metrics: Metrics, turns: TurnMode
     ) -> None:
         super().__init__(socket, conductor, metrics, QUEUED)
-        self.turns = turns
+        self.transcripts = Transcripts(turns)
         self._pace = Pace()
         self._client_id: str | None = None  # of the event that is being taken
         self._characters = 0
-        self._transcribing: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         try:
             await super().run()
         finally:
-            for task in self._transcribing:
-                task.cancel()
+            self.transcripts.cancel()
 
     # ---- what an API says
 
@@ -101,36 +93,6 @@ class ApiConnection(Connection):
             self._client_id = None
             self._refuse(RequestError(too_long(text) or str(error), "invalid_value"))
             return await self.conductor.step(seat, audio, image, None)
-
-    # ---- transcripts
-
-    def _transcribe(
-        self, sound: np.ndarray, done: Callable[[str], None], failed: Callable[[str], None]
-    ) -> None:
-        """Begin to write down float32 [N]; one of the two is told what came of it."""
-        if len(self._transcribing) >= TRANSCRIPTS:
-            failed("Too many turns wait to be transcribed.")
-        elif len(sound) > LONGEST_TRANSCRIBED * SAMPLE_RATE:
-            failed(f"Only turns of up to {LONGEST_TRANSCRIBED} s are transcribed.")
-        else:
-            task = asyncio.create_task(self._write_down(sound, done, failed))
-            self._transcribing.add(task)
-            task.add_done_callback(self._transcribing.discard)
-
-    async def _write_down(
-        self, sound: np.ndarray, done: Callable[[str], None], failed: Callable[[str], None]
-    ) -> None:
-        try:
-            done(await self.turns.transcribe(sound))
-        except UserError as error:
-            failed(str(error))
-        except BusyError:
-            failed("The server is busy.")
-        except ClosingError:
-            pass  # the client reads too slowly, which the next step will find, too
-        except Exception:  # a transcript less is no reason to end a conversation
-            log.exception("A transcription failed.")
-            failed("The model failed.")
 
     # ---- writer
 

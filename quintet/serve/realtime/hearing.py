@@ -48,8 +48,7 @@ class InputQueue(SoundBuffer):
                 "input_audio_buffer_full",
             )
         if len(sound):
-            self._pieces.append(sound)
-            self._length += len(sound)
+            self._add(sound)
 
     def lose(self, steps: int) -> None:
         """The model was late by so many steps."""
@@ -57,17 +56,18 @@ class InputQueue(SoundBuffer):
 
     def take(self) -> np.ndarray:
         """The next step: float32 [6000]."""
-        if not self._flowing and not self._ready():
+        begins = not self._flowing
+        count = self._ready() if begins else min(STEP_SAMPLES, self._length)
+        if begins and not count:
             self._gap += 1
             return np.zeros(STEP_SAMPLES, np.float32)
         self._lost = min(self._lost + self._gap, LONGEST_GAP) if self._gap < LONGEST_GAP else 0
         self._gap = 0
-        step = self._played(min(STEP_SAMPLES, self._length))
+        step = self._played(count)
         while self._lost and self._quiet(step) and self._length >= STEP_SAMPLES + CUSHION:
             step = self._played(STEP_SAMPLES)
             self._lost -= 1
-        self._flowing = len(step) == STEP_SAMPLES
-        return np.pad(step, (0, STEP_SAMPLES - len(step)))
+        return self._whole(step, begins)
 
     def take_all(self) -> np.ndarray:
         """Everything that waits, float32 [N], to be played otherwise."""

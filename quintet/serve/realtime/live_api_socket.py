@@ -171,7 +171,7 @@ class LiveApiConnection(ApiConnection):
                 self._tell("session.input_transcript.delta", False, delta=transcript + " ",
                            start_ms=start_ms, end_ms=end_ms)  # fmt: skip
 
-        self._transcribe(sound, done, lambda _: None)
+        self.transcripts.begin(sound, done, lambda _: None)
 
     # ---- writer
 

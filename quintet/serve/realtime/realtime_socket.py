@@ -150,4 +150,4 @@ class RealtimeConnection(ApiConnection):
         def failed(message: str) -> None:
             self._tell(events.transcription_failed(item.id, message))
 
-        self._transcribe(sound, done, failed)
+        self.transcripts.begin(sound, done, failed)
