@@ -15,7 +15,7 @@ import platform
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,7 +31,7 @@ try:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 except ImportError:
     raise UserError(
-        "Work on many machines needs Ray Data; install the extra: "
+        "Work on many machines needs Ray Data; install the extra quintet[cluster]: "
         "pip install -c constraints.txt -e '.[cluster]'"
     ) from None
 
@@ -76,14 +76,19 @@ class Cluster:
             yield each
         except ray.exceptions.RayError as error:
             raise UserError(
-                f"The Ray cluster gave up ({_first_line(error)}); run the same command again, "
-                "which keeps what is made."
+                f"The Ray cluster gave up ({_first_line(error)}); see that all its machines have "
+                "this version of Quintet, and run the same command again, which keeps what is made."
             ) from None
         finally:
             if began:
                 ray.shutdown()
 
     def _meet(self) -> None:
+        if "://" in self.address:
+            raise UserError(
+                f"Ray's client ({self.address}) cannot share work; run the command on a machine of "
+                "the cluster, with --ray auto."
+            )
         more: dict[str, Any] = {}
         if self.address == "local":
             more = {"num_cpus": self.count, "object_store_memory": LOCAL_STORE}
@@ -102,9 +107,10 @@ class Cluster:
         count = len(task.jobs)
         if not count:
             return
-        size = min(count, self.count or int(ray.cluster_resources().get("CPU", 1)))
+        cores = int(ray.cluster_resources().get("CPU", 0))
+        size = min(count, self.count or max(1, cores))
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        begun = ray.remote(_Begun).options(num_cpus=0, scheduling_strategy=here).remote()
+        begun: Any = ray.remote(_Begun).options(num_cpus=0, scheduling_strategy=here).remote()
         _quieten()
         numbers = [{"job": number} for number in range(count)]
         dataset = ray_data.from_items(numbers, override_num_blocks=min(count, SHARES * size)).map(
@@ -114,12 +120,13 @@ class Cluster:
             num_cpus=1,
         )
         lost = False
-        for row in dataset.iter_rows():
-            if row["error"]:
-                raise pickle.loads(row["error"])  # by a process of ours, over Ray's own pickles
-            lost = lost or row["lost"]
-            if not row["lost"]:
-                yield
+        with closing(iter(dataset.iter_rows())) as rows:
+            for row in rows:
+                if row["error"]:
+                    raise pickle.loads(row["error"])  # of a process of ours, as all Ray's pickles
+                lost = lost or row["lost"]
+                if not row["lost"]:
+                    yield
         if lost:
             raise WorkerDied
 
@@ -136,14 +143,20 @@ class _Task:
 
 
 class _Begun:
-    """How often each job was begun; it lives beside the command, whichever machines are lost."""
+    """How often each job was begun, and which are done; it lives beside the command, whichever
+    machines are lost."""
 
     def __init__(self) -> None:
         self.times: Counter[int] = Counter()
+        self.done: set[int] = set()
 
     def again(self, job: int) -> int:
-        self.times[job] += 1
-        return self.times[job]
+        """Which time it is that a job begins; 0 for one that is done, whose share begins again."""
+        self.times[job] += job not in self.done
+        return 0 if job in self.done else self.times[job]
+
+    def end(self, job: int) -> None:
+        self.done.add(job)
 
 
 class _Worker:
@@ -158,12 +171,16 @@ class _Worker:
 
         Ray gives a job whose process is lost to another, and would do so without end.
         """
+        job = row["job"]
         try:
-            if ray.get(self.begun.again.remote(row["job"])) > self.tries:
+            time = ray.get(self.begun.again.remote(job))
+            if time > self.tries:
                 return {"error": b"", "lost": True}
-            if not self.ready:
-                self._get_ready()
-            self.task.act(self.task.jobs[row["job"]])
+            if time:
+                if not self.ready:
+                    self._get_ready()
+                self.task.act(self.task.jobs[job])
+                self.begun.end.remote(job)
         except Exception as error:
             return {"error": _packed(error), "lost": False}
         return {"error": b"", "lost": False}
