@@ -26,6 +26,7 @@ from quintet.data.cluster import Cluster  # noqa: E402
 
 SECONDS = 300  # that something may take on a busy machine
 NODE = {"num_cpus": 1, "object_store_memory": 100_000_000}
+HEAD = NODE | {"include_dashboard": False, "include_log_monitor": False}
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +34,9 @@ def nodes() -> Iterator[Nodes]:
     folder = tempfile.mkdtemp(prefix="ray-")  # a short name: it holds sockets
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_worker_niceness", "0")
-        patch.setenv("RAY_raylet_start_wait_time_s", str(SECONDS))
-        both = Nodes(initialize_head=True, head_node_args={**NODE, "temp_dir": folder})
+        known = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        patch.setenv("PYTHONPATH", os.pathsep.join(known))  # jobs are functions of this file
+        both = Nodes(initialize_head=True, head_node_args=HEAD | {"temp_dir": folder})
         try:
             both.add_node(**NODE)
             yield both
