@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import tempfile
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
+from cluster_jobs import act, act_until_lost, prepare
 from conftest import needs_world, run
 from raw import write_heap
 
@@ -24,7 +23,6 @@ from ray.cluster_utils import Cluster as Nodes  # noqa: E402
 
 from quintet.data.cluster import Cluster  # noqa: E402
 
-SECONDS = 300  # that something may take on a busy machine
 NODE = {"num_cpus": 1, "object_store_memory": 100_000_000}
 HEAD = NODE | {"include_dashboard": False, "include_log_monitor": False}
 
@@ -35,7 +33,7 @@ def nodes() -> Iterator[Nodes]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_worker_niceness", "0")
         known = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-        patch.setenv("PYTHONPATH", os.pathsep.join(known))  # jobs are functions of this file
+        patch.setenv("PYTHONPATH", os.pathsep.join(known))  # where the jobs are
         both = Nodes(initialize_head=True, head_node_args=HEAD | {"temp_dir": folder})
         try:
             both.add_node(**NODE)
@@ -44,39 +42,6 @@ def nodes() -> Iterator[Nodes]:
             ray.shutdown()
             both.shutdown()
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _wait_for(path: Path, count: int = 1) -> None:
-    until = time.monotonic() + SECONDS
-    while len(list(path.parent.glob(path.name))) < count:
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
-def _prepare(folder: Path) -> None:
-    (folder / f"prepared-{os.getpid()}").touch()
-
-
-def _act(folder: Path, job: str) -> None:
-    """Leaves a file for each time that it was begun, and one when it is done."""
-    node = ray.get_runtime_context().get_node_id()
-    begun = folder / f"begun-{job}-{node}-{time.monotonic_ns()}"
-    begun.touch()
-    if job.startswith("together"):  # two at the same time, so that both nodes have a process
-        _wait_for(folder / "begun-together*", 2)
-    if job == "always" or (job == "once" and len(list(folder.glob("begun-once-*"))) == 1):
-        os.kill(os.getpid(), signal.SIGKILL)
-    (folder / f"done-{job}").touch()
-
-
-def _act_until_lost(folder: Path, lost: str, job: int) -> None:
-    """On the node `lost`, jobs take longer than it lives; elsewhere they begin when one has begun
-    there."""
-    if ray.get_runtime_context().get_node_id() == lost:
-        (folder / "begun").touch()
-        time.sleep(SECONDS)
-    _wait_for(folder / "begun")
-    (folder / f"done-{job}").touch()
 
 
 def _bytes(out: Path) -> dict[str, bytes]:
@@ -124,9 +89,9 @@ def test_a_killed_process_costs_only_what_ends_every_process(nodes: Nodes, tmp_p
     done = 0
     with (
         pytest.raises(WorkerDied),
-        Cluster(nodes.address).start(_prepare, tmp_path) as each,
+        Cluster(nodes.address).start(prepare, tmp_path) as each,
     ):
-        for _ in each(partial(_act, tmp_path), jobs):
+        for _ in each(partial(act, tmp_path), jobs):
             done += 1
     assert done == 5
     assert {path.name for path in tmp_path.glob("done-*")} == {
@@ -140,8 +105,8 @@ def test_a_killed_process_costs_only_what_ends_every_process(nodes: Nodes, tmp_p
 
 def test_a_lost_machine_costs_nothing(nodes: Nodes, tmp_path: Path) -> None:
     (second,) = nodes.worker_nodes
-    act = partial(_act_until_lost, tmp_path, second.node_id)
-    with Cluster(nodes.address).start(_prepare, tmp_path) as each:
+    act = partial(act_until_lost, tmp_path, second.node_id)
+    with Cluster(nodes.address).start(prepare, tmp_path) as each:
         for done, _ in enumerate(each(act, range(6))):
             if done == 0:
                 nodes.remove_node(second, allow_graceful=False)
