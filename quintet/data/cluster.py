@@ -110,18 +110,19 @@ class Cluster:
         cores = int(ray.cluster_resources().get("CPU", 0))
         size = min(count, self.count or max(1, cores))
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        worker: Any = _Worker  # Ray's types know functions only
         begun: Any = ray.remote(_Begun).options(num_cpus=0, scheduling_strategy=here).remote()
         _quieten()
         numbers = [{"job": number} for number in range(count)]
         dataset = ray_data.from_items(numbers, override_num_blocks=min(count, SHARES * size)).map(
-            _Worker,
+            worker,
             fn_constructor_args=(task, begun, self.tries),
             compute=ray_data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1),
             num_cpus=1,
         )
-        lost = False
-        with closing(iter(dataset.iter_rows())) as rows:
-            for row in rows:
+        lost, made = False, iter(dataset.iter_rows())
+        with closing(made):  # type: ignore[type-var]
+            for row in made:
                 if row["error"]:
                     raise pickle.loads(row["error"])  # of a process of ours, as all Ray's pickles
                 lost = lost or row["lost"]
