@@ -12,6 +12,7 @@ import logging
 import os
 import pickle
 import platform
+import socket
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -37,6 +38,7 @@ except ImportError:
 
 TRIES = 2  # of a job whose process is lost, by Ray itself; then it is told
 SHARES = 64  # of the jobs, for each process: Ray hands them out by the share
+KNOCK_SECONDS = 10  # at an address, until there is nobody
 LOCAL_STORE = 100_000_000  # bytes of shared memory for a Ray that is begun here
 
 
@@ -93,6 +95,9 @@ class Cluster:
         if self.address == "local":
             more = {"num_cpus": self.count, "object_store_memory": LOCAL_STORE}
         try:
+            if self.address not in ("auto", "local"):  # Ray would knock for a minute and longer
+                host, _, port = self.address.rpartition(":")
+                socket.create_connection((host, int(port)), KNOCK_SECONDS).close()
             ray.init(
                 self.address, include_dashboard=False, log_to_driver=False,
                 logging_level=logging.ERROR, **more,
