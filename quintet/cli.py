@@ -16,6 +16,7 @@ import click
 from quintet.commands.farewell import leave, say
 from quintet.commands.json_file import JSON, write_json
 from quintet.commands.plan_command import plan
+from quintet.commands.sharing import RAY, processes_option, workers_of
 from quintet.config import UserError
 
 FOLDER = click.Path(path_type=Path)
@@ -237,13 +238,14 @@ def decode(file: Path, out: Path | None, first: int | None, model: str) -> None:
               show_default=True)  # fmt: skip
 @click.option("--writer", default="grammar", show_default=True,
               help="Of the wide world's scripts: grammar, a model, or URL#MODEL.")  # fmt: skip
-@click.option("--processes", default=1, show_default=True, type=click.IntRange(1, 256))
+@processes_option(1)
+@RAY
 @click.option("--view/--no-view", default=None,
               help="A page for each scene; by default for up to 64 scenes.")  # fmt: skip
 @MODEL
 def world(
-    out: Path, scenes: int, seed: int, split: str, recordings: Path | None, processes: int,
-    which: str, writer: str, view: bool | None, model: str,
+    out: Path, scenes: int, seed: int, split: str, recordings: Path | None,
+    processes: int | None, ray: str | None, which: str, writer: str, view: bool | None, model: str,
 ) -> None:  # fmt: skip
     """Synthetic live scenes: scripts, sound, pictures, labels, statistics, and pages to look at
     them. Scenes that are there are not made again.
@@ -253,12 +255,12 @@ def world(
     """
     from quintet.commands.world import make_world, print_statistics, world_from
 
-    folder = _folder(out)
+    folder, workers = _folder(out), workers_of(processes, ray, 1, apart=False)
     if recordings is not None:
-        found = world_from(recordings, folder, processes, view, model)
+        found = world_from(recordings, folder, workers, view, model)
     else:
         found = make_world(
-            folder, scenes, seed, split, processes, view, model, writer if which == "wide" else None
+            folder, scenes, seed, split, workers, view, model, writer if which == "wide" else None
         )
     print_statistics(found)
     click.echo(f"{found['scenes']:,} scenes; look at them in {folder / 'index.html'}")
@@ -275,10 +277,12 @@ def world(
               help="Of a sample at most; what is longer is divided.")  # fmt: skip
 @click.option("--documents", default=256, show_default=True, type=click.IntRange(min=1),
               help="For one shard at most.")  # fmt: skip
-@click.option("--processes", default=2, show_default=True, type=click.IntRange(1, 1_024))
+@processes_option(2)
+@RAY
 def tokenize(
-    source: Path, out: Path, model: str, kind: str, rows: int, documents: int, processes: int
-) -> None:
+    source: Path, out: Path, model: str, kind: str, rows: int, documents: int,
+    processes: int | None, ray: str | None,
+) -> None:  # fmt: skip
     """Your own data to shards of rows, which recipes name as sources to train on.
 
     SOURCE is a folder of texts, pictures and sounds, of JSON lines, Parquet files or WebDataset
@@ -286,7 +290,8 @@ def tokenize(
     """
     from quintet.commands.tokenize import run_tokenize
 
-    click.echo(run_tokenize(source, out, model, kind, rows, documents, processes))
+    workers = workers_of(processes, ray, 2, apart=True)
+    click.echo(run_tokenize(source, out, model, kind, rows, documents, workers))
 
 
 @commands.command()

@@ -12,10 +12,11 @@ from quintet.config import UserError
 from quintet.data.raw_rows import KINDS, Report
 from quintet.data.sources.document import Found
 from quintet.data.tokenize import REPORT, SKIPPED, Order, tokenize
+from quintet.data.workers import Workers
 
 
 def run_tokenize(
-    source: Path, out: Path, model: str, kind: str, rows: int, documents: int, processes: int
+    source: Path, out: Path, model: str, kind: str, rows: int, documents: int, workers: Workers
 ) -> str:
     """Make the shards; one line for each kind, and one for what was left out.
 
@@ -35,7 +36,7 @@ def run_tokenize(
             bar.update(task, completed=done, total=all)
 
         order = Order(source, out, model, kinds, rows, documents)
-        report, found = tokenize(order, processes, progress)
+        report, found = tokenize(order, workers, progress)
     return "\n".join([*(_told(report, out, name) for name in kinds), _left_out(report, found, out)])
 
 

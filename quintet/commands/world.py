@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from quintet.data.workers import start_pool
+from quintet.config import UserError
+from quintet.data.workers import Each, WorkerDied, Workers
 from quintet.data.world.recordings import cut_recordings
 from quintet.data.world.scene_files import load_scene, scene_folder
 from quintet.data.world.sets import make_in, make_wide_in
@@ -78,7 +79,7 @@ def _view(folder: Path, index: int) -> None:
 
 
 def make_world(
-    folder: Path, scenes: int, seed: int, split: str, processes: int, view: bool | None,
+    folder: Path, scenes: int, seed: int, split: str, workers: Workers, view: bool | None,
     model: str, writer: str | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Make the scenes of a set that are not there yet, its statistics and its pages.
@@ -89,15 +90,15 @@ def make_world(
     Raises:
         UserError: another set lies in `folder`, or it cannot be written; or as the writer.
     """
-    with _mapping(processes, model) as each:
-        for _ in track(each(partial(_make, folder, seed, split, writer), scenes), "scenes",
-                       total=scenes, transient=True):  # fmt: skip
+    with _started(workers, model) as each:
+        make = partial(_make, folder, seed, split, writer)
+        for _ in track(each(make, range(scenes)), "scenes", total=scenes, transient=True):
             pass
         return _finish(folder, scenes, view, each)
 
 
 def world_from(
-    recordings: Path, folder: Path, processes: int, view: bool | None, model: str
+    recordings: Path, folder: Path, workers: Workers, view: bool | None, model: str
 ) -> dict[str, Any]:
     """Cut the recordings below a folder into scenes; statistics and pages as for a made set.
 
@@ -105,29 +106,28 @@ def world_from(
         UserError: there is no recording, or one cannot be read; or as `make_world`.
     """
     count = cut_recordings(recordings, folder)
-    with _mapping(processes, model) as each:
+    with _started(workers, model) as each:
         return _finish(folder, count, view, each)
 
 
-Each = Callable[[Callable[[int], Any], int], Iterator[Any]]
-
-
 @contextmanager
-def _mapping(processes: int, model: str) -> Iterator[Each]:
-    """A function that calls another with 0, 1, ... on so many processes."""
-    if processes == 1:
-        _start(model)
-        yield lambda act, count: map(act, range(count))
-        return
-    with start_pool(processes, _start, model) as pool:
-        yield lambda act, count: pool.map(act, range(count), chunksize=4)
+def _started(workers: Workers, model: str) -> Iterator[Each]:
+    try:
+        with workers.start(_start, model) as each:
+            yield each
+    except WorkerDied:
+        raise UserError(
+            "A process that makes scenes was killed, perhaps for want of memory; run the same "
+            "command again, which keeps what is made, with fewer --processes."
+        ) from None
 
 
 def _finish(folder: Path, count: int, view: bool | None, each: Each) -> dict[str, Any]:
     from quintet.data.world.summary import write_summary
 
     if view or (view is None and count <= VIEWED):
-        for _ in track(each(partial(_view, folder), count), "pages", total=count, transient=True):
+        pages = each(partial(_view, folder), range(count))
+        for _ in track(pages, "pages", total=count, transient=True):
             pass
     return write_summary(folder, count)
 

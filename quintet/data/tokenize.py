@@ -1,4 +1,4 @@
-"""Documents -> shards of rows, by any number of processes, each doing one piece after another.
+"""Documents -> shards of rows, by any number of workers, each doing one piece after another.
 
 A piece is a run of documents that is a pure function of the source. It gives one shard of each
 kind, if there is anything, and then a report, whose presence says that the piece is done. So a
@@ -17,12 +17,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import platform
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +33,14 @@ from quintet.data.raw_rows import Report, RowMaker
 from quintet.data.shards import ShardIndex, save_samples, write_durably
 from quintet.data.sources.document import Found
 from quintet.data.sources.opening import Documents
-from quintet.data.workers import start_pool
+from quintet.data.workers import WorkerDied, Workers
 from quintet.timeline.targets import Sample
 from quintet.tokenizers.bundle import Tokenizers
 
 PIECE_DOCUMENTS = 256  # of a piece at most
 PIECE_BYTES = 64_000_000  # of a piece, unless its first document has more
 DEATHS = 2  # of the process that makes a document, until the document is left out
+SEEN_SECONDS = 90.0  # after which a file of one machine is seen by the others, at the latest
 ABOUT, REPORT, SKIPPED = "about.json", "report.json", "skipped.jsonl"  # in the folder
 FATAL = "it ended the process that read it, twice; the file is damaged, or memory was short"
 
@@ -79,6 +79,7 @@ class Worker:
         self.pieces = pieces_of(documents.sizes, order.piece_documents)
         config, tokenizers = Tokenizers.of_model(order.model)
         self.maker = RowMaker(config, tokenizers, order.most_rows, order.kinds)
+        self.fingerprint = tokenizers.fingerprint()
 
     def make(self, piece: int, left_out: tuple[int, ...] = ()) -> None:
         """Write the shards and the report of a piece; of documents `left_out`, only the names."""
@@ -116,22 +117,26 @@ class Worker:
 _worker: Worker
 
 
-def _start(order: Order, documents: Documents) -> None:
+def _start(order: Order, documents: Documents, tokenizers: str) -> None:
     global _worker
     _worker = Worker(order, documents)
+    if _worker.fingerprint != tokenizers:
+        raise UserError(
+            f"{platform.node()} has another model {order.model!r} than the machine that asks; "
+            "install the same version on all, or name a folder that they share with --model."
+        )
 
 
-def _make(piece: int, left_out: tuple[int, ...] = ()) -> int:
-    _worker.make(piece, left_out)
-    return piece
+def _make(job: tuple[int, tuple[int, ...]]) -> None:
+    _worker.make(*job)
 
 
 def tokenize(
-    order: Order, processes: int, progress: Callable[[int, int], None] = lambda done, all: None
+    order: Order, workers: Workers, progress: Callable[[int, int], None] = lambda done, all: None
 ) -> tuple[Report, Found]:
     """Make what is missing of an order, and the indexes; the report of the whole.
 
-    `progress` is told the pieces that are on the disk, of how many.
+    `progress` is told the pieces that are made, of how many.
 
     Raises:
         UserError: the source or the model cannot be read, or `order.out` holds something else.
@@ -151,64 +156,71 @@ def tokenize(
         missing = [i for i in range(len(pieces)) if not _report_path(order.out, i).exists()]
         progress(len(pieces) - len(missing), len(pieces))
         if missing:
-            _Run(order, documents, len(pieces), progress).make(missing, processes)
+            given = (order, documents, tokenizers.fingerprint())
+            _Run(workers, given, len(pieces), progress).make(missing)
         return _finish(order, len(pieces), documents.found, tokenizers), documents.found
 
 
 class _Run:
-    """The processes of a run, and what is told of those that die."""
+    """The workers of a run, and what is told of those that die."""
 
     def __init__(
-        self, order: Order, documents: Documents, total: int, progress: Callable[[int, int], None]
-    ) -> None:
-        self.order, self.documents, self.total, self.progress = order, documents, total, progress
+        self, workers: Workers, given: tuple[Order, Documents, str], total: int,
+        progress: Callable[[int, int], None],
+    ) -> None:  # fmt: skip
+        self.workers, self.given, self.total, self.progress = workers, given, total, progress
+        self.out = given[0].out
 
-    def make(self, missing: list[int], processes: int) -> None:
+    def make(self, missing: list[int]) -> None:
         while missing:
             try:
-                self._together(missing, min(processes, len(missing)))
-            except BrokenProcessPool:
-                # Some process died, and all others with it. What they were at is made piece by
-                # piece, so that the blame is exact.
-                begun = _begun(self.order.out)
+                self._together(missing)
+            except WorkerDied:
+                # What the dead were at, and those that ended with them, is made piece by piece, so
+                # that the blame is exact.
+                begun = _begun(self.out)
                 if not begun:
                     raise _no_beginning() from None
                 for piece in begun:
                     self._alone(piece)
-            missing = [i for i in missing if not _report_path(self.order.out, i).exists()]
+                missing = self._missing(missing)
+            else:
+                return self._wait_for(missing)
 
-    def _together(self, missing: list[int], processes: int) -> None:
-        waiting = iter(missing)
+    def _together(self, missing: list[int]) -> None:
         done = self.total - len(missing)
-        with start_pool(processes, _start, self.order, self.documents) as pool:
-            running: set[Future[int]] = set()
-            try:
-                while True:
-                    for piece in islice(waiting, 2 * processes - len(running)):
-                        running.add(pool.submit(_make, piece))
-                    if not running:
-                        return
-                    finished, running = wait(running, return_when=FIRST_COMPLETED)
-                    for future in finished:
-                        future.result()
-                        done += 1
-                        self.progress(done, self.total)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        with self.workers.start(_start, *self.given) as each:
+            for _ in each(_make, [(piece, ()) for piece in missing]):
+                done += 1
+                self.progress(done, self.total)
 
     def _alone(self, piece: int) -> None:
         deaths: dict[int | None, int] = {}
-        while not _report_path(self.order.out, piece).exists():
+        while self._missing([piece]):
             left_out = tuple(d for d, n in deaths.items() if d is not None and n >= DEATHS)
             try:
-                with start_pool(1, _start, self.order, self.documents) as pool:
-                    pool.submit(_make, piece, left_out).result()
-            except BrokenProcessPool:
-                at = _begun(self.order.out).get(piece)
+                with self.workers.one().start(_start, *self.given) as each:
+                    for _ in each(_make, [(piece, left_out)]):
+                        self._wait_for([piece])
+            except WorkerDied:
+                at = _begun(self.out).get(piece)
                 deaths[at] = deaths.get(at, 0) + 1
                 if deaths.get(None, 0) >= DEATHS:
                     raise _no_beginning() from None
+
+    def _missing(self, pieces: list[int]) -> list[int]:
+        return [piece for piece in pieces if not _report_path(self.out, piece).exists()]
+
+    def _wait_for(self, pieces: list[int]) -> None:
+        """Until pieces that were made, perhaps on another machine, are seen here."""
+        until = time.monotonic() + SEEN_SECONDS
+        while missing := self._missing(pieces):
+            if time.monotonic() > until:
+                raise UserError(
+                    f"{len(missing)} pieces were made and are not in {self.out}; name a folder "
+                    "that all machines share with --out."
+                )
+            time.sleep(1)
 
 
 def _no_beginning() -> UserError:
@@ -265,7 +277,7 @@ def _note(out: Path, piece: int) -> Iterator[Callable[[int], None]]:
             os.pwrite(file.fileno(), f"{index:020d}".encode(), 0)
 
         yield note
-    path.unlink()
+    path.unlink(missing_ok=True)  # one that was thought lost may have made the same piece
 
 
 def _begun(out: Path) -> dict[int, int | None]:

@@ -12,7 +12,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,21 +27,11 @@ from quintet.data import tokenize as module
 from quintet.data.shards import ShardIndex, Shards
 from quintet.data.sources.document import Document
 from quintet.data.sources.opening import Documents
-from quintet.data.tokenize import Order, Worker, pieces_of, tokenize
+from quintet.data.tokenize import Order, pieces_of, tokenize
+from quintet.data.workers import Each, Here, Processes
 
 KINDS = ("pretrain",)
-
-
-def _make(self: module._Run, missing: list[int], processes: int) -> None:
-    """Pieces are made in this process: starting others takes seconds."""
-    worker = Worker(self.order, self.documents)
-    for piece in missing:
-        worker.make(piece)
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module._Run, "make", _make)
+HERE = Here()  # starting other processes takes seconds
 
 
 @pytest.fixture
@@ -68,11 +61,11 @@ def test_pieces_are_bounded_in_number_and_bytes_and_leave_nothing_out() -> None:
 
 
 def test_everything_is_told_and_a_second_run_changes_nothing(
-    heap: Path, tmp_path: Path, model_folder: Path, here: None
+    heap: Path, tmp_path: Path, model_folder: Path
 ) -> None:
     out = tmp_path / "out"
     told: list[tuple[int, int]] = []
-    report, found = tokenize(_order(heap, out, model_folder), 1, lambda *done: told.append(done))
+    report, found = tokenize(_order(heap, out, model_folder), HERE, lambda *done: told.append(done))
     index = ShardIndex.read(out / "pretrain")
     samples = list(Shards(index))
     assert len(samples) == report.samples["pretrain"] > 20
@@ -85,35 +78,59 @@ def test_everything_is_told_and_a_second_run_changes_nothing(
     assert json.loads((out / "report.json").read_text())["missing_pictures"] == 3
     assert found.left_out == {".pdf": 1, ".cls": 1}
     before = _bytes(out)
-    assert tokenize(_order(heap, out, model_folder), 1)[0] == report
+    assert tokenize(_order(heap, out, model_folder), HERE)[0] == report
     assert _bytes(out) == before
 
 
 def test_a_folder_goes_on_only_with_the_same_order(
-    heap: Path, tmp_path: Path, model_folder: Path, here: None
+    heap: Path, tmp_path: Path, model_folder: Path
 ) -> None:
     out = tmp_path / "out"
-    tokenize(_order(heap, out, model_folder), 1)
+    tokenize(_order(heap, out, model_folder), HERE)
     with pytest.raises(UserError, match="begun with another most rows"):
-        tokenize(_order(heap, out, model_folder, most_rows=65), 1)
+        tokenize(_order(heap, out, model_folder, most_rows=65), HERE)
     (heap / "more.txt").write_text("hello.")
     with pytest.raises(UserError, match="begun with another source"):
-        tokenize(_order(heap, out, model_folder), 1)
+        tokenize(_order(heap, out, model_folder), HERE)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("")
     with pytest.raises(UserError, match="holds something else"):
-        tokenize(_order(heap, tmp_path / "mine", model_folder), 1)
+        tokenize(_order(heap, tmp_path / "mine", model_folder), HERE)
 
 
 def test_two_runs_do_not_write_to_one_folder(
-    heap: Path, tmp_path: Path, model_folder: Path, here: None
+    heap: Path, tmp_path: Path, model_folder: Path
 ) -> None:
     (tmp_path / "out").mkdir()
     with (
         module._alone(tmp_path / "out"),
         pytest.raises(UserError, match="Another run writes"),
     ):
-        tokenize(_order(heap, tmp_path / "out", model_folder), 1)
+        tokenize(_order(heap, tmp_path / "out", model_folder), HERE)
+
+
+class _Elsewhere(Here):
+    """Workers who say that they have done what nobody sees."""
+
+    @contextmanager
+    def start(self, prepare: Callable[..., None], *given: Any) -> Iterator[Each]:
+        yield lambda act, jobs: map(lambda job: None, jobs)
+
+
+def test_a_folder_that_other_machines_do_not_share_is_told(
+    heap: Path, tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SEEN_SECONDS", 0)
+    with pytest.raises(UserError, match="that all machines share"):
+        tokenize(_order(heap, tmp_path / "out", model_folder), _Elsewhere())
+
+
+def test_a_worker_with_another_model_makes_nothing(
+    heap: Path, tmp_path: Path, model_folder: Path
+) -> None:
+    order = _order(heap, tmp_path / "out", model_folder)
+    with pytest.raises(UserError, match="has another model"):
+        module._start(order, Documents(heap), "another")
 
 
 def _command(order: Order, processes: int) -> list[str]:
@@ -136,7 +153,7 @@ def _slow_heap(folder: Path) -> None:
 
 
 def test_killed_at_any_moment_and_run_again_gives_the_same_bytes(
-    tmp_path: Path, model_folder: Path, here: None
+    tmp_path: Path, model_folder: Path
 ) -> None:
     heap = tmp_path / "heap"
     _slow_heap(heap)
@@ -159,7 +176,7 @@ def test_killed_at_any_moment_and_run_again_gives_the_same_bytes(
     assert deaths >= 1
     whole = _order(heap, tmp_path / "whole", model_folder, piece_documents=4)
     for order in (killed, whole):
-        tokenize(order, 1)
+        tokenize(order, HERE)
     assert _bytes(killed.out) == _bytes(whole.out)
 
 
@@ -182,11 +199,9 @@ def test_a_document_that_kills_its_process_is_found_named_and_left_out(
     (tmp_path / "sitecustomize.py").write_text(DEADLY)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     order = _order(heap, tmp_path / "out", model_folder, piece_documents=20)
-    with monkeypatch.context() as patch:
-        patch.setattr(module._Run, "make", _make)
-        whole, _ = tokenize(_order(heap, tmp_path / "whole", model_folder), 1)
+    whole, _ = tokenize(_order(heap, tmp_path / "whole", model_folder), HERE)
     (heap / "evil.png").write_bytes(b"DEADLY")
-    report, _ = tokenize(order, 1)
+    report, _ = tokenize(order, Processes(1))
     assert report.samples == whole.samples
     entry = next(entry for entry in report.skipped if entry["name"].endswith("evil.png"))
     assert "ended the process" in entry["why"]
@@ -194,7 +209,7 @@ def test_a_document_that_kills_its_process_is_found_named_and_left_out(
 
 
 def test_a_disk_that_fails_is_no_fault_of_the_document(
-    tmp_path: Path, heap: Path, model_folder: Path, here: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, heap: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order, read = _order(heap, tmp_path / "out", model_folder), Documents.read
 
@@ -205,17 +220,16 @@ def test_a_disk_that_fails_is_no_fault_of_the_document(
 
     monkeypatch.setattr(Documents, "read", fails)
     with pytest.raises(OSError, match="Input/output"):
-        tokenize(order, 1)
+        tokenize(order, HERE)
     monkeypatch.undo()
-    monkeypatch.setattr(module._Run, "make", _make)
-    tokenize(order, 1)
+    tokenize(order, HERE)
     whole = _order(heap, tmp_path / "whole", model_folder)
-    tokenize(whole, 1)
+    tokenize(whole, HERE)
     assert _bytes(order.out) == _bytes(whole.out)
 
 
 def test_a_full_disk_is_told_in_a_sentence_and_the_same_command_goes_on(
-    tmp_path: Path, model_folder: Path, here: None
+    tmp_path: Path, model_folder: Path
 ) -> None:
     heap = tmp_path / "heap"
     _slow_heap(heap)
@@ -230,9 +244,9 @@ def test_a_full_disk_is_told_in_a_sentence_and_the_same_command_goes_on(
     )
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
     assert "File too large" in done.stderr
-    tokenize(order, 1)
+    tokenize(order, HERE)
     whole = _order(heap, tmp_path / "whole", model_folder, piece_documents=8)
-    tokenize(whole, 1)
+    tokenize(whole, HERE)
     assert _bytes(order.out) == _bytes(whole.out)
 
 
