@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,11 @@ MAY_IMPORT = {
     "__init__": {"config", "live", "tokenizers"},
     "__main__": {"cli"},
 }
+
+# Where a function of a script begins, if it ends on another line.
+SCRIPTED = re.compile(
+    r" *(?:export )?(?:async )?(?:function \w+|(?!(?:if|for|while|switch|catch)\b)\w+)\(.*\) \{$"
+)
 
 
 def _imported(path: Path) -> set[str]:
@@ -61,11 +68,36 @@ def test_imports_follow_the_table(path: Path) -> None:
     assert _imported(path) <= MAY_IMPORT[room] | {room}
 
 
+BESIDE = [
+    path
+    for folder in ("benchmarks", "scripts", "tests")
+    for path in sorted((PACKAGE.parent / folder).rglob("*.py"))
+]
+PAGES = [path for path in PACKAGE.rglob("*") if path.suffix in (".js", ".css", ".html")]
+
+
 def test_files_and_functions_stay_small() -> None:
-    for path in FILES:
+    assert BESIDE and PAGES
+    for path in (*FILES, *BESIDE, *PAGES):
         text = path.read_text(encoding="utf-8")
         assert len(text.splitlines()) < 400, f"{path} has too many lines"
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                length = (node.end_lineno or 0) - node.lineno + 1
-                assert length < 60, f"{path}: {node.name} has {length} lines"
+        for name, length in _functions(text) if path.suffix == ".py" else _scripts(text):
+            assert length < 60, f"{path}: {name} has {length} lines"
+
+
+def _functions(text: str) -> Iterator[tuple[str, int]]:
+    """The functions of a file and their lengths."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name, (node.end_lineno or 0) - node.lineno + 1
+
+
+def _scripts(text: str) -> Iterator[tuple[str, int]]:
+    """The same of a page's script, as it is formatted: what begins with such a line ends with the
+    next brace of the same depth."""
+    lines = text.splitlines()
+    for first, line in enumerate(lines):
+        if begun := SCRIPTED.match(line):
+            depth = line[: len(line) - len(line.lstrip())]
+            last = next(n for n in range(first, len(lines)) if lines[n].startswith(depth + "}"))
+            yield begun[0].strip(), last - first + 1
