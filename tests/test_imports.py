@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,3 +102,26 @@ def _scripts(text: str) -> Iterator[tuple[str, int]]:
             depth = line[: len(line) - len(line.lstrip())]
             last = next(n for n in range(first, len(lines)) if lines[n].startswith(depth + "}"))
             yield begun[0].strip(), last - first + 1
+
+
+def test_what_is_defined_is_used() -> None:
+    """Every function, class and constant of a module is named where it is not defined: in the
+    package, the programs beside it, or a page that tells of it. A test alone keeps nothing."""
+    root = PACKAGE.parent
+    told = [*root.glob("*.md"), *root.glob("notebooks/*.ipynb"), *root.rglob("docs/*.md")]
+    users = [*FILES, *(path for path in BESIDE if root / "tests" not in path.parents), *told]
+    words = Counter[str]()
+    for path in users:
+        if path.name != "log.md":
+            words.update(re.findall(r"\w+", path.read_text(encoding="utf-8")))
+    for path in FILES:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            for name in _defined(node):
+                assert words[name] > 1 or name.startswith("__"), f"{path}: {name} is not used"
+
+
+def _defined(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return [] if node.decorator_list and isinstance(node, ast.FunctionDef) else [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
