@@ -299,6 +299,13 @@ def test_a_picture_once_begun_is_finished_and_the_next_may_follow() -> None:
     assert done > 3 and recorder.check_pictures() > 3
 
 
+def test_a_picture_is_shown_in_all_its_shades(model: Omni, tokenizers: Tokenizers) -> None:
+    session = Session(model, tokenizers)
+    session._picture = [3, 1, 2]
+    pixels = tokenizers.image.preview(session._picture).permute(1, 2, 0).numpy()
+    assert np.abs(session._preview() - 255 * pixels).max() <= 0.5 + 1e-4
+
+
 def test_entries_that_the_text_tokenizer_left_free_are_never_said() -> None:
     """Training asks for at most so many entries; a small text has fewer."""
     config = replace(make_config(), text=TextConfig(400))

@@ -44,7 +44,10 @@ def test_only_finished_pictures_are_given(conversation: _Conversation) -> None:
         made += [(Modality.IMAGE, index % 16) for index in range(codes)]
         words, images = conversation._words_and_pictures(Answer(made, []))
         assert words == "a cat" and len(images) == codes // size
-        assert all(image.dtype == np.uint8 and image.std() > 0 for image in images)
+        for index, image in enumerate(images):
+            own = [token for _, token in made[-codes:]][index * size : (index + 1) * size]
+            pixels = conversation.tokenizers.image.preview(own).permute(1, 2, 0).numpy()
+            assert image.dtype == np.uint8 and np.abs(image - 255 * pixels).max() <= 0.5 + 1e-4
 
 
 def test_what_is_given_is_counted_by_kind(conversation: _Conversation) -> None:
