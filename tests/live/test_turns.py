@@ -10,7 +10,7 @@ import quintet
 from quintet.config import STEP_SAMPLES, UserError
 from quintet.live.decoder import Answer
 from quintet.live.sampling import Sampling
-from quintet.live.turns import MAX_ANSWER_FRAMES, MAX_ANSWER_ROWS, MAX_ROWS, _Conversation
+from quintet.live.turns import MAX_ANSWER_FRAMES, MAX_ANSWER_ROWS, MAX_ROWS, _Conversation, chat
 from quintet.timeline.streams import Modality
 
 
@@ -64,3 +64,20 @@ def test_what_is_given_is_counted_by_kind(conversation: _Conversation) -> None:
     assert conversation.decoder.cache.length - length == words + pictures + sound
     with pytest.raises(UserError, match="no length"):
         conversation.add("user", np.zeros(0, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("messages", "says"),
+    [
+        ([], "last message must be the user's"),
+        ([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "last message"),
+        ([{"role": "king", "content": "a"}, {"role": "user", "content": "b"}], "role 'king'"),
+        ([{"role": "user", "content": ["", ""]}], "empty"),
+        ([{"role": "user", "content": ["a", 3]}], "not a text"),
+    ],
+)
+def test_what_is_no_conversation(
+    messages: list[dict[str, object]], says: str, conversation: _Conversation
+) -> None:
+    with pytest.raises(UserError, match=says):
+        chat(conversation.decoder.model, conversation.tokenizers, messages, Sampling(), 0)
