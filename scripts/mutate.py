@@ -2,11 +2,12 @@
 should fail.
 
     .venv/bin/python scripts/mutate.py timeline
-    .venv/bin/python scripts/mutate.py live --every 7 --first 3   # each seventh, from the third on
+    .venv/bin/python scripts/mutate.py live --sample 60 --seed 1   # so many, drawn at random
 
 Nothing is written: a process is forked for each change, and imports the changed module from
-memory. Prints the changes that no test notices; those that mean the same are explained in
-docs/testing.md. A change that makes tests hang counts as noticed.
+memory. It runs the tests that reach the changed line, the shortest first, until one fails. Prints
+the changes that no test notices; those that mean the same are explained in docs/testing.md. A
+change that makes tests compute without end counts as noticed.
 """
 
 from __future__ import annotations
@@ -15,10 +16,15 @@ import ast
 import importlib
 import importlib.abc
 import importlib.util
+import json
 import os
+import random
+import resource
 import signal
 import sys
+import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -29,20 +35,10 @@ from typing import Any
 import click
 
 ROOT = Path(__file__).parent.parent
-# The folder's own tests, which see no other code changed; then, for what these do not notice, laws
-# of the whole, for which all of the package is imported anew.
+# Where the folder's code is tested: its own tests, and laws of the whole.
 TESTS = {
-    "timeline": (["tests/timeline"], ["tests/model/test_laws.py"]),
-    "live": (
-        [
-            "tests/live/test_decoder.py",
-            "tests/live/test_talk_steps.py",
-            "tests/live/test_talk.py",
-            "tests/live/test_session.py",
-            "tests/live/test_engine.py",
-        ],
-        ["tests/live/test_recording.py", "tests/live/test_folders.py"],
-    ),
+    "timeline": ["tests/timeline", "tests/model/test_laws.py"],
+    "live": ["tests/live"],
 }
 SWAPPED: dict[type[ast.AST], type[Any]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
@@ -57,7 +53,8 @@ MUTABLE = (
 )  # fmt: skip
 REMOVED = (ast.AugAssign, ast.Break, ast.Continue, ast.Delete, ast.Raise)
 LEFT_OUT = {"timeline_plot.py"}  # most of its numbers are inches of a drawing
-SECONDS_MORE = 20.0  # than the tests take unchanged, four times: then they hang
+SECONDS_MORE = 20  # of computing, beside four times what the tests take unchanged: no end in sight
+LONGEST = 1_800.0  # seconds on the clock, for what waits without computing
 
 
 @dataclass(frozen=True)
@@ -66,6 +63,7 @@ class Mutant:
 
     path: Path
     line: int
+    lines: range  # of the statement that is changed
     change: str
     source: str
 
@@ -83,7 +81,7 @@ def mutants(path: Path) -> Iterator[Mutant]:
     """Every change of a file, in its order."""
     source = path.read_text(encoding="utf-8")
     tree = ast.parse(source)
-    kept = _kept(tree)
+    kept, statements = _kept(tree), _statements(tree)
     for place, node in enumerate(ast.walk(tree)):
         if node in kept or not isinstance(node, MUTABLE):
             continue
@@ -92,7 +90,20 @@ def mutants(path: Path) -> Iterator[Mutant]:
             change = _mutate(changed, next(islice(ast.walk(changed), place, None)), way)
             if not change:
                 break
-            yield Mutant(path, node.lineno, change, ast.unparse(ast.fix_missing_locations(changed)))
+            code = ast.unparse(ast.fix_missing_locations(changed))
+            yield Mutant(path, node.lineno, statements[node], change, code)
+
+
+def _statements(tree: ast.AST) -> dict[ast.AST, range]:
+    """The lines of the innermost statement around each node; of a loop or a branch, its head."""
+    found: dict[ast.AST, range] = {}
+    for outer in ast.walk(tree):  # from the outside in
+        if isinstance(outer, ast.stmt):
+            body = getattr(outer, "body", None)
+            end = body[0].lineno if body else (outer.end_lineno or outer.lineno) + 1
+            lines = range(outer.lineno, max(end, outer.lineno + 1))
+            found |= {node: lines for node in ast.walk(outer)}
+    return found
 
 
 def _kept(tree: ast.AST) -> set[ast.AST]:
@@ -169,25 +180,82 @@ class _FromMemory(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(compile(self.mutant.source, str(self.mutant.path), "exec"), module.__dict__)
 
 
-def passes(mutant: Mutant | None, package: str, tests: list[str], seconds: float) -> bool:
-    """Whether the tests pass with the change, in a process of their own, which imports `package`
-    anew."""
+class _Reach:
+    """A plugin of pytest: which lines each test reaches, and for how long it computes."""
+
+    def __init__(self, files: list[Path]) -> None:
+        import coverage
+
+        self.files = files
+        self.coverage = coverage.Coverage(
+            data_file=None, include=list(map(str, files)), config_file=False
+        )
+        self.seconds: dict[str, float] = {}
+
+    def pytest_sessionstart(self) -> None:
+        self.coverage.start()
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self.coverage.switch_context(nodeid)
+        self.seconds[nodeid] = -time.process_time()
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        self.seconds[nodeid] += time.process_time()
+
+    def told(self) -> dict[str, Any]:
+        """The tests with their seconds, and the tests of each line of each file."""
+        self.coverage.stop()
+        data = self.coverage.get_data()
+        lines = {str(path): data.contexts_by_lineno(str(path)) for path in self.files}
+        return {"seconds": self.seconds, "lines": lines}
+
+
+class Reach:
+    """What `_Reach` has told, asked for one change at a time."""
+
+    def __init__(self, told: dict[str, Any]) -> None:
+        self.seconds: dict[str, float] = told["seconds"]
+        self.tests: dict[tuple[str, int], set[str]] = defaultdict(set)
+        for path, lines in told["lines"].items():
+            for line, tests in lines.items():
+                self.tests[path, int(line)] = set(tests) & set(self.seconds)
+
+    def of(self, mutant: Mutant) -> list[str]:
+        """The tests that may notice, shortest first: all, if the line runs on import."""
+        found = set().union(*(self.tests[str(mutant.path), line] for line in mutant.lines))
+        return sorted(found or self.seconds, key=self.seconds.__getitem__)
+
+
+def measure(files: list[Path], tests: list[str]) -> Reach:
+    """Run the tests on the code as it is.
+
+    Raises:
+        SystemExit: they fail.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        told = Path(folder) / "reach.json"
+        child = os.fork()
+        if child == 0:
+            plugin = _Reach(files)
+            status = _run_tests(tests, plugin)
+            told.write_text(json.dumps(plugin.told()), encoding="utf-8")
+            os._exit(status)
+        _, code = os.waitpid(child, 0)
+        if os.waitstatus_to_exitcode(code) != 0:
+            raise SystemExit(f"{' '.join(tests)} fails with nothing changed; mend it first.")
+        return Reach(json.loads(told.read_text(encoding="utf-8")))
+
+
+def passes(mutant: Mutant, tests: list[str], seconds: int) -> bool:
+    """Whether the tests pass with the change, in a process of their own that computes for at most
+    so many seconds."""
     child = os.fork()
     if child == 0:
         os.setpgrp()
-        silence = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(silence, 1), os.dup2(silence, 2)
-        status = 1
-        try:
-            import pytest
-
-            _forget(package)
-            if mutant is not None:
-                sys.meta_path.insert(0, _FromMemory(mutant))
-            status = int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests]))
-        finally:
-            os._exit(status)
-    end = time.monotonic() + seconds
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+        sys.meta_path.insert(0, _FromMemory(mutant))
+        os._exit(_run_tests(tests))
+    end = time.monotonic() + LONGEST
     while time.monotonic() < end:
         done, code = os.waitpid(child, os.WNOHANG)
         if done:
@@ -196,6 +264,20 @@ def passes(mutant: Mutant | None, package: str, tests: list[str], seconds: float
     os.killpg(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return False
+
+
+def _run_tests(tests: list[str], *plugins: object) -> int:
+    """Import the package anew and run tests without a word; pytest's exit status."""
+    import pytest
+
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1), os.dup2(silence, 2)
+    for name in [name for name in sys.modules if f"{name}.".startswith("quintet.")]:
+        del sys.modules[name]
+    try:
+        return int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests], list(plugins)))
+    except BaseException:
+        return 1
 
 
 def _import_all() -> None:
@@ -208,35 +290,28 @@ def _import_all() -> None:
     torch.set_num_threads(1)
 
 
-def _forget(package: str) -> None:
-    """What is imported of `package` next is imported anew."""
-    for name in [name for name in sys.modules if f"{name}.".startswith(f"{package}.")]:
-        del sys.modules[name]
-
-
 @click.command()
 @click.argument("folder", type=click.Choice(list(TESTS)))
-@click.option("--every", default=1, show_default=True, type=click.IntRange(min=1))
-@click.option("--first", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option("--sample", type=click.IntRange(min=1), help="So many, at random; all by default.")
+@click.option("--seed", default=0, show_default=True, help="Of the sample.")
 @click.option("--file", "only", help="Only this file of the folder.")
-def main(folder: str, every: int, first: int, only: str | None) -> None:
+def main(folder: str, sample: int | None, seed: int, only: str | None) -> None:
     """Print what the tests of FOLDER do not notice."""
     os.chdir(ROOT)
     _import_all()
-    tiers = list(zip((f"quintet.{folder}", "quintet"), TESTS[folder], strict=True))
-    limits = []
-    for package, tests in tiers:
-        started = time.monotonic()
-        if not passes(None, package, tests, 3_600.0):
-            raise SystemExit(f"{' '.join(tests)} fails with nothing changed; mend it first.")
-        limits.append(SECONDS_MORE + 4 * (time.monotonic() - started))
     found = sorted((ROOT / "quintet" / folder).glob(only or "*.py"))
     files = [path for path in found if path.name not in LEFT_OUT]
-    chosen = [m for path in files for m in mutants(path)][first::every]
+    reach = measure(files, TESTS[folder])
+    chosen = [mutant for path in files for mutant in mutants(path)]
+    if sample is not None and sample < len(chosen):
+        drawn = sorted(random.Random(seed).sample(range(len(chosen)), sample))
+        chosen = [chosen[index] for index in drawn]
     survivors = 0
     for count, mutant in enumerate(chosen, 1):
         print(f"{count}/{len(chosen)}", end="\r", file=sys.stderr, flush=True)
-        if all(passes(mutant, *tier, limit) for tier, limit in zip(tiers, limits, strict=True)):
+        tests = reach.of(mutant)
+        usual = sum(reach.seconds[test] for test in tests)
+        if passes(mutant, tests, SECONDS_MORE + int(4 * usual)):
             survivors += 1
             print(mutant, flush=True)
     print(f"{len(chosen)} changes of {folder}, {survivors} not noticed")

@@ -131,7 +131,8 @@ def of_stage(stage: str) -> str:
         meaning = MEANINGS.get(f"{stage}.{name}", MEANINGS.get(name))
         assert meaning, f"give the setting {name} of {stage} a line in {__file__}"
         lines.append(f"| `{name}` | {_kind(kind)} | {default} | {meaning} |")
-    parts = [f"Shared settings: {', '.join(told)}."] if told else []
+    shared = "[Shared](../stages.md#shared-settings): "
+    parts = [f"{shared}{', '.join(told)}."] if told else []
     return "\n\n".join(parts + ["\n".join(lines)] * (len(lines) > 2))
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import importlib
 import json
 import re
 import runpy
@@ -25,6 +26,7 @@ import quintet
 from quintet.cli import commands
 from quintet.config import STEPS_PER_SECOND, OmniConfig, from_dict
 from quintet.model.omni import Omni
+from quintet.stages.recipe import ON_MANY_DEVICES, RECIPES, STAGES
 from quintet.tokenizers.folders import BUNDLED, read_config
 from scripts import settings_tables
 
@@ -32,6 +34,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 PACKAGE = Path(quintet.__file__).parent
 MARKED = re.compile(r"(<!-- made: (\w+) ?([\w.-]*) -->\n).*?(<!-- /made -->)", re.DOTALL)
+TABLE = re.MULTILINE | re.DOTALL
 # What the README calls a score -> its name in the report.
 SCORES = {
     "names what you show, asked by voice": "names_shown_asked_by_voice",
@@ -110,6 +113,49 @@ def _first_sentence(path: Path) -> str:
     return re.split(r"\.(?: (?=[A-Z])|$)", paragraph)[0].replace("|", "\\|")
 
 
+def tree(_: str) -> str:
+    """Every file of the package that is code, below its room, with what it says of itself."""
+    lines = []
+    for folder in sorted({path.parent for path in PACKAGE.rglob("*.py")}):
+        inside = folder.relative_to(PACKAGE.parent)
+        paths = [path for path in sorted(folder.glob("*.py")) if path.name != "__init__.py"]
+        width = max((len(path.name) for path in paths), default=0)
+        lines.append(f"{inside}/")
+        lines += [f"    {path.name:{width}}  {_first_sentence(path)}" for path in paths]
+    return "\n".join(["```text", *lines, "```"])
+
+
+def stages(_: str) -> str:
+    """Every stage with the link to its page and where it starts from."""
+    lines = ["| stage | what it is | starts from |", "|---|---|---|"]
+    for name in STAGES:
+        told = _first_sentence(PACKAGE / "stages" / f"{name}.py").partition(": ")[2]
+        start = _start_of(name)
+        lines.append(f"| [`{name}`](stages/{name}.md) | {told} | {f'`{start}`' * bool(start)} |")
+    return "\n".join(lines)
+
+
+def stage(name: str) -> str:
+    """What a stage's file says of itself, where it starts from, and on how many devices it runs."""
+    start = _start_of(name)
+    begins = f" Starts from `{start}`, unless `start_from` names another stage." if start else ""
+    runs = "on one device, or with torchrun on [many](../many-devices.md)"
+    where = runs if name in ON_MANY_DEVICES else "in one process"
+    file = PACKAGE / "stages" / f"{name}.py"
+    return f"{_first_sentence(file)}.\n\nCode: `quintet/stages/{name}.py`.{begins} Runs {where}."
+
+
+def _start_of(name: str) -> str:
+    return str(getattr(importlib.import_module(f"quintet.stages.{name}"), "START", ""))
+
+
+def stage_in_recipe(name: str) -> str:
+    """A stage's table in the recipe `tiny`, as it stands there."""
+    recipe = (RECIPES / "tiny.toml").read_text(encoding="utf-8")
+    (table,) = re.findall(rf'^(\[\[stages\]\]\nname = "{name}"\n.*?)(?:\n\n|\Z)', recipe, TABLE)
+    return f"```toml\n{table.rstrip()}\n```"
+
+
 def imports(room: str) -> str:
     """What a room may import, from the table that the test holds."""
     table = runpy.run_path(str(ROOT / "tests" / "test_imports.py"))["MAY_IMPORT"]
@@ -122,7 +168,11 @@ BLOCKS: dict[str, Callable[[str], str]] = {
     "scores": scores,
     "help": command_help,
     "files": files,
+    "tree": tree,
     "imports": imports,
+    "stages": stages,
+    "stage": stage,
+    "stage_in_recipe": stage_in_recipe,
     "stage_settings": settings_tables.of_stage,
     "shared_settings": lambda _: settings_tables.of_shared(),
     "training_settings": lambda _: settings_tables.of_training(),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +33,11 @@ MAY_IMPORT = {
     "__init__": {"config", "live", "tokenizers"},
     "__main__": {"cli"},
 }
+
+# Where a function of a script begins, if it ends on another line.
+SCRIPTED = re.compile(
+    r" *(?:export )?(?:async )?(?:function \w+|(?!(?:if|for|while|switch|catch)\b)\w+)\(.*\) \{$"
+)
 
 
 def _imported(path: Path) -> set[str]:
@@ -61,11 +69,59 @@ def test_imports_follow_the_table(path: Path) -> None:
     assert _imported(path) <= MAY_IMPORT[room] | {room}
 
 
+BESIDE = [
+    path
+    for folder in ("benchmarks", "scripts", "tests")
+    for path in sorted((PACKAGE.parent / folder).rglob("*.py"))
+]
+PAGES = [path for path in PACKAGE.rglob("*") if path.suffix in (".js", ".css", ".html")]
+
+
 def test_files_and_functions_stay_small() -> None:
-    for path in FILES:
+    assert BESIDE and PAGES
+    for path in (*FILES, *BESIDE, *PAGES):
         text = path.read_text(encoding="utf-8")
         assert len(text.splitlines()) < 400, f"{path} has too many lines"
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                length = (node.end_lineno or 0) - node.lineno + 1
-                assert length < 60, f"{path}: {node.name} has {length} lines"
+        for name, length in _functions(text) if path.suffix == ".py" else _scripts(text):
+            assert length < 60, f"{path}: {name} has {length} lines"
+
+
+def _functions(text: str) -> Iterator[tuple[str, int]]:
+    """The functions of a file and their lengths."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name, (node.end_lineno or 0) - node.lineno + 1
+
+
+def _scripts(text: str) -> Iterator[tuple[str, int]]:
+    """The same of a page's script, as it is formatted: what begins with such a line ends with the
+    next brace of the same depth."""
+    lines = text.splitlines()
+    for first, line in enumerate(lines):
+        if begun := SCRIPTED.match(line):
+            depth = line[: len(line) - len(line.lstrip())]
+            last = next(n for n in range(first, len(lines)) if lines[n].startswith(depth + "}"))
+            yield begun[0].strip(), last - first + 1
+
+
+def test_what_is_defined_is_used() -> None:
+    """Every function, class and constant of a module is named where it is not defined: in the
+    package, the programs beside it, or a page that tells of it. A test alone keeps nothing."""
+    root = PACKAGE.parent
+    told = [*root.glob("*.md"), *root.glob("notebooks/*.ipynb"), *root.rglob("docs/*.md")]
+    users = [*FILES, *(path for path in BESIDE if root / "tests" not in path.parents), *told]
+    words = Counter[str]()
+    for path in users:
+        if path.name != "log.md":
+            words.update(re.findall(r"\w+", path.read_text(encoding="utf-8")))
+    for path in FILES:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            for name in _defined(node):
+                assert words[name] > 1 or name.startswith("__"), f"{path}: {name} is not used"
+
+
+def _defined(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return [] if node.decorator_list and isinstance(node, ast.FunctionDef) else [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    return [target.id for target in targets if isinstance(target, ast.Name)]

@@ -80,6 +80,17 @@ def test_what_is_installed_finds_its_recipes_and_misses_its_benchmarks(installed
     assert done.returncode == 2 and "run this in a checkout" in done.stderr
 
 
+def test_the_extras_that_are_told_are_there(wheel: Path) -> None:
+    """Those of the changelog, and no other, by their names in what pip reads."""
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    told = re.search(r"^- Extras: (.*?)(?=\n\n|\n- )", changes, re.MULTILINE | re.DOTALL)
+    assert told and set(re.findall(r"`(\w+)`", told[1])) == set(PROJECT["optional-dependencies"])
+    with zipfile.ZipFile(wheel) as files:
+        (name,) = (name for name in files.namelist() if name.endswith(".dist-info/METADATA"))
+        offered = re.findall(r"^Provides-Extra: (\w+)$", files.read(name).decode(), re.MULTILINE)
+    assert set(offered) == set(PROJECT["optional-dependencies"])
+
+
 def test_every_dependency_is_told_in_the_notices() -> None:
     extras = PROJECT["optional-dependencies"]
     asked = [PROJECT["dependencies"], *(extras[name] for name in sorted(extras))]

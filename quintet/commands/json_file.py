@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from quintet.media.whole_file import write_whole
+
 JSON = click.option("--json", "json_file", type=click.Path(path_type=Path),
                     help="Also write the numbers here.")  # fmt: skip
 
@@ -15,6 +17,4 @@ JSON = click.option("--json", "json_file", type=click.Path(path_type=Path),
 def write_json(values: Any, path: Path | None) -> None:
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, json.dumps(values, indent=2) + "\n")

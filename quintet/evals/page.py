@@ -16,6 +16,7 @@ from quintet.config import SAMPLE_RATE, STEP_SAMPLES
 from quintet.evals.live_scores import SceneResult
 from quintet.evals.picture_judge import PictureJudge
 from quintet.evals.recognizer import Recognizer
+from quintet.media.whole_file import write_whole
 
 EXAMPLES = 3  # scenes of each kind
 HOW = (
@@ -90,9 +91,7 @@ def write_page(
         f"<table><tr><th>score</th><th>value</th><th></th><th>interval</th><th>n</th></tr>{rows}"
         f"</table>\n{examples}\n</body></html>\n"
     )
-    partial = path.with_suffix(".partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, page)
 
 
 def _score_row(name: str, score: dict[str, Any]) -> str:

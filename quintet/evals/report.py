@@ -42,6 +42,7 @@ from quintet.evals.word_spotter import WordSpotter
 from quintet.live import Quintet, Sampling, Session
 from quintet.media.images import fit_image
 from quintet.media.speech import synthesize
+from quintet.media.whole_file import write_whole
 from quintet.tokenizers.bundle import Tokenizers
 
 # Kinds of scene, by what is asked in them; nothing at all is said in a quiet one.
@@ -91,9 +92,7 @@ def evaluate(
         "scores": {name: score.to_dict() for name, score in scores.items()},
     }
     out.mkdir(parents=True, exist_ok=True)
-    partial = out / "report.json.partial"
-    partial.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    partial.replace(out / "report.json")
+    write_whole(out / "report.json", json.dumps(report, indent=2) + "\n")
     write_page(out / "report.html", report, results, judges.recognizer, judges.pictures)
     return report
 

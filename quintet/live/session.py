@@ -169,7 +169,6 @@ class Session:
         frames, budget = self.config.audio.frames_in(step + 1), live.text_image_rows_per_step
         text, image = (single_column(ids, num_codebooks) for ids in (inputs.text, inputs.image))
         heard = codes_TQ.cpu().numpy()
-        decoder.cache.slide(step - live.window_steps + 1)
         decoder.cache.make_room(len(text) + len(image) + len(heard) + budget + frames)
         yield concatenate(
             [
@@ -198,7 +197,7 @@ class Session:
             if len(self._picture) == self.config.image.num_tokens:
                 image, done = self._preview(), True
                 self._picture = []  # another may begin in this very step
-        if self._picture and not done and answer.text_image[-1][0] == Modality.IMAGE:
+        if self._picture and not done:  # of a picture under way every step makes some
             image = self._preview()
         images = sum(m == Modality.IMAGE for m, _ in answer.text_image)
         counts = {

@@ -32,6 +32,12 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
+def write_whole(path: Path, text: str) -> None:
+    """The same for a text."""
+    with whole_file(path) as file:
+        file.write(text.encode("utf-8"))
+
+
 def _begin(path: Path) -> tuple[int, str]:
     """A file beside `path`, locked for as long as its writer lives."""
     for old in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):

@@ -10,7 +10,7 @@ import torch
 from conftest import make_config, make_model, make_timeline, make_tokenizers
 
 from quintet.config import STEP_SAMPLES, OmniConfig, TextConfig
-from quintet.live.decoder import TipDecoder
+from quintet.live.decoder import Answer, TipDecoder
 from quintet.live.sampling import Sampling
 from quintet.live.session import Session
 from quintet.model.cache import KVCache
@@ -81,6 +81,13 @@ def test_an_answer_tells_how_sure_it_was_of_silence() -> None:
     no_sound = float(decoder.model.audio_head.silence(tip))
     answer = decoder.run(decoder.answer(3, budget=0, frames=0))
     assert answer.no_output == (1.0, no_sound) and not answer.text_image and not answer.frames
+    length = decoder.cache.length
     answer = decoder.run(decoder.answer(3, budget=2, frames=2))
+    assert decoder.cache.length - length == len(answer.text_image) + len(answer.frames)
     assert np.isclose(answer.no_output[0], no_words) and 0 < no_words < 1
     assert len(answer.text_image) <= 2 and len(answer.frames) <= 2
+    assert Answer([], []).no_output == (1.0, 1.0)  # who was not asked is silent
+    decoder.picture_left = 2  # inside a picture silence is impossible
+    answer = decoder.run(decoder.answer(3, budget=2, frames=0))
+    assert answer.no_output[0] == 0.0 and decoder.picture_left == 0
+    assert [modality for modality, _ in answer.text_image] == [Modality.IMAGE] * 2

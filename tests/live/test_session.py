@@ -18,7 +18,7 @@ from quintet.config import (
     UserError,
     load_preset,
 )
-from quintet.live.sampling import Sampling, choose
+from quintet.live.sampling import Sampling
 from quintet.live.session import Session, StepOutput, Words
 from quintet.model.embedding import RowTensors
 from quintet.model.omni import Omni
@@ -293,8 +293,17 @@ def test_a_picture_once_begun_is_finished_and_the_next_may_follow() -> None:
     session, done = Session(model, tokenizers, HOT, seed=7), 0
     recorder = _Recorder(session)
     for one in _inputs(5, STEPS):
-        done += session.step(*one).image_done
+        out = session.step(*one)
+        done += out.image_done
+        assert (out.image is not None) == (out.counts["image_out"] > 0)  # shown as it grows
     assert done > 3 and recorder.check_pictures() > 3
+
+
+def test_a_picture_is_shown_in_all_its_shades(model: Omni, tokenizers: Tokenizers) -> None:
+    session = Session(model, tokenizers)
+    session._picture = [3, 1, 2]
+    pixels = tokenizers.image.preview(session._picture).permute(1, 2, 0).numpy()
+    assert np.abs(session._preview() - 255 * pixels).max() <= 0.5 + 1e-4
 
 
 def test_entries_that_the_text_tokenizer_left_free_are_never_said() -> None:
@@ -357,11 +366,23 @@ def test_wrong_inputs_are_told_in_a_sentence(model: Omni, tokenizers: Tokenizers
     assert session.now == 0 and session.decoder.cache.length == 0  # nothing was half taken in
 
 
-def test_choosing() -> None:
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.tensor([[0.0, 3.0, 1.0]])
-    assert int(choose(logits, 0.0, 1.0, generator)) == 1
-    drawn = [int(choose(logits, 1.0, 1.0, generator)) for _ in range(3_000)]
-    shares = np.bincount(drawn, minlength=3) / 3_000
-    np.testing.assert_allclose(shares, logits.softmax(-1)[0].numpy(), atol=0.03)
-    assert {int(choose(logits, 1.0, 0.5, generator)) for _ in range(200)} == {1}
+def test_a_step_asks_for_as_much_room_as_it_may_take() -> None:
+    config = make_config(FRACTIONAL)
+    tokenizers = make_tokenizers(config)
+    session, asked = Session(make_model(config), tokenizers, HOT, seed=2), list[int]()
+    session.decoder.cache.make_room = asked.append  # type: ignore[method-assign,assignment]
+    for step, (sound, picture, text) in enumerate(_inputs(11, 3)):
+        session.step(sound, picture, text)
+        heard, spoken = (config.audio.frames_in(at) for at in (step, step + 1))
+        words = len(tokenizers.text.encode(text)) + 1 if text else 0
+        seen = config.image.num_tokens if picture is not None else 0
+        budget = config.live.text_image_rows_per_step
+        assert asked.pop() == words + seen + heard + budget + spoken
+
+
+def test_words_wait_for_at_most_four_bytes(tokenizers: Tokenizers) -> None:
+    text, words = tokenizers.text, Words(tokenizers)
+    told = [words.push(token) for token in text.encode("🍎")]
+    assert told[-1] == "🍎" and told[-4:-1] == ["", "", ""]  # four bytes, maybe a blank before
+    stray = text.encode("🍎")[-4]  # the first byte, again and again: no character begins so
+    assert [len(words.push(stray)) > 0 for _ in range(5)] == [False, False, False, True, False]

@@ -11,7 +11,14 @@ from scripted import ScriptedSession, silent, speaking
 
 from quintet.config import STEP_SAMPLES, UserError
 from quintet.live.inputs import as_picture, as_sound
-from quintet.live.talk import LONGEST_REPLY_STEPS, MAX_TEXT, QUIET_STEPS, collect, talk
+from quintet.live.talk import (
+    LONGEST_REPLY_STEPS,
+    MAX_TEXT,
+    QUIET_STEPS,
+    _spoken_steps,
+    collect,
+    talk,
+)
 
 SOUND = np.full(STEP_SAMPLES + 1, 0.1, np.float32)  # two steps
 PICTURE = np.zeros((4, 4, 3), np.uint8)
@@ -64,6 +71,23 @@ def test_the_reply_is_on_the_clock_of_its_input() -> None:
     assert (stats["steps"], stats["input_seconds"], stats["spoken_seconds"]) == (5, 0.25, 0.5)
     assert stats["step_milliseconds_p50"] == stats["step_milliseconds_max"] == 10.0
     assert (stats["first_audio_seconds"], stats["pictures"]) == (0.25, 1)
+
+
+@pytest.mark.parametrize(
+    ("loudness", "spoken"),
+    [
+        ([0.5, 0.1, 0.02, 0.0], 2),  # under a tenth of the loudest is a pause
+        ([0.1, 0.05, 0.03, 0.02, 0.03], 2),  # and under twice a noisy room
+        ([0.4, 0.05, 0.03, 0.02, 0.03], 2),
+        ([0.1, 0.04, 0.03, 0.03], 1),  # but never over half the loudest
+        ([0.0, 0.0], 0),
+        ([], 0),
+    ],
+)
+def test_a_recording_ends_with_its_last_word(loudness: list[float], spoken: int) -> None:
+    sound = np.repeat(np.array(loudness, np.float32), STEP_SAMPLES)
+    assert _spoken_steps(sound) == spoken
+    assert _spoken_steps(sound[: len(sound) - 5]) == spoken  # the last step may be short
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,17 @@
-"""Turn mode tells its words while it writes them."""
+"""Turn mode: what it was given is counted and bounded, its words are told while it writes them."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from conftest import make_config, make_model, make_tokenizers
 
 import quintet
+from quintet.config import STEP_SAMPLES, UserError
+from quintet.live.decoder import Answer
+from quintet.live.sampling import Sampling
+from quintet.live.turns import MAX_ANSWER_FRAMES, MAX_ANSWER_ROWS, MAX_ROWS, _Conversation, chat
+from quintet.timeline.streams import Modality
 
 
 @pytest.mark.parametrize("order", ["say banana.", "draw a cat."])
@@ -16,3 +22,62 @@ def test_words_that_are_told_are_those_of_the_reply(order: str) -> None:
     assert "".join(told) == reply.text and len(told) > 1
     silent = model.chat(messages, seed=1)
     assert silent.text == reply.text and np.array_equal(silent.audio, reply.audio)
+
+
+@pytest.fixture(scope="module")
+def conversation() -> _Conversation:
+    config = make_config()
+    return _Conversation(make_model(config), make_tokenizers(config), Sampling(), 0)
+
+
+def test_what_was_said_leaves_room_for_the_answer(conversation: _Conversation) -> None:
+    most = MAX_ROWS - MAX_ANSWER_ROWS - MAX_ANSWER_FRAMES - conversation.decoder.cache.length
+    conversation._make_room(most)
+    with pytest.raises(UserError, match="too long"):
+        conversation._make_room(most + 1)
+
+
+def test_only_finished_pictures_are_given(conversation: _Conversation) -> None:
+    size, text = conversation.config.image.num_tokens, conversation.tokenizers.text
+    for codes in (0, size - 1, size, 2 * size, 2 * size + 1):
+        made = [(Modality.TEXT, token) for token in text.encode("a cat")]
+        made += [(Modality.IMAGE, index % 16) for index in range(codes)]
+        words, images = conversation._words_and_pictures(Answer(made, []))
+        assert words == "a cat" and len(images) == codes // size
+        for index, image in enumerate(images):
+            own = [token for _, token in made[-codes:]][index * size : (index + 1) * size]
+            pixels = conversation.tokenizers.image.preview(own).permute(1, 2, 0).numpy()
+            assert image.dtype == np.uint8 and np.abs(image - 255 * pixels).max() <= 0.5 + 1e-4
+
+
+def test_what_is_given_is_counted_by_kind(conversation: _Conversation) -> None:
+    before, length = conversation.counts.copy(), conversation.decoder.cache.length
+    text, audio = conversation.tokenizers.text, conversation.config.audio
+    conversation.add("user", "a cat")
+    conversation.add("user", np.zeros((9, 9, 3), np.uint8))
+    conversation.add("user", np.full(STEP_SAMPLES + 1, 0.1, np.float32))
+    added = conversation.counts - before
+    pictures = conversation.config.image.num_tokens
+    words = len(text.encode("a cat")) + 2  # the end of the message, the beginning of the picture
+    sound = audio.frames_before(2)
+    assert added == {"text_in": words, "image_in": pictures, "audio_in": sound}
+    assert conversation.decoder.cache.length - length == words + pictures + sound
+    with pytest.raises(UserError, match="no length"):
+        conversation.add("user", np.zeros(0, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("messages", "says"),
+    [
+        ([], "last message must be the user's"),
+        ([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "last message"),
+        ([{"role": "king", "content": "a"}, {"role": "user", "content": "b"}], "role 'king'"),
+        ([{"role": "user", "content": ["", ""]}], "empty"),
+        ([{"role": "user", "content": ["a", 3]}], "not a text"),
+    ],
+)
+def test_what_is_no_conversation(
+    messages: list[dict[str, object]], says: str, conversation: _Conversation
+) -> None:
+    with pytest.raises(UserError, match=says):
+        chat(conversation.decoder.model, conversation.tokenizers, messages, Sampling(), 0)

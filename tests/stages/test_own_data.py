@@ -139,3 +139,16 @@ def test_the_recipes_of_the_documentation_fit_together(tmp_path: Path) -> None:
     recipe = Recipe.load(str(tmp_path / "mine.toml"), tmp_path)
     assert [stage.name for stage in recipe.stages][-3:] == ["instruct", "realtime", "release"]
     assert recipe.stages[0].preset.model == load_preset("nano").model
+
+
+def test_the_recipe_for_one_gpu_is_read(tmp_path: Path) -> None:
+    """Without its sources, which are a person's own."""
+    page = (DOCS.parent / "many-devices.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```toml\n(.*?)```", page, re.S)
+    (tmp_path / "mine.toml").write_text(re.sub(r"sources = .*\n", "", text))
+    recipe = Recipe.load(str(tmp_path / "mine.toml"), tmp_path)
+    small, nano = load_preset("small"), load_preset("nano")
+    for stage in recipe.stages:
+        assert (stage.preset.model, stage.preset.image) == (small.model, nano.image)
+    train = recipe.stages[0].train
+    assert (train.packed_rows, train.precision) == (8_192, "bfloat16")

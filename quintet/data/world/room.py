@@ -100,16 +100,6 @@ def impulse_response(rng: np.random.Generator, rt60: float, direct: float) -> np
     return response.astype(np.float32)
 
 
-def measured_rt60(response: np.ndarray) -> float:
-    """Seconds in which the energy that is still to come falls by 60 dB, from the slope between
-    -5 and -25 dB of the tail (Schroeder's backward integration)."""
-    energy = np.cumsum(np.square(response[1:], dtype=np.float64)[::-1])[::-1]
-    decibels = 10 * np.log10(energy / energy[0] + 1e-12)
-    first, last = (int(np.argmax(decibels < level)) for level in (-5, -25))
-    slope = np.polyfit(np.arange(first, last) / SAMPLE_RATE, decibels[first:last], 1)[0]
-    return float(-60 / slope)
-
-
 def convolve(sound: np.ndarray, response: np.ndarray) -> np.ndarray:
     """Full convolution, float32 [S + R - 1], by the fast Fourier transform."""
     length = len(sound) + len(response) - 1
