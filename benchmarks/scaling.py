@@ -40,7 +40,7 @@ from quintet.train.memory import Layout
 from quintet.train.plan import work
 
 TERA = 1e12
-BUDGETS = (10.0, 30.0)  # teraFLOP
+BUDGETS = (40.0, 160.0)  # teraFLOP
 # Width, layers, heads, key-value heads, width of the feed-forward layers; heads are 32 wide.
 SIZES = {
     "96 x 4": (96, 4, 3, 1, 256),
