@@ -51,6 +51,15 @@ SCORES = {
     "silent throughout, nothing asked": "silent_when_nothing_asked",
     "steps with false speech, nothing asked": "false_speech_steps_nothing_asked",
     "talks over a spoken request": "talks_over_spoken_requests",
+    "answers when it is its turn": "turn_taking_take_over_rate",
+    "breaks into a pause": "pause_handling_take_over_rate",
+    "stops when interrupted": "user_interruption_obeyed",
+    "goes on when somebody says mm-hm": "user_backchannel_goes_on",
+    "tells when it sees what it watches for": "watching_told",
+    "tells it of something else": "watching_false_alarms",
+    "wrong words as it writes down what is said": "live_transcription_word_error_rate",
+    "the same in noise, 10 dB below the voice": "live_transcription_word_error_rate_10_db",
+    "wrong words in its speech": "word_error_rate_of_speech",
 }
 
 
