@@ -148,31 +148,48 @@ def chat(
 
     `tell` is given the words of the answer one after another, while it is being made. `pause` is
     called before each part that is read and each row that is written: it may wait, so that others
-    have the processor.
+    have the processor. Of each message pictures and sounds are read before words, as training has
+    them. A model that answers the whole conversation with silence is asked the last message alone:
+    small ones are trained on single turns, and an earlier answer without its sound is foreign.
 
     Raises:
         UserError: no message, an unknown role, an empty message, or too long a conversation.
     """
-    conversation = _Conversation(model, tokenizers, sampling, seed)
     if not messages or messages[-1].get("role") != "user":
         raise UserError("The last message must be the user's; add one with role 'user'.")
-    for message in messages:
-        role, content = message.get("role"), message.get("content")
-        if role not in ROLES:
-            raise UserError(f"A message has role {role!r}; use one of: {', '.join(ROLES)}.")
-        parts: list[Any] = list(content) if isinstance(content, list | tuple) else [content]
-        if all(isinstance(p, str) and not p for p in parts):
-            raise UserError("A message is empty; write something in it.")
-        if not all(isinstance(p, str | np.ndarray | Image.Image) for p in parts):
-            raise UserError(
-                "A message holds something that is not a text, a sound or a picture; "
-                "give strings, arrays of samples, or pictures."
-            )
-        for part in parts:
-            if pause:
-                pause()
-            conversation.add(str(role), part)
-    return conversation.answer(tell=tell, pause=pause)
+    read = [_checked(message) for message in messages]
+    reply = TurnReply("", [], np.zeros(0, np.float32))
+    for heard in (read, read[-1:])[: len(read)]:
+        conversation = _Conversation(model, tokenizers, sampling, seed)
+        for role, parts in heard:
+            for part in parts:
+                if pause:
+                    pause()
+                conversation.add(role, part)
+        reply = conversation.answer(tell=tell, pause=pause)
+        if reply.text or reply.images or len(reply.audio):
+            break
+    return reply
+
+
+def _checked(message: dict[str, object]) -> tuple[str, list[Part]]:
+    """The role and the parts of a message, words last.
+
+    Raises:
+        UserError: it has another role, nothing, or something that is no part.
+    """
+    role, content = message.get("role"), message.get("content")
+    if role not in ROLES:
+        raise UserError(f"A message has role {role!r}; use one of: {', '.join(ROLES)}.")
+    parts: list[Any] = list(content) if isinstance(content, list | tuple) else [content]
+    if all(isinstance(p, str) and not p for p in parts):
+        raise UserError("A message is empty; write something in it.")
+    if not all(isinstance(p, str | np.ndarray | Image.Image) for p in parts):
+        raise UserError(
+            "A message holds something that is not a text, a sound or a picture; "
+            "give strings, arrays of samples, or pictures."
+        )
+    return str(role), sorted(parts, key=lambda part: isinstance(part, str))
 
 
 @torch.no_grad()

@@ -81,3 +81,24 @@ def test_what_is_no_conversation(
 ) -> None:
     with pytest.raises(UserError, match=says):
         chat(conversation.decoder.model, conversation.tokenizers, messages, Sampling(), 0)
+
+
+def test_words_are_read_after_what_is_shown() -> None:
+    model, picture = quintet.load("nano"), np.full((48, 48, 3), 200, np.uint8)
+    asked: list[object] = ["what is this?", picture]
+    first, second = (
+        model.chat([{"role": "user", "content": parts}], seed=2) for parts in (asked, asked[::-1])
+    )
+    assert first.text == second.text and first.counts == second.counts
+
+
+def test_a_conversation_that_it_does_not_know_still_gets_an_answer() -> None:
+    model = quintet.load("nano")
+    said = [("user", "hello."), ("assistant", "Hello, how are you?"), ("user", "draw a cat.")]
+    messages: list[dict[str, object]] = [{"role": r, "content": text} for r, text in said]
+    reply = model.chat(messages, seed=0)
+    alone = model.chat(messages[-1:], seed=0)
+    assert reply.text and "cat" in reply.text and reply.text == alone.text
+    assert all(isinstance(image, np.ndarray) for image in reply.images) and len(reply.images) == 1
+    with pytest.raises(UserError, match="empty"):
+        model.chat([{"role": "user", "content": ""}, messages[-1]])
