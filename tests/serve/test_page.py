@@ -200,8 +200,13 @@ def test_a_key_in_the_address_opens_a_server_that_wants_one(browser: Any) -> Non
     context = browser.new_context()
     try:
         page = context.new_page()
+        told = "document.body.innerText.includes('%s')"
         page.goto(server.address)
-        until(page, "quintet.state === 'connecting' || quintet.state === 'reconnecting'")
+        until(page, "quintet.state === 'error'")
+        until(page, told % "This server asks for a key. Write #key=")
+        page.goto(f"{server.address}#key=another-key-of-sixteen")
+        page.reload()
+        until(page, told % "This server does not know the key.")
         page.goto(f"{server.address}#key={key}")
         page.reload()
         until(page, "quintet.state === 'live'")

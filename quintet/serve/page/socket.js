@@ -6,6 +6,9 @@
  * "error" (trying again by itself would not help). The last two wait for `connect`.
  */
 
+const HOW = "Write #key= and the key behind the page's address, and load it anew.";
+const NO_KEY = `This server asks for a key. ${HOW}`;
+const WRONG_KEY = `This server does not know the key. ${HOW}`;
 const FIRST_WAIT = 0.5; // seconds until the second attempt; doubles each time
 const LONGEST_WAIT = 8;
 const FULL_WAIT = 10;
@@ -78,7 +81,18 @@ export class LiveSocket {
     } else {
       this.later("reconnecting", this.reason(code), spread(this.wait));
       this.wait = Math.min(LONGEST_WAIT, 2 * this.wait);
+      if (!this.wasLive) this.askForKey();
     }
+  }
+
+  /** A browser does not say why a handshake was refused; a plain request tells it of a key. */
+  async askForKey() {
+    const headers = key() ? { Authorization: `Bearer ${key()}` } : {};
+    const answer = await fetch("/v1/models", { headers }).catch(() => null);
+    if (answer?.status !== 401 || this.wasLive) return;
+    clearTimeout(this.timer);
+    this.timer = 0;
+    this.handlers.state("error", key() ? WRONG_KEY : NO_KEY, 0);
   }
 
   reason(code) {
@@ -109,8 +123,11 @@ function spread(seconds) {
 
 /** A server with keys is opened with one in the address, after #key=: no request carries that. */
 export function liveProtocols() {
-  const key = location.hash.startsWith("#key=") ? decodeURIComponent(location.hash.slice(5)) : "";
-  return key ? ["realtime", `openai-insecure-api-key.${key}`] : [];
+  return key() ? ["realtime", `openai-insecure-api-key.${key()}`] : [];
+}
+
+function key() {
+  return location.hash.startsWith("#key=") ? decodeURIComponent(location.hash.slice(5)) : "";
 }
 
 /** The live endpoint beside this page. */
