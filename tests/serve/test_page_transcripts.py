@@ -110,28 +110,3 @@ def test_words_of_an_old_conversation_come_into_no_new_one(
     speak(page)
     page.wait_for_selector(".bubble.heard")
     assert page.problems == []
-
-
-ARRIVE = """async (lates) => {
-  const { Arrivals } = await import("/arrivals.js");
-  const arrivals = new Arrivals();
-  let now = 1000;
-  const waits = [];
-  for (const [speaking, late] of lates) {
-    now += 250;
-    arrivals.take({ speaking, skipped: 0 }, 250, now + late);
-    waits.push(arrivals.wait);
-  }
-  return waits;
-}"""
-
-
-def test_speech_waits_as_long_as_what_follows_has_been_late(page: Any) -> None:
-    first, early, late, silent = [True, 60], [True, 20], [True, 50], [False, 5]
-    utterance = [first, *[early] * 11, late, early]
-    waits = page.evaluate(ARRIVE, [*utterance, silent, first, silent, early])
-    assert waits[:12] == [None] * 12  # too few that followed
-    assert waits[15] == pytest.approx(0.02)  # it comes later than those that follow
-    assert waits[17] == pytest.approx(0.05)
-    hiccup = [True, 900]
-    assert page.evaluate(ARRIVE, [*utterance, hiccup, silent, early])[-1] == pytest.approx(0.05)

@@ -143,7 +143,7 @@ function takeStep(step) {
   state.steps = step.step;
   state.text += step.text;
   state.skipped += step.skipped;
-  parts.player.arrivals.take(step, 1000 / timeline.clock.steps_per_second);
+  parts.player.arrivals.step((1000 * (1 + step.skipped)) / timeline.clock.steps_per_second);
   parts.speech.step(step);
   conversation.step(step);
   step.seen = step.counts.image_in ? seen : null;

@@ -2,16 +2,16 @@
  * Plays the model's speech: pieces of one step each, laid end to end on the sound card's clock.
  *
  * A piece that begins an utterance waits a little (the cushion), so that a late next piece leaves
- * no gap: as long as earlier pieces make likely (`Arrivals`). Each gap that does happen makes it
- * longer, up to a limit, and each utterance a little shorter again.
+ * no gap: as long as earlier pieces make likely (`Arrivals`), and longer while few have been heard.
+ * Each gap that does happen makes it longer, up to a limit, and each utterance a little shorter.
  */
 
 import { Arrivals } from "./arrivals.js";
 
-const CUSHION = 0.08; // seconds, as long as nothing is known about the pieces
+const CUSHION = 0.08; // seconds, at first
 const CUSHION_MAX = 0.25;
 const CUSHION_GROWTH = 0.02;
-const CUSHION_SHRINK = 0.002; // with each utterance
+const CUSHION_SHRINK = 0.0005; // with each utterance: a gap is remembered for 40
 const FADE = 0.005; // seconds, so that stopping makes no click
 
 export class Player {
@@ -19,7 +19,8 @@ export class Player {
   constructor(sampleRate) {
     this.sampleRate = sampleRate;
     this.arrivals = new Arrivals();
-    this.growth = 0; // seconds of the cushion, by gaps
+    this.least = CUSHION; // seconds that the next cushion has whatever the arrivals say
+    this.cushion = CUSHION; // seconds that the last piece waited which began
     this.ends = 0; // when the last piece that was laid down is over, on the context's clock
     this.pieces = new Set(); // sources that have not ended
     this.secondsPlayed = 0;
@@ -60,6 +61,7 @@ export class Player {
    *     NaN if it is not played
    */
   play(bytes, goesOn) {
+    this.arrivals.sound(goesOn);
     if (this.blocked || !bytes.byteLength) return NaN; // never hear later what was said now
     const samples = Float32Array.from(new Int16Array(bytes), (sample) => sample / 32768);
     const buffer = this.context.createBuffer(1, samples.length, this.sampleRate);
@@ -82,16 +84,12 @@ export class Player {
     if (this.ends > now) return this.ends;
     if (this.ends && goesOn) {
       this.underruns += 1;
-      this.growth = Math.min(CUSHION_MAX, this.growth + CUSHION_GROWTH);
+      this.least = this.cushion + CUSHION_GROWTH;
     } else {
-      this.growth = Math.max(0, this.growth - CUSHION_SHRINK);
+      this.least = Math.max(0, this.least - CUSHION_SHRINK);
     }
+    this.cushion = Math.min(CUSHION_MAX, Math.max(this.least, this.arrivals.wait));
     return now + this.cushion;
-  }
-
-  /** Seconds that a piece waits which begins an utterance. */
-  get cushion() {
-    return Math.min(CUSHION_MAX, (this.arrivals.wait ?? CUSHION) + this.growth);
   }
 
   /** A time of the context, as of `performance.now()`, at the loudspeaker. */

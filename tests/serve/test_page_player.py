@@ -1,0 +1,89 @@
+"""How long the page lets an utterance wait, so that late steps leave no gap in it."""
+
+# ruff: noqa: F401, F811 (pytest takes imported fixtures for arguments by their names)
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from browsing import browser, model, needs_chromium, page, server
+
+pytestmark = needs_chromium
+
+STEP = 250.0  # milliseconds
+BETWEEN = 8_500.0  # milliseconds from one utterance to the next
+
+# Plays utterances of late steps on clocks of its own, which stand still for a while (`behind`).
+PLAY = """async (utterances) => {
+  const { Player } = await import("/player.js");
+  const player = new Player(24_000);
+  await player.context.close();
+  player.context = { currentTime: 0 };
+  const cushions = [];
+  let due = 1000;
+  for (const { quiet, steps } of utterances) {
+    player.arrivals.step(quiet);
+    due += quiet;
+    steps.forEach(([late, behind], i) => {
+      player.arrivals.step(250);
+      due += 250;
+      player.arrivals.sound(i > 0, due + late);
+      player.context.currentTime = (due + late - behind) / 1000;
+      player.ends = player.begin(i > 0) + 0.25;
+      if (i === 0) cushions.push(player.cushion);
+    });
+  }
+  return { cushions, underruns: player.underruns };
+}"""
+
+
+def play(page: Any, utterances: list[list[tuple[float, float]]]) -> tuple[np.ndarray, int]:
+    """Seconds that each utterance of (late, behind) milliseconds waited, and the gaps."""
+    told = [{"quiet": BETWEEN - STEP * len(steps), "steps": steps} for steps in utterances]
+    played = page.evaluate(PLAY, told)
+    return np.array(played["cushions"]), played["underruns"]
+
+
+def steps(*late: float) -> list[tuple[float, float]]:
+    return [(one, 0.0) for one in late]
+
+
+def test_an_utterance_waits_as_long_as_later_steps_have_been_late(page: Any) -> None:
+    early = steps(60, 20, 20)
+    cushions, gaps = play(page, [early] * 200)
+    assert cushions[0] == pytest.approx(0.0795) and gaps == 0  # nothing is known
+    assert (np.diff(cushions) > -0.00051).all()  # it is learned slowly
+    assert cushions[-1] == pytest.approx(0.03)  # the first comes later than those that follow
+    cushions, gaps = play(page, [steps(60, 100, 20), *[early] * 200])
+    assert cushions[65] == pytest.approx(0.07) and gaps == 0  # nine minutes later
+    assert cushions[-1] == pytest.approx(0.03)
+    hiccup = steps(60, 900, 20)
+    cushions, gaps = play(page, [*[early] * 100, hiccup, *[early] * 5])
+    assert gaps == 1 and cushions[-1] < 0.06
+
+
+def test_a_gap_makes_the_next_ones_wait_longer_for_long(page: Any) -> None:
+    early, gap = steps(60, 20, 20), [(60.0, 0.0), (20.0, -100.0)]  # late on the sound's clock alone
+    cushions, gaps = play(page, [*[early] * 150, gap, *[early] * 80])
+    assert gaps == 1
+    assert cushions[150] == pytest.approx(0.03)
+    assert cushions[151] == pytest.approx(0.0495)
+    assert (cushions[151:180] > 0.034).all()
+    assert cushions[-1] == pytest.approx(0.03)
+    assert play(page, [gap] * 100)[0].max() <= 0.25
+
+
+def test_hours_of_uneven_steps_leave_no_gap(page: Any) -> None:
+    """Steps as late as nano's, one in sixty of them as late as the latest of a session."""
+    rng, utterances = np.random.default_rng(0), []
+    for _ in range(round(2 * 3_600_000 / BETWEEN)):
+        count = rng.integers(3, 7)
+        late = np.minimum(60, 8 + rng.lognormal(np.log(6), 0.7, count))
+        late[0] = rng.uniform(25, 60)
+        late = np.where(rng.random(count) < 1 / 60, rng.uniform(60, 90, count), late)
+        utterances.append([*zip(late.tolist(), rng.uniform(0, 13, count).tolist(), strict=True)])
+    cushions, gaps = play(page, utterances)
+    assert gaps == 0
+    assert cushions.mean() < 0.08  # which it would be without learning
