@@ -57,8 +57,7 @@ class SoundBuffer:
         begins = not self._flowing
         count = self._ready() if begins else min(STEP_SAMPLES, self._length)
         if begins and not count:
-            self._silent += 1
-            return np.zeros(STEP_SAMPLES, np.float32)
+            return self._nothing()
         step = self._pop(count)
         while self._quiet(step) and self._length + STEP_SAMPLES > BACKLOG:
             step = self._pop(STEP_SAMPLES)  # catch up where nothing was said
@@ -70,10 +69,16 @@ class SoundBuffer:
         self._flowing = self._waited = False
         self._silent = LATE_STEPS
 
+    def _nothing(self) -> np.ndarray:
+        """A step in which there is no sound, or not enough to begin with."""
+        self._silent += 1
+        return np.zeros(STEP_SAMPLES, np.float32)
+
     def _whole(self, step: np.ndarray, begins: bool) -> np.ndarray:
         """A step of 6,000 samples of what there was: silence before a beginning, and after an
         end."""
         missing = STEP_SAMPLES - len(step)
+        self._cushion = max(CUSHION, self._cushion - CUSHION_SHRINK)
         if begins and self._silent < LATE_STEPS:
             self._cushion = min(CUSHION_MAX, self._cushion + CUSHION_GROWTH)
         before = missing if begins and self._length else 0
@@ -87,7 +92,6 @@ class SoundBuffer:
         """A step without its first part, where nobody speaks and more is left than the network
         needs: a cushion, or as much as what was left has varied, and what pieces of this length
         hide, of which some always come at the same time before a step."""
-        self._cushion = max(CUSHION, self._cushion - CUSHION_SHRINK)
         self._left.append(self._length)
         least = min(self._left)
         needed = max(self._cushion, max(self._left) - least) + math.gcd(self._piece, STEP_SAMPLES)

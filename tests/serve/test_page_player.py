@@ -8,12 +8,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browsing import browser, model, needs_chromium, page, server
+from browsing import browser, needs_chromium, page, server, until
+from fake import FakeModel
+from talker import TalkingModel
 
 pytestmark = needs_chromium
 
 STEP = 250.0  # milliseconds
 BETWEEN = 8_500.0  # milliseconds from one utterance to the next
+
+
+@pytest.fixture
+def model() -> FakeModel:
+    return TalkingModel()
+
 
 # Plays utterances of late steps on clocks of its own, which stand still for a while (`behind`).
 PLAY = """async (utterances) => {
@@ -72,7 +80,8 @@ def test_a_gap_makes_the_next_ones_wait_longer_for_long(page: Any) -> None:
     assert cushions[151] == pytest.approx(0.0495)
     assert (cushions[151:180] > 0.034).all()
     assert cushions[-1] == pytest.approx(0.03)
-    assert play(page, [gap] * 100)[0].max() <= 0.25
+    gap[1] = (20.0, -600.0)
+    assert play(page, [gap] * 100)[0].max() == 0.25
 
 
 def test_hours_of_uneven_steps_leave_no_gap(page: Any) -> None:
@@ -87,3 +96,32 @@ def test_hours_of_uneven_steps_leave_no_gap(page: Any) -> None:
     cushions, gaps = play(page, utterances)
     assert gaps == 0
     assert cushions.mean() < 0.08  # which it would be without learning
+
+
+LISTEN = """async () => {
+  const { Arrivals } = await import("/arrivals.js");
+  const { step, sound } = Arrivals.prototype;
+  window.told = [];
+  Arrivals.prototype.step = function (milliseconds) {
+    told.push(milliseconds);
+    step.call(this, milliseconds);
+  };
+  Arrivals.prototype.sound = function (goesOn) {
+    told.push(goesOn);
+    sound.call(this, goesOn);
+  };
+}"""
+
+
+def test_the_page_notes_every_step_and_its_sound(page: Any) -> None:
+    page.evaluate(LISTEN)
+    page.click("#microphone")
+    page.wait_for_selector(".bubble.spoken >> text=speaking")
+    page.wait_for_timeout(400)
+    page.click("#microphone")
+    until(page, "told.filter((it) => it === true).length > 1")
+    told = page.evaluate("told")
+    steps = [one for one in told if not isinstance(one, bool)]
+    assert all(one >= STEP and one % STEP == 0 for one in steps)
+    first = told.index(False)
+    assert told[first + 2] is True and not isinstance(told[first + 1], bool)

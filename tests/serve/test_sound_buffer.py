@@ -1,14 +1,17 @@
 """The microphone's buffer: bounded, whole steps, silence where there is nothing."""
 
 import numpy as np
+import pytest
 
-from quintet.config import STEP_SAMPLES
+from quintet.config import SAMPLE_RATE, STEP_SAMPLES
+from quintet.serve.realtime.hearing import InputQueue
 from quintet.serve.sound_buffer import (
     BACKLOG,
     CAPACITY,
     CUSHION,
     CUSHION_GROWTH,
     CUSHION_MAX,
+    LATE_STEPS,
     SoundBuffer,
 )
 
@@ -139,3 +142,43 @@ def test_a_gap_in_the_network_loses_nothing_that_was_said() -> None:
         heard.append(buffer.take())
     spoken = np.concatenate(heard)
     np.testing.assert_array_equal(spoken[spoken > 0], ramp(8 * STEP_SAMPLES))
+
+
+@pytest.mark.parametrize("kind", [SoundBuffer, InputQueue])
+def test_what_begins_anew_was_not_late(kind: type[SoundBuffer]) -> None:
+    buffer = kind()
+    for pause in (LATE_STEPS, 1, 1, LATE_STEPS + 1):
+        left_after(buffer, 4, 0.3)
+        if pause == 1:
+            buffer.clear()  # another conversation
+        while len(buffer):
+            buffer.take()
+        for _ in range(pause):
+            buffer.take()
+        assert buffer._cushion == CUSHION
+    left_after(buffer, 4, 0.3)
+    while len(buffer):
+        buffer.take()
+    left_after(buffer, 1, 0.3)
+    buffer.take()
+    assert buffer._cushion > CUSHION  # but this was
+
+
+def gaps_of(piece: int, late: float) -> int:
+    """Steps with a gap in ten minutes of a quiet room, by pieces late by so many seconds."""
+    gaps = 0
+    for seed in range(10):
+        rng, buffer = np.random.default_rng(seed), SoundBuffer()
+        come = rng.uniform(0, STEP_SAMPLES) + np.arange(0, 240 * STEP_SAMPLES, piece)
+        come += rng.exponential(late * SAMPLE_RATE, len(come))
+        in_step = (np.maximum.accumulate(come) / STEP_SAMPLES).astype(int)
+        for step, count in enumerate(np.bincount(in_step)[:240]):
+            for _ in range(count):
+                buffer.push(np.full(piece, 0.001, np.float32))
+            gaps += not buffer.take().all() and step > 3  # before, it begins
+    return gaps
+
+
+def test_hardly_a_gap_in_sound_that_comes_unevenly() -> None:
+    assert gaps_of(PIECE, 0.03) <= 35  # of 2,400
+    assert gaps_of(STEP_SAMPLES, 0.03) <= 2  # that one is late does not show until one is missed

@@ -60,7 +60,7 @@ class InputQueue(SoundBuffer):
         count = self._ready() if begins else min(STEP_SAMPLES, self._length)
         if begins and not count:
             self._gap += 1
-            return np.zeros(STEP_SAMPLES, np.float32)
+            return self._nothing()
         self._lost = min(self._lost + self._gap, LONGEST_GAP) if self._gap < LONGEST_GAP else 0
         self._gap = 0
         step = self._played(count)
