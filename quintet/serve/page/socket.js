@@ -88,7 +88,7 @@ export class LiveSocket {
   /** A browser does not say why a handshake was refused; a plain request tells it of a key. */
   async askForKey() {
     const headers = key() ? { Authorization: `Bearer ${key()}` } : {};
-    const answer = await fetch("/v1/models", { headers }).catch(() => null);
+    const answer = await fetch("v1/models", { headers }).catch(() => null);
     if (answer?.status !== 401 || this.wasLive) return;
     clearTimeout(this.timer);
     this.timer = 0;
