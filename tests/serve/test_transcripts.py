@@ -18,8 +18,8 @@ from quintet.config import SAMPLE_RATE, STEP_SAMPLES
 from quintet.serve import create_app
 from quintet.serve.conductor import Conductor
 from quintet.serve.protocol import LONGEST
-from quintet.serve.transcripts import LastSound
-from quintet.serve.turn_mode import TurnMode
+from quintet.serve.transcripts import LastSound, Transcripts
+from quintet.serve.turn_mode import BusyError, TurnMode
 
 
 @pytest.fixture
@@ -94,6 +94,27 @@ def test_a_failure_is_told_and_nothing_ends(
     told = next_event(live, of_type("transcript"))
     assert told["text"] is None and told["message"] == "The model failed."
     assert next_event(live, of_type("step"))["step"] > 0
+
+
+def test_a_busy_server_says_so_and_who_cancels_is_told_nothing() -> None:
+    class Busy(TurnMode):
+        async def transcribe(self, sound: np.ndarray) -> str:
+            await asyncio.sleep(0)
+            raise BusyError
+
+    async def job() -> None:
+        transcripts, told = Transcripts(Busy(FakeModel())), list[str]()
+        for cancelled in (False, True):
+            transcripts.begin(np.zeros(STEP_SAMPLES, np.float32), told.append, told.append)
+            await asyncio.sleep(0)
+            if cancelled:
+                transcripts.cancel()
+            while transcripts.waiting:
+                await asyncio.sleep(0)
+        assert told == ["The server is busy."]
+        transcripts.turns.close()
+
+    asyncio.run(job())
 
 
 def test_turn_mode_waits_while_a_step_is_computed() -> None:
