@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import make_config, make_model, make_samples
-from torch.utils.flop_counter import FlopCounterMode
+from conftest import make_config, make_samples
 
 from benchmarks import scaling
 from benchmarks.ablations import Variant, preset_of
 from quintet.config import OmniConfig
-from quintet.model.omni import Batch, Omni
+from quintet.model.omni import Omni
 from quintet.train.memory import sizes
 
 
