@@ -14,7 +14,9 @@ from benchmarks import scaling
 from benchmarks.ablations import Variant, preset_of
 from quintet.config import OmniConfig
 from quintet.model.omni import Omni
-from quintet.train.memory import sizes
+from quintet.timeline.targets import NOT_ASKED
+from quintet.train.memory import Layout, sizes
+from quintet.train.plan import work
 
 
 def test_the_size_that_is_called_nano_s_is_and_all_are_models() -> None:
@@ -39,6 +41,10 @@ def test_the_batches_that_are_counted_are_those_of_training() -> None:
     config, short, long = make_config(), make_samples(1)[0], make_samples(4)[3]
     assert len(long) > 1.2 * len(short)
     each = [scaling.batch_flops(config, [one] * scaling.BATCH) for one in (short, long)]
+    targets = short.text_target, short.audio_target[:, 0]
+    heads = [float(np.mean(target != NOT_ASKED)) for target in targets]
+    layout = Layout(1, 1, scaling.BATCH, len(short), *heads, checkpointing=False)
+    assert each[0] == work(config, layout).model
     both = scaling.batch_flops(config, [short, long] * 8 * scaling.BATCH)
     assert both == pytest.approx(np.mean(each), rel=0.05)
 
