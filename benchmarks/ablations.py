@@ -140,14 +140,22 @@ def train_variant(name: str, out: Path, steps: int, seed: int) -> dict[str, floa
     )  # fmt: skip
     task = AblationTask(preset, config, samples, held_out, None)
     task.variant = variant
-    train.run(task, config, folder, name)
-    model = task.module()
-    load_weights(model, folder / MODEL_FILE)
-    seconds = [json.loads(line).get("seconds") for line in (folder / "log.jsonl").open()]
-    scores = judge(model.eval(), held_out)
-    scores["ms"] = 1_000 * float(np.median([s for s in seconds if s is not None]))
+    scores = trained(task, folder, name, held_out)
     kept.write_text(json.dumps(scores, indent=2) + "\n")
     return scores
+
+
+def trained(
+    task: OmniTask, folder: Path, title: str, held_out: Sequence[Sample]
+) -> dict[str, float]:
+    """Train, or go on; all scores of what came of it."""
+    train.run(task, task.config, folder, title)
+    model = task.module()
+    assert isinstance(model, Omni)
+    load_weights(model, folder / MODEL_FILE)
+    seconds = [json.loads(line).get("seconds") for line in (folder / "log.jsonl").open()]
+    median = float(np.median([s for s in seconds if s is not None]))
+    return judge(model.eval(), held_out) | {"ms": 1_000 * median}
 
 
 def scenes_of(variant: Variant, samples: list[Sample]) -> list[Sample]:

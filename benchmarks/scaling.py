@@ -27,16 +27,14 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.ablations import BATCH, HELD_OUT, Variant, judge, preset_of, shards
-from quintet import train
+from benchmarks.ablations import BATCH, HELD_OUT, Variant, preset_of, shards, trained
 from quintet.config import OmniConfig
-from quintet.model.omni import Batch, Omni
-from quintet.stages.context import MODEL_FILE
+from quintet.data.loader import Loader
+from quintet.model.omni import Batch
 from quintet.stages.omni_task import OmniTask
 from quintet.timeline.targets import Sample
-from quintet.tokenizers.weight_files import load_weights
 from quintet.train import TrainConfig
-from quintet.train.memory import Layout
+from quintet.train.memory import Layout, sizes
 from quintet.train.plan import work
 
 TERA = 1e12
@@ -65,12 +63,17 @@ def preset_for(size: str) -> OmniConfig:
     return replace(preset, model=model)
 
 
+def rate_for(preset: OmniConfig) -> float:
+    """Learning rate: as one over the width, which keeps what a step of AdamW changes in the
+    outputs of a matrix (Yang et al. 2022)."""
+    return RATE * (preset_of(Variant()).model.d_model / preset.model.d_model)
+
+
 def batch_flops(preset: OmniConfig, samples: list[Sample]) -> float:
-    """Operations of a training step on a usual batch."""
-    rng = np.random.default_rng(0)
-    costs = []
-    for _ in range(MEASURED):
-        batch = Batch.from_samples([samples[i] for i in rng.integers(len(samples), size=BATCH)])
+    """Operations of a training step on a usual batch, with its padding."""
+    loader, costs = Loader(samples, BATCH, 0, preset.image.num_tokens), []
+    for step in range(MEASURED):
+        batch = Batch.from_samples(loader.batch(step))
         lines, rows = batch.rows.step.shape
         layout = Layout(
             1, samples=lines, rows=rows, checkpointing=False,
@@ -95,21 +98,13 @@ def train_size(size: str, budget: float, out: Path) -> dict[str, float]:
     ]  # fmt: skip
     held_out = shards(variant, out, "realtime_test")[:HELD_OUT]
     steps = max(1, round(budget * TERA / batch_flops(preset, samples)))
-    rate = RATE * preset_of(variant).model.d_model / preset.model.d_model
     config = TrainConfig(
-        steps, BATCH, learning_rate=rate, warmup_steps=min(100, steps // 10), decay_fraction=0.4,
-        evaluate_every=steps, checkpoint_every=100, precision="float32",
+        steps, BATCH, learning_rate=rate_for(preset), warmup_steps=min(100, steps // 10),
+        decay_fraction=0.4, evaluate_every=steps, checkpoint_every=100, precision="float32",
     )  # fmt: skip
     task = OmniTask(preset, config, samples, held_out, None)
-    train.run(task, config, folder, f"{size}, {budget:g} teraFLOP")
-    model = Omni(preset)
-    load_weights(model, folder / MODEL_FILE)
-    seconds = [json.loads(line).get("seconds") for line in (folder / "log.jsonl").open()]
-    scores = {
-        "parameters": float(sum(p.numel() for p in model.parameters())), "steps": float(steps)
-    }  # fmt: skip
-    scores |= judge(model.eval(), held_out)
-    scores["ms"] = 1_000 * float(np.median([s for s in seconds if s is not None]))
+    scores = {"parameters": float(sizes(preset).total), "steps": float(steps)}
+    scores |= trained(task, folder, f"{size}, {budget:g} teraFLOP", held_out)
     kept.write_text(json.dumps(scores, indent=2) + "\n")
     return scores
 

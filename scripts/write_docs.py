@@ -139,8 +139,8 @@ def stages(_: str) -> str:
     lines = ["| stage | what it is | starts from |", "|---|---|---|"]
     for name in STAGES:
         told = _first_sentence(PACKAGE / "stages" / f"{name}.py").partition(": ")[2]
-        start = _start_of(name)
-        lines.append(f"| [`{name}`](stages/{name}.md) | {told} | {f'`{start}`' * bool(start)} |")
+        start = f"`{_start_of(name)}`" if _start_of(name) else ""
+        lines.append(f"| [`{name}`](stages/{name}.md) | {told} | {start} |")
     return "\n".join(lines)
 
 

@@ -36,7 +36,7 @@ ASKED = tuple(kind for kind in KINDS if kind != "chatter")  # kinds of requests 
 
 @dataclass(frozen=True)
 class Material:
-    """Encoded once, used by many documents: pictures by thing, and spoken requests."""
+    """Encoded once, used by many documents: pictures by thing."""
 
     seen: dict[str, list[np.ndarray]]  # codes [G * G] of pictures as a camera sees them
     drawn: dict[str, np.ndarray]  # codes [G * G] of pictures as the assistant draws them

@@ -133,42 +133,35 @@ def spoil(scene: Scene, form: str, rng: np.random.Generator) -> Scene | None:
     assert form in LIVE_FORMS
     if form == "unasked":
         reply = _unasked(scene, rng)
-        replies = [*scene.replies] if reply is None else [*scene.replies, reply]
-        return None if reply is None else _with_replies(scene, replies)
-    if form in MOMENTS:
-        return _meddled(scene, form, rng)
-    moved = [
-        (index, step)
+        return None if reply is None else _with_replies(scene, [*scene.replies, reply])
+    spoiled = _meddled(scene, form) if form in MOMENTS else _moved(scene, form)
+    if not spoiled:
+        return None
+    index, reply = spoiled[int(rng.integers(len(spoiled)))]
+    return _with_replies(scene, [*scene.replies[:index], reply, *scene.replies[index + 1 :]])
+
+
+def _moved(scene: Scene, form: str) -> list[tuple[int, Reply]]:
+    """Which answers may come too early or too late, each in every such step."""
+    return [
+        (index, replace(reply, step=step))
         for index, reply in enumerate(scene.replies)
         for step in (_too_early(scene, reply) if form == "early" else _too_late(reply))
         if step < scene.num_steps
     ]
-    if not moved:
-        return None
-    index, step = moved[int(rng.integers(len(moved)))]
-    replies = list(scene.replies)
-    replies[index] = replace(replies[index], step=step)
-    return _with_replies(scene, replies)
 
 
-def _meddled(scene: Scene, form: str, rng: np.random.Generator) -> Scene | None:
-    """One of the answers at a moment of the form's kind goes on where it should end, or ends two
-    steps after it should not."""
-    kind = MOMENTS[form]
+def _meddled(scene: Scene, form: str) -> list[tuple[int, Reply]]:
+    """Which answers may go on where somebody interrupts, or stop where somebody says "mm-hm"."""
+    kind, talks_on = MOMENTS[form], form == "talks on"
     begun = [m.start_sample // STEP_SAMPLES for m in scene.moments if m.kind == kind]
-    changed = [
-        (index, None if form == "talks on" else step + CUT_DELAY)
+    ends = [step + CUT_DELAY for step in begun]
+    return [
+        (index, replace(reply, until_step=None if talks_on else end))
         for index, reply in enumerate(scene.replies)
-        for step in begun
-        if _is_heard(reply, step + CUT_DELAY)
-        and (reply.until_step == step + CUT_DELAY) == (form == "talks on")
+        for end in ends
+        if _is_heard(reply, end) and (reply.until_step == end) == talks_on
     ]
-    if not changed:
-        return None
-    index, until = changed[int(rng.integers(len(changed)))]
-    replies = list(scene.replies)
-    replies[index] = replace(replies[index], until_step=until)
-    return _with_replies(scene, replies)
 
 
 def _is_heard(reply: Reply, step: int) -> bool:

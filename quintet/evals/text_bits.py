@@ -19,6 +19,7 @@ from quintet.data.world.scenes import as_typed
 from quintet.data.world.wide_words import SENTENCES
 from quintet.evals.scores import Score, ratio
 from quintet.live import Quintet
+from quintet.model.heads import log_probs_of
 from quintet.model.omni import Batch
 from quintet.timeline.streams import Stream
 from quintet.timeline.targets import Sample, Vocabulary, next_row_sample, turn_sample
@@ -70,9 +71,8 @@ class TextMaker:
 def _bits(model: Quintet, sample: Sample) -> float:
     """Of the sample's words, whatever else its heads are asked."""
     batch = Batch.from_samples([sample])
-    hidden_ND = model.model(batch.rows).flatten(0, 1)[batch.text_at]
-    logits_NV = model.model.text_image_head(hidden_ND).float()
-    nats_N = torch.nn.functional.cross_entropy(logits_NV, batch.text_target, reduction="none")
+    hidden_ND = model.model.hidden(batch)[batch.text_at]
+    nats_N = -log_probs_of(model.model.text_image_head(hidden_ND), batch.text_target)
     return float(nats_N[batch.text_target < model.config.text.vocab_size].sum()) / math.log(2)
 
 

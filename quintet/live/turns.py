@@ -158,18 +158,19 @@ def chat(
     if not messages or messages[-1].get("role") != "user":
         raise UserError("The last message must be the user's; add one with role 'user'.")
     read = [_checked(message) for message in messages]
-    reply = TurnReply("", [], np.zeros(0, np.float32))
-    for heard in (read, read[-1:])[: len(read)]:
+
+    def asked(heard: list[tuple[str, list[Part]]]) -> TurnReply:
         conversation = _Conversation(model, tokenizers, sampling, seed)
         for role, parts in heard:
             for part in parts:
                 if pause:
                     pause()
                 conversation.add(role, part)
-        reply = conversation.answer(tell=tell, pause=pause)
-        if reply.text or reply.images or len(reply.audio):
-            break
-    return reply
+        return conversation.answer(tell=tell, pause=pause)
+
+    reply = asked(read)
+    is_silent = not (reply.text or reply.images or len(reply.audio))
+    return asked(read[-1:]) if is_silent and len(read) > 1 else reply
 
 
 def _checked(message: dict[str, object]) -> tuple[str, list[Part]]:

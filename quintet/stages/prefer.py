@@ -45,17 +45,19 @@ def check(context: Context) -> PreferenceConfig:
 
 
 def run(context: Context) -> dict[str, float]:
-    pairs = pairs_of(samples_of(context, PREFERENCES))
+    preference, pairs = check(context), pairs_of(samples_of(context, PREFERENCES))
     scenes = samples_of(context, "realtime_test")
-    kept = max(0, len(pairs) - int(context.settings.get("held_out", HELD_OUT)))
-    check_counts(context, kept, min(len(pairs) - kept, len(scenes)))
+    kept = mixed_in(context, PREFERENCES) if preference.keep_weight else []
+    count = max(0, len(pairs) - int(context.settings.get("held_out", HELD_OUT)))
+    fewest = min(count, len(kept)) if preference.keep_weight else count
+    check_counts(context, fewest, min(len(pairs) - count, len(scenes)))
     windowed = context.settings.get("windowed", False)  # as in the stage realtime
     task = PreferTask(
-        context.preset, context.train, pairs[:kept], pairs[kept:],
+        context.preset, context.train, pairs[:count], pairs[count:],
         scenes,
         start_from=context.start(START),
-        preference=check(context),
+        preference=preference,
         window_steps=context.preset.live.window_steps if windowed else FOREVER,
-        kept=mixed_in(context, PREFERENCES),
+        kept=kept,
     )  # fmt: skip
     return train.run(task, context.train, context.folder, context.name)

@@ -119,6 +119,13 @@ def sizes(config: OmniConfig) -> Sizes:
     )
 
 
+def not_multiplied(config: OmniConfig) -> int:
+    """Parameters of the audio head that rows look up, or that are added or scaled by: the chain's
+    tables, norms and biases."""
+    _, entries, chained = _choices(config)
+    return chained * (entries + 3) * config.model.d_model
+
+
 @dataclass(frozen=True)
 class Unit:
     """What FSDP gathers as one. Numbers are of one device."""

@@ -19,6 +19,7 @@ from quintet.train.memory import (
     Layout,
     Moment,
     logits_per_row,
+    not_multiplied,
     peak,
     sizes,
     units,
@@ -138,7 +139,8 @@ def work(config: OmniConfig, layout: Layout) -> Work:
     model, size = config.model, sizes(config)
     attention = 2 * layout.rows * model.d_model * model.num_layers
     layers = layout.local_rows * (2 * (size.attention + size.feed_forward) + attention)
-    heads = 2 * (layout.asked[0] * size.text_image_head + layout.asked[1] * size.audio_head)
+    audio_head = size.audio_head - not_multiplied(config)
+    heads = 2 * (layout.asked[0] * size.text_image_head + layout.asked[1] * audio_head)
     needed = 3.0 * (layers + heads)
     return Work(needed, needed + layers if layout.checkpointing else needed)
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import run
 
 from quintet.commands.sharing import workers_of
-from quintet.data.workers import Here, Processes
+from quintet.commands.world import make_world
+from quintet.config import UserError
+from quintet.data.workers import Each, Here, Processes, WorkerDied
 
 
 def test_a_single_process_is_this_one_unless_its_work_may_end_it() -> None:
@@ -41,3 +46,19 @@ def test_where_there_is_no_cluster_a_sentence_says_so(
         assert run("world", "--out", tmp_path / "out", "--ray", address) == 2
         error = capsys.readouterr().err
         assert told in error and "Traceback" not in error
+
+
+class _Dying(Here):
+    """Workers who are killed at their first job."""
+
+    @contextmanager
+    def start(self, prepare: Callable[..., None], *given: Any) -> Iterator[Each]:
+        def each(act: Callable[[Any], Any], jobs: Sequence[Any]) -> Iterator[None]:
+            raise WorkerDied
+
+        yield each
+
+
+def test_who_makes_scenes_and_is_killed_is_told_of(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="with fewer --processes"):
+        make_world(tmp_path, 2, 0, "train", _Dying(), False, "nano")

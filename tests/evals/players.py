@@ -86,6 +86,16 @@ class Meddler(Silent):
             self.sound[line.start_sample // STEP_SAMPLES + 1] = np.ones(STEP_SAMPLES, np.float32)
 
 
+class Reader(Player):
+    """Says aloud, a step later, what should only be written."""
+
+    def __init__(self, scene: Scene, late: int = 0) -> None:
+        super().__init__(scene, late)
+        for reply in scene.replies:
+            if not len(reply.speech):
+                self.sound[reply.step + 1 + late] = np.ones(STEP_SAMPLES, np.float32)
+
+
 class Babbler(Player):
     """Hums and names three things in every step, whatever is asked."""
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import needs_world
-from players import Babbler, Deaf, Meddler, Player, Silent, Slow, Startled
+from players import Babbler, Deaf, Meddler, Player, Reader, Silent, Slow, Startled
 
 from quintet.config import STEP_SAMPLES
 from quintet.data.world.encounters import make_encounter
@@ -99,6 +99,10 @@ def test_an_answer_may_end_when_it_is_at_its_end() -> None:
     assert moment.end_sample // STEP_SAMPLES == reply.step + reply.num_steps - 1
     goes_on = scored.user_backchannel([play(Player(late), late)])["user_backchannel_goes_on"]
     assert goes_on.value == 1 == goes_on.n
+
+
+def test_dictation_that_is_read_out_is_spoken_into(scenes: dict[str, list[Scene]]) -> None:
+    assert _scores(scenes, Reader, 0)["speaks"] == 1
 
 
 def test_noise_is_ten_decibels_below_the_voice(scenes: dict[str, list[Scene]]) -> None:

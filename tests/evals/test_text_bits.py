@@ -46,4 +46,8 @@ def test_every_kind_is_scored_the_same_twice(
     first, second = bits_per_byte(model, 3), bits_per_byte(model, 3)
     assert first == second and len(first) == 3
     assert all((score.value or 0) > 1 and score.chance == 8 for score in first.values())
+    rng = np.random.default_rng((3, 32, 2))
+    made = [TextMaker(model).answer(rng) for _ in range(6)]
+    each = sum(_bits(model, sample) for sample, _ in made) / sum(len(text) for _, text in made)
+    assert first["bits_per_byte_of_typed_answers"].value == pytest.approx(each)
     assert bits_per_byte(model, 4) != first

@@ -8,7 +8,9 @@ import soxr
 from conftest import needs_world
 
 from quintet.evals.voice_likeness import (
+    FLOOR,
     OTHERS,
+    _bins,
     _warped,
     candidates,
     nearest,
@@ -32,6 +34,15 @@ def slow_warp(cost: np.ndarray) -> float:
 def test_the_best_path_is_that_of_a_plain_loop(shape: tuple[int, int]) -> None:
     cost = np.random.default_rng(0).random(shape)
     assert _warped(cost) == pytest.approx(slow_warp(cost), abs=1e-12)
+
+
+def test_bins_are_decibels_below_the_loudest_down_to_the_floor() -> None:
+    tone = np.sin(np.arange(12_000) / 9).astype(np.float32)
+    bins_TM = _bins(np.concatenate([tone, 0.1 * tone]))
+    loudest_T = bins_TM.max(1)
+    assert loudest_T[5] == pytest.approx(0, abs=0.5)
+    assert loudest_T[-5] == pytest.approx(-20, abs=0.5)
+    assert bins_TM.min() == -FLOOR
 
 
 @needs_world

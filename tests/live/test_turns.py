@@ -10,7 +10,14 @@ import quintet
 from quintet.config import STEP_SAMPLES, UserError
 from quintet.live.decoder import Answer
 from quintet.live.sampling import Sampling
-from quintet.live.turns import MAX_ANSWER_FRAMES, MAX_ANSWER_ROWS, MAX_ROWS, _Conversation, chat
+from quintet.live.turns import (
+    MAX_ANSWER_FRAMES,
+    MAX_ANSWER_ROWS,
+    MAX_ROWS,
+    TurnReply,
+    _Conversation,
+    chat,
+)
 from quintet.timeline.streams import Modality
 
 
@@ -102,3 +109,38 @@ def test_a_conversation_that_it_does_not_know_still_gets_an_answer() -> None:
     assert all(isinstance(image, np.ndarray) for image in reply.images) and len(reply.images) == 1
     with pytest.raises(UserError, match="empty"):
         model.chat([{"role": "user", "content": ""}, messages[-1]])
+
+
+HEARD = TurnReply("So.", [], np.zeros(0, np.float32))
+SILENCE = TurnReply("", [], np.zeros(0, np.float32))
+SPOKEN = TurnReply("", [], np.ones(9, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("messages", "replies", "asked"),
+    [
+        (3, [HEARD], [3]),
+        (3, [SPOKEN], [3]),  # without a word is not without an answer
+        (3, [SILENCE, HEARD], [3, 1]),
+        (3, [SILENCE, SILENCE], [3, 1]),
+        (1, [SILENCE], [1]),
+    ],
+)
+def test_only_silence_to_several_messages_is_asked_again(
+    messages: int, replies: list[TurnReply], asked: list[int], conversation: _Conversation,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    read, left = list[int](), replies.copy()
+
+    def answer(own: _Conversation, **_: object) -> TurnReply:
+        read.append(own.counts["text_in"])  # messages, as each is made to be one row
+        return left.pop(0)
+
+    def add(own: _Conversation, *_: object) -> None:
+        own.counts["text_in"] += 1
+
+    monkeypatch.setattr(_Conversation, "answer", answer)
+    monkeypatch.setattr(_Conversation, "add", add)
+    said: list[dict[str, object]] = [{"role": "user", "content": "a"}] * messages
+    reply = chat(conversation.decoder.model, conversation.tokenizers, said, Sampling(), 0)
+    assert reply is replies[-1] and read == asked

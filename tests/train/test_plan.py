@@ -54,8 +54,9 @@ def test_parameters_are_those_of_the_model(preset: str, head: str) -> None:
     assert counted.audio_head == count(model.audio_head)
 
 
-def test_operations_are_those_that_are_counted_in_the_model() -> None:
-    config = _with_head(make_config(), "parallel")
+@pytest.mark.parametrize("head", ["parallel", "chained"])
+def test_operations_are_those_that_are_counted_in_the_model(head: str) -> None:
+    config = _with_head(make_config(), head)
     layout = Layout(1, samples=2, rows=32, text_share=0.5, audio_share=0.25)
     text, audio, books = *layout.asked, config.audio.num_codebooks
     with torch.device("meta"):

@@ -198,6 +198,16 @@ def test_keeping_needs_something_to_keep(tmp_path: Path) -> None:
             prefer.check(Context("prefer", load_preset("tiny"), settings, tmp_path))
 
 
+def test_too_little_to_keep_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {"preferences": make_samples(40), "realtime_test": make_samples(5)}
+    monkeypatch.setattr(prefer, "samples_of", lambda context, kind: made[kind])
+    monkeypatch.setattr(prefer, "mixed_in", lambda context, kind: make_samples(3))
+    settings = {"held_out": 8, "train": {"steps": 1, "batch_size": 4}, "keep_weight": 1.0,
+                "shards": {"realtime": 1}}  # fmt: skip
+    with pytest.raises(UserError, match="and 3 samples to train on"):
+        prefer.run(Context("prefer", load_preset("tiny"), settings, tmp_path))
+
+
 @pytest.mark.parametrize("keep_weight", [0.0, 1.0])
 def test_a_killed_run_goes_on_exactly(tmp_path: Path, keep_weight: float) -> None:
     whole, killed = (_task(tmp_path, keep_weight=keep_weight) for _ in range(2))
@@ -215,15 +225,27 @@ def test_a_killed_run_goes_on_exactly(tmp_path: Path, keep_weight: float) -> Non
 SHORT = replace(GENTLE, steps=4, evaluate_every=2)
 
 
+def _run(folder: Path, packed_rows: int, name: str) -> None:
+    config = replace(SHORT, packed_rows=packed_rows)
+    train.run(_task(folder, config, keep_weight=5.0), config, folder / name, name)
+
+
 def _two(folder: Path) -> None:
-    train.run(_task(folder, SHORT), SHORT, folder / "two", "two")
+    _run(folder, 0, "two")
 
 
-def test_one_device_equals_many(tmp_path: Path) -> None:
-    train.run(_task(tmp_path, SHORT), SHORT, tmp_path / "alone", "alone")
-    many.start([(2, _two)], tmp_path)
-    for one, both in zip(log_of(tmp_path / "alone"), log_of(tmp_path / "two"), strict=True):
-        assert both == pytest.approx(one, rel=1e-3, abs=1e-4)
+def _two_packed(folder: Path) -> None:
+    _run(folder, 200, "two packed")
+
+
+def test_one_device_equals_many_also_in_what_is_kept(tmp_path: Path) -> None:
+    _run(tmp_path, 0, "alone")
+    many.start([(2, _two), (2, _two_packed)], tmp_path)
+    alone = log_of(tmp_path / "alone")
+    assert max(line.get("drift", 0) for line in alone) > 1e-3
+    for name in ("two", "two packed"):
+        for one, both in zip(alone, log_of(tmp_path / name), strict=True):
+            assert both == pytest.approx(one, rel=1e-3, abs=1e-4)
 
 
 def test_both_of_a_pair_are_moved_alike() -> None:
