@@ -17,9 +17,10 @@ from quintet.data.turn_rows import TURN_TIME, add_picture, add_speech
 from quintet.data.world.grammar import KINDS, NAME, THE_ASSISTANT_SAYS, Request, request
 from quintet.data.world.pictures import canonical_picture, render_picture
 from quintet.data.world.scenes import PICTURE_SIZE, as_typed, assistant_speech, noise
+from quintet.data.world.speakers import Speaker, draw_speaker
 from quintet.data.world.things import THINGS, Thing, with_article
 from quintet.media.images import fit_image
-from quintet.media.speech import random_voice, synthesize
+from quintet.media.speech import ASSISTANT_VOICE, Voice, random_voice, synthesize
 from quintet.timeline.rows import Rows
 from quintet.timeline.streams import Stream
 from quintet.timeline.targets import Sample, Vocabulary, next_row_sample, turn_sample
@@ -59,7 +60,7 @@ class DocumentMaker:
     def __init__(self, config: OmniConfig, tokenizers: Tokenizers, material: Material) -> None:
         self.config, self.tokenizers, self.material = config, tokenizers, material
         self.vocabulary = Vocabulary(config.text_image_vocab_size, config.audio.codebook_size)
-        self._answers: dict[str, np.ndarray] = {}
+        self._answers: dict[tuple[str, Voice], np.ndarray] = {}
 
     def _timeline(self) -> Timeline:
         return Timeline(self.config.audio.num_codebooks, self.config.text.vocab_size)
@@ -122,21 +123,25 @@ class DocumentMaker:
         self._add_speech(timeline, Stream.AUDIO_IN, codes)
         return timeline.turns()
 
-    def _answer_codes(self, text: str) -> np.ndarray:
-        if text not in self._answers:
-            sound = assistant_speech(text)
+    def _answer_codes(self, text: str, voice: Voice = ASSISTANT_VOICE) -> np.ndarray:
+        if (text, voice) not in self._answers:
+            sound = assistant_speech(text, voice)
             sound = np.pad(sound, (0, -len(sound) % STEP_SAMPLES))
-            self._answers[text] = self.tokenizers.encode_audio(sound)
-        return self._answers[text]
+            self._answers[text, voice] = self.tokenizers.encode_audio(sound)
+        return self._answers[text, voice]
 
-    def conversation(self, rng: np.random.Generator) -> Sample:
+    def conversation(self, rng: np.random.Generator, speaker: Speaker | None = None) -> Sample:
         """A request, written or spoken, with a picture where it needs one, and its answer."""
         said = request(str(rng.choice(ASKED)), rng)
-        return self.answered(self.question(said, rng), said)
+        return self.answered(self.question(said, rng, speaker), said, speaker)
 
-    def question(self, said: Request, rng: np.random.Generator) -> Timeline:
+    def question(
+        self, said: Request, rng: np.random.Generator, speaker: Speaker | None = None
+    ) -> Timeline:
         """A conversation up to its answer."""
         timeline, text = self._timeline(), self.tokenizers.text
+        if speaker is not None:
+            timeline.add_speaker(self.tokenizers.encode_audio(speaker.sound), self.config.audio)
         if said.kind == "name" and said.thing:
             self._add_picture(timeline, self._picture(said.thing, rng))
         if rng.random() < SPOKEN_SHARE:
@@ -146,10 +151,12 @@ class DocumentMaker:
             timeline.add_text(Stream.TEXT_IN, ids, TURN_TIME)
         return timeline
 
-    def answered(self, question: Timeline, said: Request) -> Sample:
+    def answered(
+        self, question: Timeline, said: Request, speaker: Speaker | None = None
+    ) -> Sample:
         """A conversation to its end, with the answer to `said`; `question` stays as it is."""
         timeline = copy.deepcopy(question)
-        self._add_answer(timeline, said)
+        self._add_answer(timeline, said, speaker.voice if speaker else ASSISTANT_VOICE)
         return turn_sample(timeline.turns(), self.vocabulary)
 
     def transcription(self, rng: np.random.Generator) -> Sample:
@@ -175,14 +182,14 @@ class DocumentMaker:
         timeline.add_text(Stream.TEXT_OUT, [*text.encode(answer), text.end_id], TURN_TIME)
         return turn_sample(timeline.turns(), self.vocabulary)
 
-    def _add_answer(self, timeline: Timeline, said: Request) -> None:
+    def _add_answer(self, timeline: Timeline, said: Request, voice: Voice) -> None:
         text = self.tokenizers.text
         timeline.add_text(Stream.TEXT_OUT, text.encode(said.reply), TURN_TIME)
         if said.kind == "draw" and said.thing:
             timeline.add_text(Stream.TEXT_OUT, [text.image_id], TURN_TIME)
             timeline.add_image(Stream.TEXT_OUT, self.material.drawn[said.thing.name], TURN_TIME)
         timeline.add_text(Stream.TEXT_OUT, [text.end_id], TURN_TIME)
-        self._add_speech(timeline, Stream.AUDIO_OUT, self._answer_codes(said.reply))
+        self._add_speech(timeline, Stream.AUDIO_OUT, self._answer_codes(said.reply, voice))
 
 
 def pretrain_samples(maker: DocumentMaker, count: int, seed: int) -> list[Sample]:
@@ -210,6 +217,15 @@ def instruct_samples(maker: DocumentMaker, count: int, seed: int) -> list[Sample
     """Conversations in turn mode: flag 1 on the answers, loss there only."""
     rng = np.random.default_rng((seed, 13))
     return [maker.conversation(rng) for _ in range(count)]
+
+
+def speaker_samples(maker: DocumentMaker, count: int, seed: int) -> list[Sample]:
+    """The same, answered in the voice of a speaker who is heard first."""
+    rng = np.random.default_rng((seed, 17))
+    return [
+        maker.conversation(rng, draw_speaker(int(rng.integers(1 << 31)), "train", ()))
+        for _ in range(count)
+    ]
 
 
 def transcribe_samples(maker: DocumentMaker, count: int, seed: int) -> list[Sample]:

@@ -22,14 +22,20 @@ class Loader:
     Args:
         picture_rows: rows of one picture; random positions shift pictures by whole ones, so
             that the place inside the picture stays readable.
+        latest_start: steps; 0 leaves the samples where they are.
     """
 
     def __init__(
-        self, samples: Sequence[Sample], batch_size: int, seed: int, picture_rows: int
+        self,
+        samples: Sequence[Sample],
+        batch_size: int,
+        seed: int,
+        picture_rows: int,
+        latest_start: int = LATEST_START,
     ) -> None:
         assert len(samples) >= batch_size, "fewer samples than one batch"
         self.samples, self.batch_size, self.seed = samples, batch_size, seed
-        self.picture_rows = picture_rows
+        self.picture_rows, self.latest_start = picture_rows, latest_start
         self.batches_per_epoch = len(samples) // batch_size
         self._lengths = np.array([len(sample) for sample in samples])
         self._epoch: tuple[int, list[np.ndarray]] | None = None
@@ -58,7 +64,8 @@ class Loader:
     def batch(self, step: int) -> list[Sample]:
         """The samples of training step `step`, moved to a random place in time."""
         rng = np.random.default_rng((self.seed, 1, step))
-        return [moved(self.samples[i], rng, self.picture_rows) for i in self.indices(step)]
+        samples = (self.samples[i] for i in self.indices(step))
+        return [moved(s, rng, self.picture_rows, self.latest_start) for s in samples]
 
     def sources(self, step: int) -> str:
         """Where the samples of `step` come from, in words: shard by shard."""
@@ -78,16 +85,22 @@ def in_words(places: Iterable[tuple[str, int]]) -> str:
     )
 
 
-def moved(sample: Sample, rng: np.random.Generator, picture_rows: int) -> Sample:
-    """A sample at a random place in time, its positions in each modality and source shifted."""
+def moved(
+    sample: Sample, rng: np.random.Generator, picture_rows: int, latest_start: int = LATEST_START
+) -> Sample:
+    """A sample at a random place in time, its positions in each modality and source shifted.
+
+    Its system prompt, before step 0, stays where it is, as in a session that has lasted for long.
+    """
     rows = sample.rows
-    steps = int(rng.integers(LATEST_START))
+    lives = rows.step >= 0
+    steps = int(rng.integers(max(1, latest_start)))
     # One offset for each modality and source: [modality, flag].
     offsets = rng.integers(0, LATEST_POSITION, (len(Modality), 2))
     offsets[Modality.IMAGE] -= offsets[Modality.IMAGE] % picture_rows
     shifted = Rows(
         rows.stream, rows.modality, rows.tokens,
-        rows.position + offsets[rows.modality, rows.flag].astype(np.int32),
-        rows.step + steps,
+        rows.position + lives * offsets[rows.modality, rows.flag].astype(np.int32),
+        rows.step + lives * np.int32(steps),
     )  # fmt: skip
     return replace(sample, rows=shifted)

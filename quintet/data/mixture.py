@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from quintet.data.loader import SORTED_TOGETHER, in_words, moved
+from quintet.data.loader import LATEST_START, SORTED_TOGETHER, in_words, moved
 from quintet.data.shards import Shards
 from quintet.timeline.targets import Sample
 
@@ -78,9 +78,16 @@ class MixtureLoader:
     they are used up. Some batches are sorted together by length, so that little is padding.
     """
 
-    def __init__(self, mixture: Mixture, batch_size: int, seed: int, picture_rows: int) -> None:
+    def __init__(
+        self,
+        mixture: Mixture,
+        batch_size: int,
+        seed: int,
+        picture_rows: int,
+        latest_start: int = LATEST_START,
+    ) -> None:
         self.mixture, self.batch_size, self.seed = mixture, batch_size, seed
-        self.picture_rows = picture_rows
+        self.picture_rows, self.latest_start = picture_rows, latest_start
         self._counts = shares(mixture.weights, ROUND)
         self._round = lru_cache(maxsize=2)(self._make_round)
         self._group = lru_cache(maxsize=2)(self._make_group)
@@ -94,7 +101,8 @@ class MixtureLoader:
         """The samples of training step `step`, moved to a random place in time."""
         rng = np.random.default_rng((self.seed, 1, step))
         samples = [self.mixture.sources[source][index] for source, index in self.places(step)]
-        return [moved(self.mixture.remake(s), rng, self.picture_rows) for s in samples]
+        place = self.picture_rows, self.latest_start
+        return [moved(self.mixture.remake(s), rng, *place) for s in samples]
 
     def sources(self, step: int) -> str:
         """Where the samples of `step` come from, in words: shard by shard."""

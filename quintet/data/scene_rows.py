@@ -54,6 +54,8 @@ class SceneEncoder:
         """Everything that was heard, typed, shown, written, said and drawn."""
         tokenizers, audio = self.tokenizers, self.config.audio
         timeline = Timeline(audio.num_codebooks, self.config.text.vocab_size)
+        if scene.speaker is not None:
+            timeline.add_speaker(tokenizers.encode_audio(scene.speaker.sound), audio)
         heard = tokenizers.encode_audio(scene.microphone)
         for step in range(scene.num_steps):
             frames = slice(audio.frames_before(step), audio.frames_before(step + 1))

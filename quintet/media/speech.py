@@ -23,6 +23,14 @@ class Voice:
 # What the assistant sounds like; nobody else has this voice.
 ASSISTANT_VOICE = Voice("en-us+f2", speed=145, pitch=55)
 
+# What else it can sound like, where the system prompt holds such a voice.
+SPEAKERS = {
+    "adam": Voice("en-us+adam", 145, 40), "anika": Voice("en-us+anika", 150, 55),
+    "diogo": Voice("en-us+Diogo", 145, 45), "linda": Voice("en-us+linda", 145, 60),
+    "max": Voice("en-us+max", 150, 35), "robert": Voice("en-us+robert", 145, 50),
+    "steph": Voice("en-us+steph", 150, 60),
+}  # fmt: skip
+
 ACCENTS = ("en-us", "en", "en-gb-x-gbclan", "en-gb-x-rp", "en-gb-scotland", "en-us-nyc", "en-029")
 THROATS = (
     "Alex", "Alicia", "Andy", "Annie", "Denis", "Diogo", "Gene", "Henrique", "Hugo", "Jacky",

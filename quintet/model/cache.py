@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from quintet.config import ModelConfig
+from quintet.model.rotary import turn, turns
 
 FREE = -1
 
@@ -53,8 +54,8 @@ class KVCache:
         self.values = torch.zeros_like(self.keys)
         self.order = np.full((batch, max_rows), FREE, np.int64)  # of each session's rows: 0, 1, ...
         self.steps = np.zeros((batch, max_rows), np.int64)
-        self.lasting = np.zeros((batch, max_rows), bool)
         self.count = np.zeros(batch, np.int64)  # rows that a session ever had
+        self.prompt: Tensor | None = None  # keys of the prompt as they were read, once it is moved
 
     @property
     def device(self) -> torch.device:
@@ -73,7 +74,7 @@ class KVCache:
         mine = slice(session, session + 1)
         part.keys, part.values = self.keys[:, mine], self.values[:, mine]
         part.order, part.steps = self.order[mine], self.steps[mine]
-        part.lasting, part.count = self.lasting[mine], self.count[mine]
+        part.count, part.prompt = self.count[mine], None
         return part
 
     @property
@@ -104,7 +105,6 @@ class KVCache:
         orders_BT = np.where(new_BT, self.count[:, None] + new_BT.cumsum(1) - 1, FREE)
         self.order[session_N, slot_N] = orders_BT[new_BT]
         self.steps[session_N, slot_N] = steps_BT[new_BT]
-        self.lasting[session_N, slot_N] = False
         self.count += counts_B
         seen = self.seen
         heads_B1G = np.arange(self.batch * self.keys.shape[2]).reshape(self.batch, 1, -1)
@@ -133,13 +133,10 @@ class KVCache:
         """Keys and values [B, G, S, E], where they lie."""
         return self.keys[layer, :, :, : place.seen], self.values[layer, :, :, : place.seen]
 
-    def keep(self, session: int = 0) -> None:
-        """What a session holds now is its system prompt, and stays."""
-        self.lasting[session] = self.order[session] != FREE
-
     def slide(self, first_step: int, session: int = 0) -> None:
-        """Forget a session's rows of steps before `first_step`, but not the system prompt."""
-        old = (self.steps[session] < first_step) & ~self.lasting[session]
+        """Forget a session's rows of steps before `first_step`, but not the system prompt, whose
+        steps lie before 0."""
+        old = (self.steps[session] < first_step) & (self.steps[session] >= 0)
         self.order[session, old] = FREE
 
     def make_room(self, rows: int, session: int = 0) -> None:
@@ -152,9 +149,32 @@ class KVCache:
         excess = int(used.sum()) + rows - self.max_rows
         if excess <= 0:
             return
-        steps = np.sort(self.steps[session, used & ~self.lasting[session]])
+        steps = np.sort(self.steps[session, used & (self.steps[session] >= 0)])
         assert excess <= len(steps), "one step must fit into the cache"
         self.slide(int(steps[excess - 1]) + 1, session)
+
+    @torch.inference_mode()
+    def carry_prompt(self) -> None:
+        """Let the system prompt of the one session lie right before the oldest row that is held.
+
+        For keys that are turned by place and time (`model.rotary`): they tell how far back the
+        prompt lies, which in a session of hours would be further than any training. Turned on as
+        a whole they are, to the last layer, those of a prompt that was read there: it sees itself
+        alone, and within it nothing moves.
+        """
+        held = self.order[0] != FREE
+        is_prompt = held & (self.steps[0] < 0)
+        if not is_prompt.any() or is_prompt.sum() == held.sum():
+            return
+        slots = torch.from_numpy(np.flatnonzero(is_prompt)).to(self.device)
+        if self.prompt is None:
+            self.prompt = self.keys[:, 0, :, slots].clone()
+        others = held & ~is_prompt
+        places = self.order[0, others].min() - self.order[0, is_prompt].max() - 1
+        steps = self.steps[0, others].min()
+        moved = (torch.tensor([[int(n)]], device=self.device) for n in (places, steps))
+        turned = turn(self.prompt.flatten(0, 2)[None, None], turns(*moved, self.keys.shape[-1]))
+        self.keys[:, 0, :, slots] = turned.view_as(self.prompt)
 
     @torch.inference_mode()
     def leave(self, session: int) -> None:

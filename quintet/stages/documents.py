@@ -23,6 +23,7 @@ from quintet.data.documents import (
     instruct_samples,
     pretrain_samples,
     reasoning_samples,
+    speaker_samples,
     transcribe_samples,
     unfrozen_samples,
 )
@@ -43,16 +44,25 @@ MAKERS: dict[str, Callable[[DocumentMaker, int, int], list[Sample]]] = {
     "audio": audio_samples,
     "unfrozen": unfrozen_samples,
     "instruct": instruct_samples,
+    "instruct_speakers": speaker_samples,
     "transcribe": transcribe_samples,
     "describe": describe_samples,
     "reasoning": reasoning_samples,
     "reasoning_test": partial(reasoning_samples, split="test"),
 }
+def make_spoken(seed: int, split: str) -> Scene:
+    """A short scene or an encounter, by turns, in which the assistant has another's voice."""
+    make = (make_scene, make_encounter)[seed % 2]
+    return make(seed, split, other_speaker=True)
+
+
 SCENES: dict[str, tuple[Callable[[int, str], Scene], str]] = {  # live ones, of which split
     "realtime": (make_scene, "train"),
     "realtime_test": (make_scene, "test"),
     "encounters": (make_encounter, "train"),
     "encounters_test": (make_encounter, "test"),
+    "speakers": (make_spoken, "train"),
+    "speakers_test": (make_spoken, "test"),
 }
 PREFERENCES = "preferences"  # of which a shard holds `shard_size` pairs
 KINDS = (*MAKERS, *SCENES, PREFERENCES)

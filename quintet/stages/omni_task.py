@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from quintet.config import OmniConfig
-from quintet.data.loader import Loader
+from quintet.data.loader import LATEST_START, Loader
 from quintet.data.mixture import Mixture, MixtureLoader
 from quintet.model.omni import Batch, Omni
 from quintet.settings import Count, Natural
@@ -77,14 +77,16 @@ class OmniTask(Task):
         self.preset, self.config, self.start_from, self.trains = preset, config, start_from, trains
         self.text_weight, self.window_steps = text_weight, window_steps
         self.shows = shows
-        picture_rows = preset.image.num_tokens
+        # Turned keys tell no absolute time, but how far back a system prompt lies.
+        start = LATEST_START if preset.model.d_time else 0
+        place = (config.batch_size, config.seed, preset.image.num_tokens, start)
         self.mixture = samples if isinstance(samples, Mixture) else None
         self.loader: Loader | MixtureLoader
         if isinstance(samples, Mixture):
-            self.loader = MixtureLoader(samples, config.batch_size, config.seed, picture_rows)
+            self.loader = MixtureLoader(samples, *place)
         else:
-            self.loader = Loader(samples, config.batch_size, config.seed, picture_rows)
-        self.held_out = Loader(held_out, config.batch_size, config.seed, picture_rows)
+            self.loader = Loader(samples, *place)
+        self.held_out = Loader(held_out, *place)
         self.place = Place()  # until the model is spread
 
     def module(self) -> nn.Module:

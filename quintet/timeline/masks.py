@@ -1,8 +1,9 @@
-"""Who may see whom, written once, as an expression of four columns.
+"""Who may see whom, written once, as an expression of three columns.
 
 In the interleaved form the live order makes the mask plainly causal; columns are needed where
 rows lie in another order (the concatenated streams), where a window slides over them, or where
-several samples share one line. The expression indexes its columns with whatever it is given:
+several samples share one line. Rows of the system prompt lie before step 0 (a speaker's voice; see
+`timeline.add_speaker`) and never leave the window. The expression indexes its columns with whatever it is given:
 whole grids make the dense mask that a CPU takes, single indices the blocks that a GPU's kernel
 skips. True means "may see".
 
@@ -30,7 +31,6 @@ class Sight:
     rank: Any  # place in the order in which rows see one another
     step: Any
     document: Any  # which sample a row belongs to
-    lasting: Any  # bool: rows of the system prompt, which never leave the window
     window_steps: int = FOREVER  # a row's own step counted
 
     def may_see(self, line: Any, query: Any, key: Any) -> Any:
@@ -39,7 +39,7 @@ class Sight:
         past = self.rank[line, key] <= self.rank[line, query]
         same = self.document[line, key] == self.document[line, query]
         near = self.step[line, query] - self.step[line, key] < self.window_steps
-        return past & same & (near | self.lasting[line, key])
+        return past & same & (near | (self.step[line, key] < 0))
 
     def dense(self) -> np.ndarray:
         """bool [B, N, N], of NumPy columns."""
@@ -56,41 +56,29 @@ class Sight:
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "window_steps"}
 
 
-def line_sight(
-    lines: list[list[Rows]], window_steps: int = FOREVER, prefixes: list[list[int]] | None = None
-) -> Sight:
-    """Of lines of samples, each sample's rows in the order in which the model reads them.
-
-    Args:
-        prefixes: of each sample, how many rows at its beginning are the system prompt.
-    """
+def line_sight(lines: list[list[Rows]], window_steps: int = FOREVER) -> Sight:
+    """Of lines of samples, each sample's rows in the order in which the model reads them."""
     longest = max(sum(map(len, line)) for line in lines)
     shape = (len(lines), longest)
     step, document = np.zeros(shape, np.int64), np.full(shape, NOBODY, np.int64)
-    lasting = np.zeros(shape, bool)
     for index, line in enumerate(lines):
         start = 0
         for number, rows in enumerate(line):
             end = start + len(rows)
             step[index, start:end], document[index, start:end] = rows.step, number
-            if prefixes is not None:
-                lasting[index, start : start + prefixes[index][number]] = True
             start = end
     rank = np.broadcast_to(np.arange(longest), shape).copy()
-    return Sight(rank, step, document, lasting, window_steps)
+    return Sight(rank, step, document, window_steps)
 
 
-def live_sight(rows: Rows, window_steps: int = FOREVER, prefix: np.ndarray | None = None) -> Sight:
-    """Of one table of live rows in any order, such as stream after stream; `prefix` bool [N]."""
-    lasting = np.zeros(len(rows), bool) if prefix is None else prefix
+def live_sight(rows: Rows, window_steps: int = FOREVER) -> Sight:
+    """Of one table of live rows in any order, such as stream after stream."""
     rank, document = live_rank(rows), np.zeros(len(rows), np.int64)
     step = rows.step.astype(np.int64)
-    return Sight(rank[None], step[None], document[None], lasting[None], window_steps)
+    return Sight(rank[None], step[None], document[None], window_steps)
 
 
-def live_mask(
-    rows: Rows, window_steps: int = FOREVER, prefix: np.ndarray | None = None
-) -> np.ndarray:
+def live_mask(rows: Rows, window_steps: int = FOREVER) -> np.ndarray:
     """bool [N, N] of the same: no output sees the input of its own step, nothing its future."""
-    mask: np.ndarray = live_sight(rows, window_steps, prefix).dense()[0]
+    mask: np.ndarray = live_sight(rows, window_steps).dense()[0]
     return mask

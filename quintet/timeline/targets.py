@@ -89,11 +89,12 @@ def live_sample(
     """Targets of rows in live order: the last input row of each step is a tip.
 
     `frames_in(s)` is how many audio frames step s holds (18 or 19 in the reference).
-    The last step's tip is not asked: what would follow it is unknown.
+    The system prompt, before step 0, asks nothing. The last step's tip is not asked either: what
+    would follow it is unknown.
     """
     sample = _blank(rows)
     is_input = rows.flag == 0
-    steps = np.unique(rows.step[is_input])
+    steps = np.unique(rows.step[is_input & (rows.step >= 0)])
     for step in steps[:-1]:
         tip = int(np.nonzero(is_input & (rows.step == step))[0][-1])
         answer = (rows.step == step + 1) & ~is_input

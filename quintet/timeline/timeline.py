@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from quintet.config import AudioConfig
 from quintet.timeline.rows import Rows, concatenate, make_rows, single_column
 from quintet.timeline.streams import STREAMS, Modality, Stream
 
@@ -51,6 +52,12 @@ class Timeline:
         """Append audio frames [N, Q] to `stream` during `step`."""
         return self._add(stream, Modality.AUDIO, np.asarray(codes), step)
 
+    def add_speaker(self, codes: np.ndarray, audio: AudioConfig) -> Rows:
+        """Put a speaker's voice into the system prompt, as frames [N, Q]; the rows."""
+        rows = speaker_rows(codes, audio)
+        self._tables.append(rows)
+        return rows
+
     def streams(self) -> Rows:
         """All rows, stream after stream: the concatenated form."""
         rows = concatenate(self._tables)
@@ -64,6 +71,17 @@ class Timeline:
     def turns(self) -> Rows:
         """All rows in the order in which they were added: turn mode, which has no clock."""
         return concatenate(self._tables)
+
+
+def speaker_rows(codes: np.ndarray, audio: AudioConfig) -> Rows:
+    """The system prompt that holds a speaker's voice, as frames [N, Q]: received sound whose steps
+    and positions are below zero, since no scene and no session has such."""
+    count = len(codes)
+    steps = np.array([audio.step_of(frame) for frame in range(count)], np.int32)
+    position = np.arange(-count, 0)
+    return make_rows(
+        Stream.AUDIO_IN, Modality.AUDIO, codes, position, steps - steps.max(initial=-1) - 1
+    )
 
 
 def live_order(rows: Rows) -> np.ndarray:

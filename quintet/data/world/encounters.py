@@ -38,6 +38,7 @@ from quintet.data.world.scenes import (
     microphone,
     two_voices,
 )
+from quintet.data.world.speakers import draw_speaker
 from quintet.data.world.things import THINGS, Thing, with_article
 from quintet.data.world.wide_words import pick
 from quintet.media.speech import Voice, Word, say
@@ -244,11 +245,16 @@ def _needed(asked: Request, words: list[str]) -> int:
 
 
 def make_encounter(
-    seed: int, split: str, kinds: tuple[str, ...] | None = None, max_steps: int = MAX_STEPS
+    seed: int,
+    split: str,
+    kinds: tuple[str, ...] | None = None,
+    max_steps: int = MAX_STEPS,
+    other_speaker: bool = False,
 ) -> Scene:
     """A long scene of at most `max_steps` steps, a pure function of its arguments.
 
-    `kinds` restricts its events to some of `SHARES`, of which each scene then holds one or two.
+    `kinds` restricts its events to some of `SHARES`, of which each scene then holds one or two;
+    `other_speaker` as there.
 
     Raises:
         UserError: as `scenes.make_scene`.
@@ -260,6 +266,8 @@ def make_encounter(
         )
     rng = np.random.default_rng((seed, split == "test", len(SHARES)))
     draft = _Encounter(rng, split, max_steps)
+    if other_speaker:
+        draft.speaker = draw_speaker(seed, split, (draft.voice, draft.bystander))
     shares = {kind: share for kind, share in SHARES.items() if kinds is None or kind in kinds}
     draft.pause(1, 8)
     for _ in range(int(rng.integers(*EVENTS)) if kinds is None else int(rng.integers(1, 3))):
@@ -270,5 +278,5 @@ def make_encounter(
     return Scene(
         seed, split, num_steps, microphone(draft, num_steps), tuple(draft.lines),
         tuple(draft.typed), tuple(draft.shown), tuple(draft.replies),
-        moments=tuple(draft.moments),
+        moments=tuple(draft.moments), speaker=draft.speaker,
     )  # fmt: skip

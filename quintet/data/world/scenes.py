@@ -18,6 +18,7 @@ from quintet.config import SAMPLE_RATE, STEP_SAMPLES, UserError
 from quintet.data.world.grammar import KINDS, Request, request
 from quintet.data.world.pictures import Look, canonical_picture, take_picture
 from quintet.data.world.room import Room
+from quintet.data.world.speakers import Speaker, draw_speaker
 from quintet.data.world.things import THINGS, Thing
 from quintet.media.speech import ASSISTANT_VOICE, Voice, Word, random_voice, say, throat
 
@@ -143,6 +144,7 @@ class Scene:
     room: Room | None = None
     quiet: tuple[Quiet, ...] = ()
     moments: tuple[Moment, ...] = ()
+    speaker: Speaker | None = None  # in whose voice the assistant answers; None: its own
 
 
 def as_typed(text: str, rng: np.random.Generator) -> str:
@@ -152,15 +154,17 @@ def as_typed(text: str, rng: np.random.Generator) -> str:
     return text.rstrip(".?") if rng.random() < 0.4 else text
 
 
-def assistant_speech(text: str) -> np.ndarray:
+def assistant_speech(text: str, voice: Voice = ASSISTANT_VOICE) -> np.ndarray:
     """The assistant's voice saying `text`, float32 [samples]: always the same sound."""
-    return assistant_says(text)[0]
+    return assistant_says(text, voice)[0]
 
 
 @functools.lru_cache(maxsize=4_096)
-def assistant_says(text: str) -> tuple[np.ndarray, tuple[Word, ...]]:
+def assistant_says(
+    text: str, voice: Voice = ASSISTANT_VOICE
+) -> tuple[np.ndarray, tuple[Word, ...]]:
     """The same, and its words."""
-    return say(text, ASSISTANT_VOICE)
+    return say(text, voice)
 
 
 @dataclass
@@ -172,6 +176,7 @@ class Draft:
     voice: Voice
     bystander: Voice
     max_steps: int
+    speaker: Speaker | None = None
     step: int = 0  # where the next event may begin
     sounds: list[tuple[int, np.ndarray]] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
@@ -238,7 +243,8 @@ class Draft:
 
     def answer(self, asked: Request, step: int, typed: bool) -> int:
         """Place the assistant's answer at `step`; how many steps it lasts."""
-        speech, words = assistant_says(asked.reply)
+        voice = self.speaker.voice if self.speaker else ASSISTANT_VOICE
+        speech, words = assistant_says(asked.reply, voice)
         drawing = None
         if asked.kind == "draw" and asked.thing:
             drawing = canonical_picture(asked.thing, PICTURE_SIZE)
@@ -282,13 +288,18 @@ def microphone(script: Draft, num_steps: int) -> np.ndarray:
 
 
 def make_scene(
-    seed: int, split: str, kinds: tuple[str, ...] | None = None, max_steps: int = 64
+    seed: int,
+    split: str,
+    kinds: tuple[str, ...] | None = None,
+    max_steps: int = 64,
+    other_speaker: bool = False,
 ) -> Scene:
     """A scene of at most `max_steps` steps, a pure function of its arguments.
 
     `split` is "train" or "test": voices, backgrounds and sizes are disjoint. `kinds` restricts
     the events; an empty tuple gives a scene in which nothing is said at all. Where nothing fits
-    into `max_steps`, the scene is silent.
+    into `max_steps`, the scene is silent. With `other_speaker` the assistant answers in a voice
+    that is drawn from the seed.
 
     Raises:
         UserError: a negative seed, or a split or kind that the world does not have.
@@ -298,6 +309,8 @@ def make_scene(
     rng = np.random.default_rng((seed, split == "test"))
     user, bystander = two_voices(rng, split)
     script = Draft(rng, split, user, bystander, max_steps)
+    if other_speaker:
+        script.speaker = draw_speaker(seed, split, (user, bystander))
     shares = dict(KIND_SHARES)
     if kinds is None and rng.random() < QUIET_SCENES:
         kinds = ("chatter",) if rng.random() < 0.5 else ()
@@ -317,7 +330,7 @@ def make_scene(
     num_steps = min(script.step + 1, max_steps)
     return Scene(
         seed, split, num_steps, microphone(script, num_steps), tuple(script.lines),
-        tuple(script.typed), tuple(script.shown), tuple(script.replies),
+        tuple(script.typed), tuple(script.shown), tuple(script.replies), speaker=script.speaker,
     )  # fmt: skip
 
 

@@ -1,0 +1,64 @@
+"""The voice that the assistant should have: a speaker, heard for a moment in the system prompt.
+
+Half of the speakers of training and of test are the same few, which a model ships by name; the
+others have any throat that the split knows, so that a model must listen and not only choose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+
+from quintet.config import STEP_SAMPLES
+from quintet.data.world.grammar import request
+from quintet.media.speech import SPEAKERS, TEST_VOICES, TRAIN_THROATS, Voice, synthesize, throat
+
+NAMED_SHARE = 0.5
+PITCHES = (30, 71)  # of those that have no name
+SPEED = 145  # words a minute, as the assistant's own voice: a moment's hearing tells it badly
+PROMPT_STEPS = 8  # at most: two seconds
+HEARD = "Hello, this is how I speak, and how I will answer you."  # of a speaker with a name
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A voice, and what of it is heard: float32 [S], whole steps."""
+
+    voice: Voice
+    sound: np.ndarray
+
+
+def whole_steps(sound: np.ndarray) -> np.ndarray:
+    """The first `PROMPT_STEPS` of a sound, filled up to whole steps."""
+    sound = sound[: PROMPT_STEPS * STEP_SAMPLES]
+    return np.pad(sound, (0, -len(sound) % STEP_SAMPLES))
+
+
+def named_speaker(name: str) -> Speaker:
+    """One of `SPEAKERS`, always with the same sound."""
+    return Speaker(SPEAKERS[name], whole_steps(synthesize(HEARD, SPEAKERS[name])))
+
+
+def draw_speaker(seed: int, split: str, present: Collection[Voice]) -> Speaker:
+    """A speaker of `split`, a pure function of the seed, who is nobody of those present."""
+    rng = np.random.default_rng((seed, split == "test", 31))
+    taken = {throat(voice.name) for voice in present}
+    while True:
+        voice = _draw_voice(rng, split)
+        if throat(voice.name) not in taken:
+            break
+    # What is said means nothing: any two requests.
+    said = " ".join(request(kind, rng).text for kind in ("draw", "repeat"))
+    return Speaker(voice, whole_steps(synthesize(said, voice)))
+
+
+def _draw_voice(rng: np.random.Generator, split: str) -> Voice:
+    if rng.random() < NAMED_SHARE:
+        names = list(SPEAKERS)
+        return SPEAKERS[names[int(rng.integers(len(names)))]]
+    pitch = int(rng.integers(*PITCHES))
+    if split == "test":
+        return Voice(TEST_VOICES[int(rng.integers(len(TEST_VOICES)))], SPEED, pitch)
+    return Voice(f"en-us+{TRAIN_THROATS[int(rng.integers(len(TRAIN_THROATS)))]}", SPEED, pitch)
