@@ -49,8 +49,10 @@ class Engine:
         # What hearing brings. More rows of one seat (a picture, a message) go by themselves.
         self.longest_together = math.ceil(STEP_SAMPLES / model.config.audio.hop)
 
-    def join(self, sampling: Sampling | None = None, seed: int = 0) -> int:
-        """The seat of a new session.
+    def join(
+        self, sampling: Sampling | None = None, seed: int = 0, speaker: np.ndarray | None = None
+    ) -> int:
+        """The seat of a new session; its arguments are those of `Session`.
 
         Raises:
             UserError: all seats are taken.
@@ -61,13 +63,19 @@ class Engine:
                 f"All {self.cache.batch} seats are taken; wait until a session ends, or start "
                 "the engine with more."
             )
-        self._sit(free[0], sampling, seed)
+        self._sit(free[0], sampling, seed, speaker)
         return free[0]
 
-    def renew(self, seat: int, sampling: Sampling | None = None, seed: int = 0) -> None:
+    def renew(
+        self,
+        seat: int,
+        sampling: Sampling | None = None,
+        seed: int = 0,
+        speaker: np.ndarray | None = None,
+    ) -> None:
         """End the session at `seat` and begin another there."""
         self.leave(seat)
-        self._sit(seat, sampling, seed)
+        self._sit(seat, sampling, seed, speaker)
 
     def tune(self, seat: int, sampling: Sampling) -> None:
         """Let the session at `seat` choose like this from its next step on."""
@@ -78,9 +86,11 @@ class Engine:
         del self.sessions[seat]
         self.cache.leave(seat)
 
-    def _sit(self, seat: int, sampling: Sampling | None, seed: int) -> None:
+    def _sit(
+        self, seat: int, sampling: Sampling | None, seed: int, speaker: np.ndarray | None
+    ) -> None:
         cache = self.cache.only(seat)
-        self.sessions[seat] = Session(self.model, self.tokenizers, sampling, seed, cache)
+        self.sessions[seat] = Session(self.model, self.tokenizers, sampling, seed, cache, speaker)
 
     @torch.inference_mode()
     def step(self, given: Mapping[int, Given]) -> dict[int, StepOutput | Exception]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from quintet.config import MISFITS, OmniConfig, UserError, from_dict
 from quintet.live.engine import Engine
 from quintet.live.sampling import Sampling
 from quintet.live.session import Session
+from quintet.live.speakers import load_voices, save_voices, speaker_codes
 from quintet.live.talk import Media, Reply, talk
 from quintet.live.turns import TurnReply, chat
 from quintet.model.omni import Omni
@@ -23,6 +24,7 @@ from quintet.tokenizers.folders import (
     CONFIG_FILE,
     IMAGE_FILE,
     TEXT_FILE,
+    VOICES_FILE,
     WEIGHTS_FILE,
     find,
     first_line,
@@ -36,6 +38,8 @@ from quintet.tokenizers.weight_files import (
     load_weights,
     save_weights,
 )
+
+Voice = str | Path | np.ndarray  # a name, a recording, or a sound
 
 # What a folder of one tokenizer is, what reads it, and what it is for, by its "kind".
 PARTS = {
@@ -59,8 +63,15 @@ a second. `quintet.load("this folder")`, or `quintet serve "this folder"`.
 class Quintet:
     """One model with its tokenizers, ready to talk."""
 
-    def __init__(self, model: Omni, tokenizers: Tokenizers, card: str = "") -> None:
+    def __init__(
+        self,
+        model: Omni,
+        tokenizers: Tokenizers,
+        card: str = "",
+        voices: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
         self.model, self.tokenizers, self.card = model.eval(), tokenizers, card
+        self.voices = dict(voices or {})  # codes [N, Q] by name: whom it can answer as
 
     @property
     def config(self) -> OmniConfig:
@@ -97,7 +108,7 @@ class Quintet:
                 "restore it from where the model came from."
             ) from None
         about = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
-        return cls(model, tokenizers, about)
+        return cls(model, tokenizers, about, load_voices(folder / VOICES_FILE, config.audio))
 
     def save_pretrained(self, folder: str | Path, max_shard_size: str = MAX_SHARD_SIZE) -> None:
         """Write the folder that `from_pretrained` reads; weights as float16, those of the
@@ -113,6 +124,8 @@ class Quintet:
         save_weights(self.tokenizers.audio, folder / AUDIO_FILE)
         save_weights(self.tokenizers.image, folder / IMAGE_FILE)
         self.tokenizers.text.save(folder / TEXT_FILE)
+        if self.voices:
+            save_voices(self.voices, folder / VOICES_FILE)
         card = self.card or CARD.format(name=self.config.name)
         (folder / CARD_FILE).write_text(card, encoding="utf-8")
 
@@ -127,9 +140,20 @@ class Quintet:
             self.save_pretrained(folder)
             upload(Path(folder), repository)
 
-    def session(self, sampling: Sampling | None = None, seed: int = 0) -> Session:
-        """A live session: `step` it with 250 ms of sound at a time."""
-        return Session(self.model, self.tokenizers, sampling, seed)
+    def speaker(self, voice: Voice | None) -> np.ndarray | None:
+        """Codes [N, Q] of a voice: a name of `voices`, a recording's path, or a sound (float32
+        [S] at 24 kHz) in which somebody speaks. None: the model's own.
+
+        Raises:
+            UserError: no such name or file, or less than a second of speech.
+        """
+        return speaker_codes(voice, self.voices, self.tokenizers)
+
+    def session(
+        self, sampling: Sampling | None = None, seed: int = 0, voice: Voice | None = None
+    ) -> Session:
+        """A live session: `step` it with 250 ms of sound at a time; `voice` as `speaker` has it."""
+        return Session(self.model, self.tokenizers, sampling, seed, speaker=self.speaker(voice))
 
     def engine(self, seats: int) -> Engine:
         """Room for so many live sessions, stepped together."""
@@ -142,9 +166,10 @@ class Quintet:
         text: str | None = None,
         seed: int = 0,
         sampling: Sampling | None = None,
+        voice: Voice | None = None,
     ) -> Reply:
         """A live session over files: hear `audio`, see `image`s, read `text`, and answer."""
-        return talk(self.session(sampling, seed), audio, image, text)
+        return talk(self.session(sampling, seed, voice), audio, image, text)
 
     def chat(
         self,
@@ -153,14 +178,15 @@ class Quintet:
         sampling: Sampling | None = None,
         tell: Callable[[str], None] | None = None,
         pause: Callable[[], None] | None = None,
+        voice: Voice | None = None,
     ) -> TurnReply:
         """Turn mode: answer the last of `messages`, each {"role", "content": [parts]}.
 
         `tell` is given the words of the answer one after another, while it is being made; `pause`
         is called between its rows and may wait, so that others have the processor.
         """
-        chosen = sampling or Sampling()
-        return chat(self.model, self.tokenizers, messages, chosen, seed, tell, pause)
+        chosen, speaker = sampling or Sampling(), self.speaker(voice)
+        return chat(self.model, self.tokenizers, messages, chosen, seed, tell, pause, speaker)
 
 
 def load(name: str | Path = "nano") -> Quintet:

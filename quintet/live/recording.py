@@ -13,6 +13,7 @@ The file is safetensors, in a version of its own:
     frames              int32 [M, Q]: codes of each row of the audio stream
     frame_counts        int32 [T]
     no_output           float32 [T, 2]: the probability of silence of the two heads
+    speaker             int32 [N, Q]: the voice to answer in, if the session was given one
 
 and, in its header, the settings, the texts and the changes of temperature by step, and how the
 session ended.
@@ -39,6 +40,7 @@ from quintet.live.decoder import Answer
 from quintet.live.inputs import as_picture
 from quintet.live.pretrained import Quintet
 from quintet.live.sampling import Sampling
+from quintet.live.session import Session
 from quintet.media.images import fit_image
 from quintet.timeline.streams import Modality
 
@@ -66,6 +68,7 @@ class Recording:
     answers: list[Answer] = field(default_factory=list)
     num_bytes: int = 0  # of sound and pictures
     tuned: dict[int, Sampling] = field(default_factory=dict)  # another from that step on
+    speaker: np.ndarray | None = None  # codes [N, Q] of the voice to answer in
 
     def tune(self, sampling: Sampling) -> None:
         """From the next step on the session chooses like this."""
@@ -168,7 +171,10 @@ def replay(recording: Recording, system: Quintet) -> Difference | None:
             f"The session was recorded with another model than this, {recording.config.name}; "
             "name that with --model."
         )
-    session = system.session(recording.sampling, recording.seed)
+    session = Session(
+        system.model, system.tokenizers, recording.sampling, recording.seed,
+        speaker=recording.speaker,
+    )  # fmt: skip
     for step, expected in enumerate(recording.answers):
         session.decoder.sampling = recording.tuned.get(step, session.decoder.sampling)
         output = session.step(*recording.input(step))
@@ -206,7 +212,8 @@ def _tensors(recording: Recording) -> dict[str, np.ndarray]:
     rows = [(int(m), int(token)) for answer in answers for m, token in answer.text_image]
     frames = [frame for answer in answers for frame in answer.frames]
     pictures = list(recording.pictures.values())
-    return {
+    speaker = {} if recording.speaker is None else {"speaker": recording.speaker.astype(np.int32)}
+    return speaker | {
         "sound": np.stack(sound) if sound else np.zeros((0, STEP_SAMPLES), np.int16),
         "pictures": np.array(pictures, np.uint8).reshape(-1, size, size, 3),
         "picture_steps": np.array(list(recording.pictures), np.int32),
@@ -239,10 +246,13 @@ def _from_file(header: dict[str, Any], tensors: dict[str, np.ndarray], path: Pat
         frames_TQ = tensors["frames"][frame_at : frame_at + frames]
         answers.append(Answer(text_image[at : at + rows], list(frames_TQ), tuple(silence)))
         at, frame_at = at + rows, frame_at + frames
+    speaker = tensors.get("speaker")
+    if speaker is not None and (speaker.ndim != 2 or speaker.shape[1] != config.audio.num_codebooks):
+        raise ValueError("speaker")
     texts = {int(step): str(text) for step, text in header["texts"].items()}
     tuned = {int(step): Sampling(**one) for step, one in header["tuned"].items()}
     return Recording(
         config, int(header["seed"]), Sampling(**header["sampling"]), str(header["ended"]),
         list(sound), dict(zip(shown, pictures, strict=True)), texts, answers,
-        sound.nbytes + pictures.nbytes, tuned,
+        sound.nbytes + pictures.nbytes, tuned, speaker,
     )  # fmt: skip

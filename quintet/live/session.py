@@ -24,6 +24,7 @@ from quintet.model.cache import KVCache
 from quintet.model.omni import Omni
 from quintet.timeline.rows import concatenate, single_column
 from quintet.timeline.streams import Modality, Stream
+from quintet.timeline.timeline import speaker_rows
 from quintet.tokenizers.bundle import Tokenizers
 from quintet.tokenizers.streaming import State
 
@@ -78,6 +79,8 @@ class Session:
 
     Args:
         cache: for one session; its own by default.
+        speaker: codes [N, Q] of the voice that it answers in (`live.speakers`); the model's own
+            by default.
     """
 
     def __init__(
@@ -87,11 +90,14 @@ class Session:
         sampling: Sampling | None = None,
         seed: int = 0,
         cache: KVCache | None = None,
+        speaker: np.ndarray | None = None,
     ) -> None:
         self.config, self.tokenizers = model.config, tokenizers
         if cache is None:
             cache = KVCache(self.config.model, self.config.live.max_rows, device=model.device)
         self.decoder = TipDecoder(model, tokenizers.text, sampling or Sampling(), seed, cache)
+        if speaker is not None:
+            self.decoder.extend(speaker_rows(speaker, self.config.audio))
         self.now = 0  # the step whose input comes next
         self.heard: State | None = None  # of the audio encoder
         self.voice: State | None = None  # of the audio decoder, None between utterances
@@ -179,6 +185,8 @@ class Session:
         )
         self.now = step + 1
         decoder.cache.slide(self.now - live.window_steps + 1)
+        if self.config.model.rotary:
+            decoder.cache.carry_prompt()
         answer = yield from decoder.answer(self.now, budget, frames)
         return answer
 

@@ -21,6 +21,7 @@ from quintet.model.cache import KVCache
 from quintet.model.omni import Omni
 from quintet.timeline.rows import Rows, single_column
 from quintet.timeline.streams import Modality, Stream
+from quintet.timeline.timeline import speaker_rows
 from quintet.tokenizers.bundle import Tokenizers
 
 MAX_ROWS = 2_048  # of a conversation
@@ -44,11 +45,20 @@ class TurnReply:
 class _Conversation:
     """Feeds messages to a decoder. Time is constant, but for sound, whose time is its position."""
 
-    def __init__(self, model: Omni, tokenizers: Tokenizers, sampling: Sampling, seed: int) -> None:
+    def __init__(
+        self,
+        model: Omni,
+        tokenizers: Tokenizers,
+        sampling: Sampling,
+        seed: int,
+        speaker: np.ndarray | None = None,
+    ) -> None:
         self.config, self.tokenizers = model.config, tokenizers
         cache = KVCache(model.config.model, MAX_ROWS, device=model.device)
         self.decoder = TipDecoder(model, tokenizers.text, sampling, seed, cache)
         self.counts: Counter[str] = Counter()  # rows by kind, as in `TurnReply`
+        if speaker is not None:
+            self.decoder.extend(speaker_rows(speaker, self.config.audio))
 
     def _entries(self, stream: Stream, modality: Modality, ids: Sequence[int]) -> None:
         self._make_room(len(ids))
@@ -143,12 +153,13 @@ def chat(
     seed: int,
     tell: Callable[[str], None] | None = None,
     pause: Callable[[], None] | None = None,
+    speaker: np.ndarray | None = None,
 ) -> TurnReply:
     """Answer the last of `messages`: {"role": "user" or "assistant", "content": text or parts}.
 
     `tell` is given the words of the answer one after another, while it is being made. `pause` is
     called before each part that is read and each row that is written: it may wait, so that others
-    have the processor. Of each message pictures and sounds are read before words, as training has
+    have the processor. `speaker` is codes [N, Q] of the voice to answer in. Of each message pictures and sounds are read before words, as training has
     them. A model that answers the whole conversation with silence is asked the last message alone:
     small ones are trained on single turns, and an earlier answer without its sound is foreign.
 
@@ -160,7 +171,7 @@ def chat(
     read = [_checked(message) for message in messages]
 
     def asked(heard: list[tuple[str, list[Part]]]) -> TurnReply:
-        conversation = _Conversation(model, tokenizers, sampling, seed)
+        conversation = _Conversation(model, tokenizers, sampling, seed, speaker)
         for role, parts in heard:
             for part in parts:
                 if pause:

@@ -166,12 +166,14 @@ class KVCache:
         is_prompt = held & (self.steps[0] < 0)
         if not is_prompt.any() or is_prompt.sum() == held.sum():
             return
-        slots = torch.from_numpy(np.flatnonzero(is_prompt)).to(self.device)
-        if self.prompt is None:
-            self.prompt = self.keys[:, 0, :, slots].clone()
         others = held & ~is_prompt
         places = self.order[0, others].min() - self.order[0, is_prompt].max() - 1
         steps = self.steps[0, others].min()
+        if not places and not steps:
+            return
+        slots = torch.from_numpy(np.flatnonzero(is_prompt)).to(self.device)
+        if self.prompt is None:
+            self.prompt = self.keys[:, 0, :, slots].clone()
         moved = (torch.tensor([[int(n)]], device=self.device) for n in (places, steps))
         turned = turn(self.prompt.flatten(0, 2)[None, None], turns(*moved, self.keys.shape[-1]))
         self.keys[:, 0, :, slots] = turned.view_as(self.prompt)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 
+from quintet.data.world.speakers import named_speaker
 from quintet.live.pretrained import assemble
+from quintet.media.speech import SPEAKERS
 from quintet.stages.context import MODEL_FILE, Context
 from quintet.tokenizers.folders import AUDIO_FILE, IMAGE_FILE, TEXT_FILE
 
-SETTINGS = {"model": str, "audio": str, "recipe": str, "about": str}
+SETTINGS = {"model": str, "audio": str, "recipe": str, "about": str, "speakers": bool}
 CARD = """---
 library_name: quintet
 pipeline_tag: any-to-any
@@ -59,6 +61,9 @@ def run(context: Context) -> dict[str, float]:
         recipe=context.settings.get("recipe", "nano"),
         scores=json.dumps(scores, indent=2),
     )
+    if context.settings.get("speakers", False):
+        encode = system.tokenizers.encode_audio
+        system.voices = {name: encode(named_speaker(name).sound) for name in SPEAKERS}
     folder, partial = context.folder / "model", context.folder / "model.partial"
     for old in (partial, folder):  # of a run that was killed
         shutil.rmtree(old, ignore_errors=True)

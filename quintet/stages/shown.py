@@ -76,7 +76,9 @@ class Shown:
     def scene(self, model: Omni, sample: Sample, folder: Path, index: int) -> None:
         """The beginning of a live scene, on the clock, as `quintet talk` would save it."""
         rows = sample.rows
-        session, outputs = Session(model, self.tokenizers), []
+        is_prompt = rows.step < 0
+        speaker = rows.tokens[is_prompt] if is_prompt.any() else None
+        session, outputs = Session(model, self.tokenizers, speaker=speaker), []
         steps = min(int(rows.step.max()) + 1, SCENE_STEPS)
         for step in range(steps):
             text, image, sound = (

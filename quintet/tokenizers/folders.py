@@ -15,6 +15,7 @@ from huggingface_hub import HfApi, snapshot_download
 from quintet.config import UserError
 
 BUNDLED = Path(__file__).parent.parent / "bundled"
+VOICES_FILE = "voices.safetensors"  # of a model that can answer in others' voices
 CONFIG_FILE, WEIGHTS_FILE, CARD_FILE = "config.json", "model.safetensors", "README.md"
 TEXT_FILE = "text_tokenizer.model"
 AUDIO_FILE = "audio_tokenizer.safetensors"
@@ -22,7 +23,7 @@ IMAGE_FILE = "image_tokenizer.safetensors"
 # Of a model, on the hub; weights beyond a size are shards and an index.
 MODEL_FILES = (
     CONFIG_FILE, WEIGHTS_FILE, f"{WEIGHTS_FILE}.index.json", "model-*-of-*.safetensors",
-    CARD_FILE, TEXT_FILE, AUDIO_FILE, IMAGE_FILE,
+    CARD_FILE, TEXT_FILE, AUDIO_FILE, IMAGE_FILE, VOICES_FILE,
 )  # fmt: skip
 
 

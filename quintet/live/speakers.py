@@ -1,0 +1,100 @@
+"""The voice that a session answers in: a moment of a speaker's sound, as codes, before step 0.
+
+A model's folder may hold some by name (`voices.safetensors`: int32 [N, Q] of each); any sound in
+which somebody speaks makes another. Without one the model has its own voice.
+
+Shapes: N frames, Q codebooks, S samples.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from quintet.config import STEP_SAMPLES, AudioConfig, UserError
+from quintet.live.inputs import as_sound
+from quintet.media.audio import read_audio
+from quintet.media.loudness import speech_spans
+from quintet.tokenizers.bundle import Tokenizers
+
+SHORTEST, LONGEST = 4 * STEP_SAMPLES, 8 * STEP_SAMPLES  # of a speaker's sound, as in training
+LOUDNESS = 0.7  # its peak
+NAME_LENGTH, MOST = 64, 256  # of a folder's voices
+
+
+def speaker_sound(sound: np.ndarray) -> np.ndarray:
+    """What is heard of a speaker in float32 [S]: from the first word on, whole steps, as loud as
+    in training.
+
+    Raises:
+        UserError: less than a second of anything.
+    """
+    sound = as_sound(sound)
+    spans = speech_spans(sound)
+    heard = sound[spans[0][0] : spans[-1][1]][:LONGEST] if spans else sound[:0]
+    if len(heard) < SHORTEST:
+        raise UserError("A voice needs at least a second of speech; give a longer recording.")
+    padded = np.pad(heard, (0, -len(heard) % STEP_SAMPLES))
+    return (padded * np.float32(LOUDNESS / np.abs(heard).max())).astype(np.float32)
+
+
+def speaker_codes(
+    voice: str | Path | np.ndarray | None, known: Mapping[str, np.ndarray], tokenizers: Tokenizers
+) -> np.ndarray | None:
+    """Codes [N, Q] of a voice: a name among the `known`, the path of a recording, or a sound
+    float32 [S]; None is None.
+
+    Raises:
+        UserError: no such name or file, or too short a sound.
+    """
+    if voice is None:
+        return None
+    if isinstance(voice, np.ndarray):
+        return tokenizers.encode_audio(speaker_sound(voice))
+    if str(voice) in known:
+        return known[str(voice)]
+    if not Path(voice).is_file():
+        names = ", ".join(sorted(known)) or "none"
+        raise UserError(
+            f"There is no voice {str(voice)!r}; name a recording, or one of the model's: {names}."
+        )
+    return tokenizers.encode_audio(speaker_sound(read_audio(Path(voice))))
+
+
+def save_voices(voices: Mapping[str, np.ndarray], path: Path) -> None:
+    """Write the codes of each."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file({name: codes.astype(np.int32) for name, codes in voices.items()}, partial)
+    os.replace(partial, path)
+
+
+def load_voices(path: Path, audio: AudioConfig) -> dict[str, np.ndarray]:
+    """What `save_voices` wrote, in the order of their names; none without a file.
+
+    Raises:
+        UserError: the file is damaged, or of another model.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        found = load_file(path)
+    except SafetensorError:
+        raise UserError(f"{path} is damaged; restore it, or delete it.") from None
+    longest = audio.frames_before(LONGEST // STEP_SAMPLES)
+    for name, codes in found.items():
+        fits = (
+            codes.dtype == np.int32
+            and codes.ndim == 2
+            and codes.shape[1] == audio.num_codebooks
+            and 0 < len(codes) <= longest
+            and codes.min() >= 0
+            and codes.max() < audio.codebook_size
+        )
+        if not fits or len(name) > NAME_LENGTH or len(found) > MOST:
+            raise UserError(f"{path} holds voices of another model; restore it, or delete it.")
+    return dict(sorted(found.items()))
