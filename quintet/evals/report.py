@@ -36,8 +36,9 @@ from quintet.evals.page import write_page
 from quintet.evals.picture_judge import PictureJudge
 from quintet.evals.recognizer import Recognizer, spell, word_errors
 from quintet.evals.scores import Score, mean, median, ratio, share
+from quintet.evals.speakers import GROUPS, speaks_as
 from quintet.evals.text_bits import bits_per_byte
-from quintet.evals.voice_likeness import candidates, nearest
+from quintet.evals.voice_likeness import candidates, nearest, through_codec
 from quintet.evals.word_spotter import WordSpotter
 from quintet.live import Quintet, Sampling, Session
 from quintet.media.images import fit_image
@@ -81,7 +82,8 @@ def evaluate(
     judges = Judges()
     results = play(model, scenes_per_kind, seed)
     scores = score_all(results, judges) | in_time(model, results, scenes_per_kind, seed, minutes)
-    scores |= bits_per_byte(model, seed) | voice(results, judges, model.tokenizers, seed)
+    scores |= as_speakers(model, judges, scenes_per_kind, seed) | bits_per_byte(model, seed)
+    scores |= voice(results, judges, model.tokenizers, seed)
     scores |= judge_ceilings(results, judges, model.tokenizers, seed)
     report = {
         "model": model.config.name,
@@ -265,6 +267,16 @@ def _manners(every: list[SceneResult], judges: Judges) -> dict[str, Score]:
     }
 
 
+def as_speakers(
+    model: Quintet, judges: Judges, scenes_per_kind: int, seed: int
+) -> dict[str, Score]:
+    """In the voices of others; so many scenes for each kind of speaker, on average."""
+    scenes = len(GROUPS) * scenes_per_kind
+    with Progress(transient=True) as progress:
+        bar = progress.add_task("speakers", total=scenes)
+        return speaks_as(model, judges.recognizer, scenes, seed, lambda: progress.advance(bar))
+
+
 def voice(results: Results, judges: Judges, tokenizers: Tokenizers, seed: int) -> dict[str, Score]:
     """Whether it speaks in its own voice; the same of that voice through the codec.
 
@@ -275,7 +287,7 @@ def voice(results: Results, judges: Judges, tokenizers: Tokenizers, seed: int) -
     right = {o.reply.text: o for o in every if len(o.speech) and judges.hears_exactly(o)}
     voices, scores = candidates(seed), dict[str, Score]()
     own = {text: outcome.speech for text, outcome in right.items()}
-    coded = {text: _through_codec(tokenizers, o.reply.speech) for text, o in right.items()}
+    coded = {text: through_codec(tokenizers, o.reply.speech) for text, o in right.items()}
     for name, sounds in (("", own), ("_after_codec", coded)):
         found = [nearest(sound, text, voices) for text, sound in sounds.items()]
         scores[f"own_voice_is_nearest{name}"] = share((i == 0 for i, _ in found), 1 / len(voices))
@@ -295,7 +307,7 @@ def judge_ceilings(
     # Every word once: said again it is the same sound, which tells nothing more.
     once = {o.reply.text: o.reply for r in results["say"] for o in r.outcomes if o.reply.thing}
     replies = list(once.values())
-    coded = [_through_codec(tokenizers, reply.speech) for reply in replies]
+    coded = [through_codec(tokenizers, reply.speech) for reply in replies]
     names = [reply.thing.name for reply in replies if reply.thing]
     recognizer, spotter = judges.recognizer, judges.spotter
     scores: dict[str, Score] = {}
@@ -321,7 +333,7 @@ def _sentence_ceilings(
     asked = {(line.text, line.voice) for line in lines if line.voice}
     real = [word_errors(text, recognizer.transcribe(sound)) for text, sound in answers.items()]
     coded = [
-        word_errors(text, recognizer.transcribe(_through_codec(tokenizers, sound)))
+        word_errors(text, recognizer.transcribe(through_codec(tokenizers, sound)))
         for text, sound in answers.items()
     ]
     unseen = [
@@ -333,14 +345,6 @@ def _sentence_ceilings(
         "judge_word_error_rate_answers_after_codec": ratio(coded),
         "judge_word_error_rate_unseen_voices": ratio(unseen),
     }
-
-
-def _through_codec(tokenizers: Tokenizers, sound: np.ndarray) -> np.ndarray:
-    """`sound` (float32 [S]) encoded and decoded."""
-    codes_TQ = tokenizers.encode_audio(sound)
-    with torch.no_grad():
-        made_BS, _ = tokenizers.audio.decode(torch.from_numpy(codes_TQ).long()[None])
-    return made_BS[0].numpy()
 
 
 def _picture_ceilings(judges: Judges, tokenizers: Tokenizers, seed: int) -> dict[str, Score]:

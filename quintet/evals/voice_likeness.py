@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from quintet.evals.recognizer import HOP, MEL_BINS, WINDOW
-from quintet.media.speech import ASSISTANT_VOICE, TRAIN_THROATS, Voice, synthesize
+from quintet.media.speech import ASSISTANT_VOICE, TRAIN_THROATS, Voice, synthesize, throat
+from quintet.tokenizers.bundle import Tokenizers
 from quintet.train.spectral import LogMel
 
 DECIBELS = 20 / np.log(10)  # of a neper
@@ -26,11 +27,25 @@ OTHERS = 7  # voices beside the right one, at its speed and pitch: their throats
 _SPECTROGRAM = LogMel(WINDOW, MEL_BINS, HOP)
 
 
-def candidates(seed: int) -> list[Voice]:
-    """The assistant's voice, then `OTHERS` of training's."""
-    throats = np.random.default_rng((seed, 31)).choice(TRAIN_THROATS, OTHERS, replace=False)
-    own = ASSISTANT_VOICE
-    return [own, *(Voice(f"en-us+{name}", own.speed, own.pitch) for name in throats)]
+def candidates(seed: int, asked: Voice = ASSISTANT_VOICE) -> list[Voice]:
+    """The voice that was asked for, then `OTHERS`: the assistant's own, if it is another, and of
+    training's."""
+    throats = np.random.default_rng((seed, 31)).choice(TRAIN_THROATS, OTHERS + 1, replace=False)
+    others = [
+        Voice(f"en-us+{name}", asked.speed, asked.pitch)
+        for name in throats
+        if name != throat(asked.name)
+    ]
+    own = [] if asked == ASSISTANT_VOICE else [ASSISTANT_VOICE]
+    return [asked, *[*own, *others][:OTHERS]]
+
+
+def through_codec(tokenizers: Tokenizers, sound: np.ndarray) -> np.ndarray:
+    """`sound` (float32 [S]) encoded and decoded."""
+    codes_TQ = tokenizers.encode_audio(sound)
+    with torch.no_grad():
+        made_BS, _ = tokenizers.audio.decode(torch.from_numpy(codes_TQ).long()[None])
+    return made_BS[0].numpy()
 
 
 def spectral_distance(one: np.ndarray, other: np.ndarray) -> float:
