@@ -19,6 +19,7 @@ from quintet.data.world.scene_files import load_scene, scene_folder
 from quintet.data.world.sets import make_in, make_wide_in
 from quintet.data.world.writers import GrammarWriter, ModelWriter, Writer, endpoint_writer
 
+WRITING_TEMPERATURE = 0.8  # of a model of ours: at 0 an order would have one script
 VIEWED = 64  # scenes that get a page unless --view or --no-view says otherwise
 
 
@@ -66,9 +67,9 @@ def _writer(name: str) -> Writer:
     if "://" in name:
         url, _, model = name.partition("#")
         return endpoint_writer(url, model or "default")
-    from quintet.live import load
+    from quintet.live import Sampling, load
 
-    return ModelWriter.of(load(name))
+    return ModelWriter.of(load(name), Sampling(text_temperature=WRITING_TEMPERATURE))
 
 
 def _view(folder: Path, index: int) -> None:

@@ -29,6 +29,7 @@ from quintet.data.documents import (
 )
 from quintet.data.preferences import preference_samples
 from quintet.data.scene_rows import SceneEncoder
+from quintet.data.script_documents import script_samples
 from quintet.data.shards import load_samples, save_samples
 from quintet.data.workers import start_pool
 from quintet.data.world.encounters import make_encounter
@@ -47,6 +48,7 @@ MAKERS: dict[str, Callable[[DocumentMaker, int, int], list[Sample]]] = {
     "instruct_speakers": speaker_samples,
     "transcribe": transcribe_samples,
     "describe": describe_samples,
+    "scripts": script_samples,
     "reasoning": reasoning_samples,
     "reasoning_test": partial(reasoning_samples, split="test"),
 }

@@ -34,12 +34,12 @@ from quintet.train.processes import leads, world_size
 RECIPES = Path(__file__).parent.parent / "recipes"
 STAGES = (
     "text_tokenizer", "audio_tokenizer", "image_tokenizer", "documents", "pretrain", "audio",
-    "unfrozen", "instruct", "internalize", "transcribe", "describe", "realtime", "prefer",
-    "audio_decoder", "judges", "release",
+    "unfrozen", "instruct", "internalize", "scripts", "transcribe", "describe", "realtime",
+    "prefer", "audio_decoder", "judges", "release",
 )  # fmt: skip
 ON_MANY_DEVICES = {  # those of the transformer; see docs/many-devices.md
-    "pretrain", "audio", "unfrozen", "instruct", "internalize", "transcribe", "describe",
-    "realtime", "prefer",
+    "pretrain", "audio", "unfrozen", "instruct", "internalize", "scripts", "transcribe",
+    "describe", "realtime", "prefer",
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from quintet.config import UserError
 from quintet.data.world import script as form
-from quintet.data.world.script import MAX_CUES, Cue, Intent, Pause, Script
+from quintet.data.world.script import MAX_CUES, Cue, Draw, Intent, Pause, Script, Show, Video
 from quintet.data.world.script_text import parse
 from quintet.data.world.wide_commands import COMMANDS
 from quintet.data.world.wide_exchanges import EXCHANGES
@@ -23,6 +23,7 @@ from quintet.media.endpoint import Endpoint
 
 INTENTS = {**EXCHANGES, **COMMANDS}
 COMMAND_SHARE = 0.4  # of the intents: one that takes time
+MAX_TOKENS = 254  # of a script that a model of ours writes: what turn mode writes at once
 TRIES = 4  # answers of a model that are read for one script
 KEY_VARIABLE = "QUINTET_ENDPOINT_KEY"  # holds the key of an endpoint that wants one
 
@@ -103,28 +104,54 @@ def prompt(seed: int) -> str:
     )
 
 
+def order(things: Sequence[str]) -> str:
+    """What a model that was trained to write scripts is asked (`data.script_documents`)."""
+    return f"write a script with: {', '.join(things)}." if things else "write a script."
+
+
+def things_of(script: Script) -> list[str]:
+    """What is shown and drawn in it, in order."""
+    found: list[str] = []
+    for cue in script.cues:
+        match cue:
+            case Show(thing) | Draw(thing):
+                found.append(thing)
+            case Video(things):
+                found += things
+    return list(dict.fromkeys(found))
+
+
+def drawn_order(seed: int) -> str:
+    """An order for up to three things."""
+    rng = np.random.default_rng((seed, 3))
+    chosen = rng.choice(len(WIDE_THINGS), int(rng.integers(4)), replace=False)
+    return order([WIDE_THINGS[int(index)].name for index in chosen])
+
+
 class ModelWriter:
     """A model that is asked for scripts; what it writes passes the parser or is asked anew.
 
     Args:
-        answer: (prompt, seed) -> what the model writes.
+        answer: seed -> what the model writes.
         tries: of one script.
 
     Attributes:
         counts: scripts, repairs by name, and answers that were refused, so far.
     """
 
-    def __init__(self, answer: Callable[[str, int], str], tries: int = TRIES) -> None:
+    def __init__(self, answer: Callable[[int], str], tries: int = TRIES) -> None:
         self.answer, self.tries = answer, tries
         self.counts: Counter[str] = Counter()
 
     @classmethod
-    def of(cls, model: Any) -> ModelWriter:
-        """Ask a model of ours, as `quintet.load` gives it, in turn mode."""
+    def of(cls, model: Any, sampling: Any = None) -> ModelWriter:
+        """Ask a model of ours, as `quintet.load` gives it, in turn mode; the stage `scripts`
+        trains such a one. With `sampling` of a temperature it writes more than one script to an
+        order."""
 
-        def answer(text: str, seed: int) -> str:
-            reply = model.chat([{"role": "user", "content": [text]}], seed=seed)
-            return str(reply.text)
+        def answer(seed: int) -> str:
+            asked = [{"role": "user", "content": [drawn_order(seed)]}]
+            return str(model.chat(asked, seed=seed, sampling=sampling).text)
 
         return cls(answer)
 
@@ -134,7 +161,7 @@ class ModelWriter:
             own = seed * self.tries + attempt
             repairs: list[str] = []
             try:
-                script = parse(self.answer(prompt(own), own), repairs)
+                script = parse(self.answer(own), repairs)
             except _Unreachable as error:
                 raise UserError(str(error)) from None
             except UserError as error:
@@ -164,7 +191,8 @@ def endpoint_writer(url: str, model: str, tries: int = TRIES) -> ModelWriter:
     """
     endpoint = Endpoint(url, os.environ.get(KEY_VARIABLE, ""))
 
-    def answer(text: str, seed: int) -> str:
+    def answer(seed: int) -> str:
+        text = prompt(seed)
         asked = {
             "model": model, "messages": [{"role": "user", "content": text}], "seed": seed,
             "max_tokens": 2_000, "temperature": 1.0,
