@@ -77,6 +77,7 @@ MEANINGS = {
     "audio": "the stage whose codec is released",
     "recipe": "named in the card",
     "about": "what the card says of the model",
+    "speakers": "the voices that have a name go with it, as system prompts",
 }  # fmt: skip
 # Defaults that no expression gives by itself.
 DEFAULTS = {

@@ -15,7 +15,7 @@ from quintet.timeline.streams import Stream
 from quintet.timeline.targets import Sample, turn_sample
 from quintet.timeline.timeline import Timeline
 
-LINES_OF_OTHERS = 1 << 30  # seeds of scripts in which scenes are staged lie below
+SEEDS = 1 << 30  # from here on; those of scripts that scenes are staged from lie below
 
 
 def script_samples(maker: DocumentMaker, count: int, seed: int) -> list[Sample]:
@@ -23,7 +23,7 @@ def script_samples(maker: DocumentMaker, count: int, seed: int) -> list[Sample]:
     rng, writer, samples = np.random.default_rng((seed, 18)), GrammarWriter(), list[Sample]()
     text, config = maker.tokenizers.text, maker.config
     while len(samples) < count:
-        script = writer.write(LINES_OF_OTHERS + int(rng.integers(LINES_OF_OTHERS)))
+        script = writer.write(SEEDS + int(rng.integers(SEEDS)))
         ids = [*text.encode(script.write()), text.end_id]
         if len(ids) > MAX_TOKENS:
             continue

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from quintet.data.world.grammar import GREETINGS, NUMBERS
 from quintet.data.world.pictures import render_picture
-from quintet.data.world.scenes import PICTURE_SIZE, make_scene
+from quintet.data.world.scenes import PICTURE_SIZE, Scene, make_scene
 from quintet.data.world.things import THINGS
 from quintet.evals.behaviour import (
     ENCOUNTERS,
@@ -271,10 +271,18 @@ def as_speakers(
     model: Quintet, judges: Judges, scenes_per_kind: int, seed: int
 ) -> dict[str, Score]:
     """In the voices of others; so many scenes for each kind of speaker, on average."""
-    scenes = len(GROUPS) * scenes_per_kind
+    tokenizers, scenes = model.tokenizers, len(GROUPS) * scenes_per_kind
+
+    def session(scene: Scene, number: int) -> Session:
+        assert scene.speaker is not None
+        codes = tokenizers.encode_audio(scene.speaker.sound)
+        return Session(model.model, tokenizers, seed=number, speaker=codes)
+
     with Progress(transient=True) as progress:
         bar = progress.add_task("speakers", total=scenes)
-        return speaks_as(model, judges.recognizer, scenes, seed, lambda: progress.advance(bar))
+        return speaks_as(
+            session, tokenizers, judges.recognizer, scenes, seed, lambda: progress.advance(bar)
+        )
 
 
 def voice(results: Results, judges: Judges, tokenizers: Tokenizers, seed: int) -> dict[str, Score]:

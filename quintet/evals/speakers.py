@@ -12,14 +12,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from quintet.data.world.scenes import make_scene
+from quintet.data.world.scenes import Scene, make_scene
 from quintet.data.world.speakers import Speaker
-from quintet.evals.live_scores import Outcome, SceneResult, run_scene
+from quintet.evals.live_scores import Outcome, SteppedSession, run_scene
 from quintet.evals.recognizer import Recognizer, spell, word_errors
 from quintet.evals.scores import Score, mean, ratio, share
 from quintet.evals.voice_likeness import candidates, nearest, through_codec
-from quintet.live import Quintet, Session
 from quintet.media.speech import SPEAKERS, synthesize
+from quintet.tokenizers.bundle import Tokenizers
 
 KINDS = ("say", "name", "count", "greet")
 GROUPS = ("named_speaker", "unheard_speaker")
@@ -29,33 +29,38 @@ Answers = list[tuple[Speaker, Outcome]]
 
 
 def speaks_as(
-    model: Quintet,
+    new_session: Callable[[Scene, int], SteppedSession],
+    tokenizers: Tokenizers,
     recognizer: Recognizer,
     scenes: int,
     seed: int = 0,
     done: Callable[[], None] = lambda: None,
 ) -> dict[str, Score]:
-    """Every score, from so many scenes; `done` is called after each."""
+    """Every score, from so many scenes.
+
+    Args:
+        new_session: makes one that has heard a scene's speaker, from a seed.
+        tokenizers: those of the model, through which the real voices go too.
+        done: called after each scene.
+    """
     answers: dict[str, Answers] = {group: [] for group in GROUPS}
     for index in range(scenes):
         first = FIRST_SEED + seed * 100_000
         scene = make_scene(first + index, "test", KINDS, other_speaker=True)
         assert scene.speaker is not None
-        codes = model.tokenizers.encode_audio(scene.speaker.sound)
-        session = Session(model.model, model.tokenizers, seed=index, speaker=codes)
-        result: SceneResult = run_scene(session, scene)
+        result = run_scene(new_session(scene, index), scene)
         group = GROUPS[scene.speaker.voice not in SPEAKERS.values()]
         answers[group] += [(scene.speaker, outcome) for outcome in result.outcomes]
         done()
     scores: dict[str, Score] = {}
     for group, given in answers.items():
-        scores |= _likeness(model, recognizer, given, group, seed)
-        scores |= _words(model, recognizer, given, group)
+        scores |= _likeness(tokenizers, recognizer, given, group, seed)
+        scores |= _words(tokenizers, recognizer, given, group)
     return scores
 
 
 def _likeness(
-    model: Quintet, recognizer: Recognizer, given: Answers, group: str, seed: int
+    tokenizers: Tokenizers, recognizer: Recognizer, given: Answers, group: str, seed: int
 ) -> dict[str, Score]:
     """Whose voice it is, and how far from it; and the same of that voice after the codec."""
     right = {
@@ -68,7 +73,7 @@ def _likeness(
         voices = candidates(seed, voice)
         found.append(nearest(outcome.speech, text, voices))
         own.append(found[-1][0] == 1)
-        sound = through_codec(model.tokenizers, synthesize(text, voice))
+        sound = through_codec(tokenizers, synthesize(text, voice))
         coded.append(nearest(sound, text, voices))
     chance = 1 / len(candidates(seed))
     return {
@@ -80,7 +85,9 @@ def _likeness(
     }
 
 
-def _words(model: Quintet, recognizer: Recognizer, given: Answers, group: str) -> dict[str, Score]:
+def _words(
+    tokenizers: Tokenizers, recognizer: Recognizer, given: Answers, group: str
+) -> dict[str, Score]:
     """Word error rates: of what it said against what it wrote, and of the voice itself."""
     spoken = [(o.text, o.speech) for _, o in given if len(o.speech) and o.text]
     real: dict[tuple[str, str], np.ndarray] = {
@@ -96,7 +103,7 @@ def _words(model: Quintet, recognizer: Recognizer, given: Answers, group: str) -
         ),
         f"judge_word_error_rate_{group}_after_codec": ratio(
             [
-                word_errors(text, heard(through_codec(model.tokenizers, sound)))
+                word_errors(text, heard(through_codec(tokenizers, sound)))
                 for (text, _), sound in real.items()
             ]
         ),
