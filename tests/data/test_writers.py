@@ -11,15 +11,18 @@ from quintet.config import UserError
 from quintet.data.world.script import Script, Wait, find_awaited
 from quintet.data.world.script_text import parse
 from quintet.data.world.things import THINGS
-from quintet.data.world.wide_things import COLOURS, WIDE_THINGS
+from quintet.data.world.wide_things import COLOURS, WIDE_BY_NAME, WIDE_THINGS
 from quintet.data.world.wide_words import NUMBERS, number
 from quintet.data.world.writers import (
     INTENTS,
     KEY_VARIABLE,
     GrammarWriter,
     ModelWriter,
+    drawn_order,
     endpoint_writer,
+    order,
     prompt,
+    things_of,
 )
 from quintet.media import endpoint
 
@@ -96,12 +99,12 @@ def test_a_seed_is_a_script() -> None:
 
 def test_a_model_is_asked_again_until_it_writes_a_script() -> None:
     answers = iter(["I cannot do that.", "user: hi\n[draw cat]", "```\nHuman: hi\nAI: Hello.\n```"])
-    writer = ModelWriter(lambda text, seed: next(answers))
+    writer = ModelWriter(lambda seed: next(answers))
     script = writer.write(3)
     assert [cue.text for cue in script.cues] == ["hi", "Hello."]
     assert writer.counts == {"refused": 2, "scripts": 1, "fence": 2, "speaker": 2}
     with pytest.raises(UserError, match="no script in 4 tries; the last was refused"):
-        ModelWriter(lambda text, seed: "no").write(0)
+        ModelWriter(lambda seed: "no").write(0)
 
 
 def test_a_prompt_is_a_function_of_its_seed_and_holds_a_valid_example() -> None:
@@ -112,12 +115,24 @@ def test_a_prompt_is_a_function_of_its_seed_and_holds_a_valid_example() -> None:
 
 def test_a_model_of_ours_is_asked_in_turn_mode() -> None:
     class Model:
-        def chat(self, messages, seed):
-            assert messages[0]["role"] == "user"
-            assert "One cue a line" in messages[0]["content"][0]
+        def chat(self, messages, seed, sampling):
+            assert messages[0] == {"role": "user", "content": [drawn_order(seed)]}
+            assert sampling == "warm"
             return type("Reply", (), {"text": GOOD})()
 
-    assert ModelWriter.of(Model()).write(1) == parse(GOOD)
+    assert ModelWriter.of(Model(), "warm").write(1) == parse(GOOD)
+
+
+def test_an_order_names_what_is_to_be_seen() -> None:
+    script = parse("[show cat]\nuser: hi\n[video dog, cat for 4]\n[draw owl]\nassistant: Hm.\n")
+    assert things_of(script) == ["cat", "dog", "owl"]
+    assert order(things_of(script)) == "write a script with: cat, dog, owl."
+    assert order([]) == "write a script."
+    orders = [drawn_order(seed) for seed in range(200)]
+    assert orders == [drawn_order(seed) for seed in range(200)]
+    named = [set(one[21:-1].split(", ")) for one in orders if ": " in one]
+    assert {len(names) for names in named} == {1, 2, 3} and len(named) < len(orders)
+    assert set.union(*named) <= set(WIDE_BY_NAME)
 
 
 def test_an_endpoint_is_asked_as_its_protocol_says(monkeypatch: pytest.MonkeyPatch) -> None:
