@@ -5,7 +5,8 @@ should fail.
     .venv/bin/python scripts/mutate.py live --sample 60 --seed 1   # so many, drawn at random
 
 Nothing is written: a process is forked for each change, and imports the changed module from
-memory. It runs the tests that reach the changed line, the shortest first, until one fails. Prints
+memory. It runs the tests that reach the changed line, those of its module and then the shortest
+first, until one fails. Prints
 the changes that no test notices; those that mean the same are explained in docs/testing.md. A
 change that makes tests compute without end counts as noticed.
 """
@@ -221,9 +222,11 @@ class Reach:
                 self.tests[path, int(line)] = set(tests) & set(self.seconds)
 
     def of(self, mutant: Mutant) -> list[str]:
-        """The tests that may notice, shortest first: all, if the line runs on import."""
+        """The tests that may notice: all, if the line runs on import. Those of the module come
+        first, then the shortest."""
         found = set().union(*(self.tests[str(mutant.path), line] for line in mutant.lines))
-        return sorted(found or self.seconds, key=self.seconds.__getitem__)
+        own = f"test_{mutant.path.stem}"
+        return sorted(found or self.seconds, key=lambda test: (own not in test, self.seconds[test]))
 
 
 def measure(files: list[Path], tests: list[str]) -> Reach:
