@@ -151,9 +151,7 @@ class DocumentMaker:
             timeline.add_text(Stream.TEXT_IN, ids, TURN_TIME)
         return timeline
 
-    def answered(
-        self, question: Timeline, said: Request, speaker: Speaker | None = None
-    ) -> Sample:
+    def answered(self, question: Timeline, said: Request, speaker: Speaker | None = None) -> Sample:
         """A conversation to its end, with the answer to `said`; `question` stays as it is."""
         timeline = copy.deepcopy(question)
         self._add_answer(timeline, said, speaker.voice if speaker else ASSISTANT_VOICE)

@@ -50,6 +50,8 @@ MAKERS: dict[str, Callable[[DocumentMaker, int, int], list[Sample]]] = {
     "reasoning": reasoning_samples,
     "reasoning_test": partial(reasoning_samples, split="test"),
 }
+
+
 def make_spoken(seed: int, split: str) -> Scene:
     """A short scene or an encounter, by turns, in which the assistant has another's voice."""
     make = (make_scene, make_encounter)[seed % 2]
