@@ -73,9 +73,9 @@ def test_a_voice_stays_for_hours_in_constant_memory(kind: OmniConfig) -> None:
     storage, slots = cache.keys.data_ptr(), set()
     assert cache.held().tolist() == [-2] * 3 + [-1] * 3
     most = len(codes) + 4 * (3 + 3 + kind.live.text_image_rows_per_step)
-    for step in range(250):
-        if step == 100:  # an hour later
-            session.now += 14_400
+    for step in range(120):
+        if step == 60:  # an hour later
+            session.now, cache.count[:] = session.now + 14_400, cache.count + 400_000
         session.step(SILENCE)
         held = cache.held()
         assert held[: len(codes)].tolist() == [-2] * 3 + [-1] * 3
@@ -200,12 +200,11 @@ def test_a_voice_is_a_name_a_recording_or_a_sound(system: Quintet, tmp_path: Pat
 
 
 def test_talk_and_chat_take_a_voice(system: Quintet) -> None:
-    made = [system.talk(text="hello.", seed=1, voice=voice) for voice in ("linda", "adam", None)]
+    sound, message = np.zeros(6_000, np.float32), [{"role": "user", "content": "hello."}]
+    made = [system.talk(sound, seed=1, voice=voice) for voice in ("linda", "adam", None)]
     assert len({reply.audio.tobytes() + reply.text.encode() for reply in made}) == 3
-    message = [{"role": "user", "content": "hello."}]
-    chats = [system.chat(message, seed=1, voice=voice) for voice in ("linda", "adam", "linda")]
-    assert chats[0].text == chats[2].text and np.array_equal(chats[0].audio, chats[2].audio)
-    assert (chats[0].text, chats[0].audio.tobytes()) != (chats[1].text, chats[1].audio.tobytes())
+    chats = [system.chat(message, seed=1, voice=voice) for voice in ("linda", None)]
+    assert len({reply.audio.tobytes() + reply.text.encode() for reply in chats}) == 2
     with system.session(voice="linda") as session:
         assert (session.decoder.cache.held() < 0).all() and session.decoder.cache.length == 6
 
