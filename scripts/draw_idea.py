@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from quintet.config import ModelConfig
+from quintet.config import AudioConfig, ModelConfig
 from quintet.model.cache import FREE, KVCache
 from quintet.timeline.masks import live_mask
 from quintet.timeline.rows import Rows, concatenate
 from quintet.timeline.streams import STREAMS, Modality, Stream
 from quintet.timeline.targets import NOT_ASKED, Sample, Vocabulary, live_sample
-from quintet.timeline.timeline import Timeline, live_rank
+from quintet.timeline.timeline import Timeline, live_rank, speaker_rows
 from scripts.scene_drawing import (
     BUDGET,
     CODEBOOK,
@@ -41,8 +41,9 @@ VOCABULARY = Vocabulary(len(WORDS) + CODEBOOK, CODEBOOK)
 NO_OUTPUT = "∅"
 SIDE = 30  # of a row's box
 WINDOW = 2  # steps, in the picture of the window
-PROMPT = 3  # rows of a system prompt there
-SLOTS = 16  # of the cache there
+PROMPT = 4  # rows of a system prompt there
+AUDIO = AudioConfig(strides=(5, 5, 8, 15), num_codebooks=1)  # of two frames a step
+SLOTS = 17  # of the cache there
 
 
 def asked(scene: Timeline) -> Sample:
@@ -235,20 +236,17 @@ def draw_masks() -> str:
 
 
 def with_prompt() -> Rows:
-    """The scene in live order behind a system prompt of three frames, a speaker's voice."""
-    prompt = Timeline(1, len(WORDS))
-    prompt.add_audio(Stream.AUDIO_IN, np.array([[1], [2], [3]]), 0)
-    return concatenate([prompt.rows(), make_scene().rows().shifted(1, 0)])
+    """The scene in live order behind a system prompt of four frames, a speaker's voice."""
+    return concatenate([speaker_rows(np.arange(PROMPT)[:, None], AUDIO), make_scene().rows()])
 
 
 def draw_window() -> str:
     """The mask under a window that keeps the prompt, and the slots of the cache meanwhile."""
     rows, cell = with_prompt(), 13
-    prefix = np.arange(len(rows)) < PROMPT
     width = len(rows) * cell
     drawing = Drawing(2 * width + 110, width + 108, "A window of two steps that keeps the prompt")
     drawing.text(30 + width / 2, 24, f"who sees whom: a window of {WINDOW} steps", 13, bold=True)
-    _draw_mask(drawing, 30, 56, cell, rows, live_mask(rows, WINDOW, prefix))
+    _draw_mask(drawing, 30, 56, cell, rows, live_mask(rows, WINDOW))
     left = 30 + width + 62
     drawing.text(left + width / 2 - 12, 24, "the slots of the cache, step by step", 13, bold=True)
     _draw_slots(drawing, left, 56, (width - 30) / SLOTS, rows)
@@ -262,25 +260,24 @@ def draw_window() -> str:
 
 
 def held_slots(rows: Rows) -> list[np.ndarray]:
-    """After each step: which row lies in each slot of a real cache, or `FREE`."""
+    """After the prompt and each step: which row lies in each slot of a real cache, or `FREE`."""
     sizes = ModelConfig(
         d_model=8, d_position=2, d_time=2, num_layers=1, num_heads=1, num_kv_heads=1
     )
     cache, held = KVCache(sizes, SLOTS), []
-    for step in range(STEPS + 1):
+    for step in range(-1, STEPS):
+        new = rows.step == step if step >= 0 else rows.step < 0
         cache.slide(step - WINDOW + 1)
-        cache.place(rows.step[rows.step == step][None].astype(np.int64))
-        if step == 0:  # the prompt
-            cache.keep()
+        cache.place(rows.step[new][None].astype(np.int64))
         held.append(cache.order[0].copy())
     return held
 
 
 def _draw_slots(drawing: Drawing, left: float, top: float, cell: float, rows: Rows) -> None:
     height = 40
-    for step, held in enumerate(held_slots(rows)):
-        y = top + step * (height + 8)
-        name = "prompt" if step == 0 else f"step {step - 1}"
+    for line, held in enumerate(held_slots(rows)):
+        y = top + line * (height + 8)
+        name = "prompt" if line == 0 else f"step {line - 1}"
         drawing.text(left - 8, y + height / 2 + 4, name, 11, GREY, "end")
         for slot, index in enumerate(held.tolist()):
             x = left + slot * cell
@@ -288,7 +285,7 @@ def _draw_slots(drawing: Drawing, left: float, top: float, cell: float, rows: Ro
                 drawing.box(x, y, cell - 1, height, "white", FAINT)
                 continue
             drawing.box(x, y, cell - 1, height, colour(rows, index))
-            words = "P" if index < PROMPT else str(int(rows.step[index]) - 1)
+            words = "P" if index < PROMPT else str(int(rows.step[index]))
             drawing.text(x + cell / 2 - 0.5, y + height / 2 + 4, words, 11)
 
 

@@ -77,7 +77,7 @@ MEANINGS = {
     "audio": "the stage whose codec is released",
     "recipe": "named in the card",
     "about": "what the card says of the model",
-    "speakers": "the voices that have a name go with it, as system prompts",
+    "speakers": "whether voices with names come with it, for the system prompt",
 }  # fmt: skip
 # Defaults that no expression gives by itself.
 DEFAULTS = {

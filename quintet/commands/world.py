@@ -52,10 +52,12 @@ def _start(model: str) -> None:
     _viewer = _Viewer(model)
 
 
-def _make(folder: Path, seed: int, split: str, writer: str | None, index: int) -> bool:
+def _make(
+    folder: Path, seed: int, split: str, writer: str | None, speakers: bool, index: int
+) -> bool:
     if writer is None:
-        return make_in(folder, index, seed, split)
-    return make_wide_in(folder, index, seed, split, _writer(writer), writer)
+        return make_in(folder, index, seed, split, speakers)
+    return make_wide_in(folder, index, seed, split, _writer(writer), writer, speakers)
 
 
 @cache
@@ -81,18 +83,19 @@ def _view(folder: Path, index: int) -> None:
 
 def make_world(
     folder: Path, scenes: int, seed: int, split: str, workers: Workers, view: bool | None,
-    model: str, writer: str | None = None,
+    model: str, writer: str | None = None, speakers: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Make the scenes of a set that are not there yet, its statistics and its pages.
 
     Args:
         writer: who writes the scripts of the wide world; None for the world of `nano`.
+        speakers: whether the assistant has another's voice in every scene.
 
     Raises:
         UserError: another set lies in `folder`, or it cannot be written; or as the writer.
     """
     with _started(workers, model) as each:
-        make = partial(_make, folder, seed, split, writer)
+        make = partial(_make, folder, seed, split, writer, speakers)
         for _ in track(each(make, range(scenes)), "scenes", total=scenes, transient=True):
             pass
         return _finish(folder, scenes, view, each)

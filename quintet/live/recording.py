@@ -41,6 +41,7 @@ from quintet.live.inputs import as_picture
 from quintet.live.pretrained import Quintet
 from quintet.live.sampling import Sampling
 from quintet.live.session import Session
+from quintet.live.speakers import is_voice
 from quintet.media.images import fit_image
 from quintet.timeline.streams import Modality
 
@@ -247,9 +248,7 @@ def _from_file(header: dict[str, Any], tensors: dict[str, np.ndarray], path: Pat
         answers.append(Answer(text_image[at : at + rows], list(frames_TQ), tuple(silence)))
         at, frame_at = at + rows, frame_at + frames
     speaker = tensors.get("speaker")
-    if speaker is not None and (
-        speaker.ndim != 2 or speaker.shape[1] != config.audio.num_codebooks
-    ):
+    if speaker is not None and not is_voice(speaker, config.audio):
         raise ValueError("speaker")
     texts = {int(step): str(text) for step, text in header["texts"].items()}
     tuned = {int(step): Sampling(**one) for step, one in header["tuned"].items()}

@@ -81,6 +81,9 @@ class Session:
         cache: for one session; its own by default.
         speaker: codes [N, Q] of the voice that it answers in (`live.speakers`); the model's own
             by default.
+
+    Raises:
+        UserError: the cache has no room for a speaker beside a full step.
     """
 
     def __init__(
@@ -97,7 +100,7 @@ class Session:
             cache = KVCache(self.config.model, self.config.live.max_rows, device=model.device)
         self.decoder = TipDecoder(model, tokenizers.text, sampling or Sampling(), seed, cache)
         if speaker is not None:
-            self.decoder.extend(speaker_rows(speaker, self.config.audio))
+            self._hear_speaker(speaker)
         self.now = 0  # the step whose input comes next
         self.heard: State | None = None  # of the audio encoder
         self.voice: State | None = None  # of the audio decoder, None between utterances
@@ -105,6 +108,15 @@ class Session:
         self._speaks = False  # an utterance is under way
         self._words = Words(tokenizers)
         self._picture: list[int] = []  # codes of the picture being drawn
+
+    def _hear_speaker(self, codes: np.ndarray) -> None:
+        needed = len(codes) + self.config.rows_of_fullest_step
+        if needed > self.decoder.cache.max_rows:
+            raise UserError(
+                f"max_rows is {self.decoder.cache.max_rows}, and a voice beside a full step needs "
+                f"{needed}; use the model's own voice, or raise max_rows in its config.json."
+            )
+        self.decoder.extend(speaker_rows(codes, self.config.audio))
 
     def __enter__(self) -> Session:
         return self

@@ -58,12 +58,32 @@ def speaker_codes(
         return tokenizers.encode_audio(speaker_sound(voice))
     if str(voice) in known:
         return known[str(voice)]
-    if not Path(voice).is_file():
+    if not _is_file(voice):
         names = ", ".join(sorted(known)) or "none"
         raise UserError(
             f"There is no voice {str(voice)!r}; name a recording, or one of the model's: {names}."
         )
     return tokenizers.encode_audio(speaker_sound(read_audio(Path(voice))))
+
+
+def _is_file(path: str | Path) -> bool:
+    try:
+        return Path(path).is_file()
+    except OSError:  # too long for a name
+        return False
+
+
+def is_voice(codes: np.ndarray, audio: AudioConfig) -> bool:
+    """Whether these may be the codes [N, Q] of a speaker, of a model with such sound."""
+    longest = audio.frames_before(LONGEST // STEP_SAMPLES)
+    return bool(
+        codes.dtype == np.int32
+        and codes.ndim == 2
+        and codes.shape[1] == audio.num_codebooks
+        and 0 < len(codes) <= longest
+        and codes.min() >= 0
+        and codes.max() < audio.codebook_size
+    )
 
 
 def save_voices(voices: Mapping[str, np.ndarray], path: Path) -> None:
@@ -85,16 +105,7 @@ def load_voices(path: Path, audio: AudioConfig) -> dict[str, np.ndarray]:
         found = load_file(path)
     except SafetensorError:
         raise UserError(f"{path} is damaged; restore it, or delete it.") from None
-    longest = audio.frames_before(LONGEST // STEP_SAMPLES)
     for name, codes in found.items():
-        fits = (
-            codes.dtype == np.int32
-            and codes.ndim == 2
-            and codes.shape[1] == audio.num_codebooks
-            and 0 < len(codes) <= longest
-            and codes.min() >= 0
-            and codes.max() < audio.codebook_size
-        )
-        if not fits or len(name) > NAME_LENGTH or len(found) > MOST:
+        if not is_voice(codes, audio) or len(name) > NAME_LENGTH or len(found) > MOST:
             raise UserError(f"{path} holds voices of another model; restore it, or delete it.")
     return dict(sorted(found.items()))

@@ -159,10 +159,11 @@ def chat(
 
     `tell` is given the words of the answer one after another, while it is being made. `pause` is
     called before each part that is read and each row that is written: it may wait, so that others
-    have the processor. `speaker` is codes [N, Q] of the voice to answer in. Of each message
-    pictures and sounds are read before words, as training has them. A model that answers the whole
-    conversation with silence is asked the last message alone: small ones are trained on single
-    turns, and an earlier answer without its sound is foreign.
+    have the processor. `speaker` is codes [N, Q] of the voice to answer in.
+
+    Of each message pictures and sounds are read before words, as training has them. A model that
+    answers the whole conversation with silence is asked the last message alone: small ones are
+    trained on single turns, and an earlier answer without its sound is foreign.
 
     Raises:
         UserError: no message, an unknown role, an empty message, or too long a conversation.

@@ -167,15 +167,17 @@ class KVCache:
         if not is_prompt.any() or is_prompt.sum() == held.sum():
             return
         others = held & ~is_prompt
-        places = self.order[0, others].min() - self.order[0, is_prompt].max() - 1
-        steps = self.steps[0, others].min()
+        places = int(self.order[0, others].min() - self.order[0, is_prompt].max()) - 1
+        steps = int(self.steps[0, others].min())
         if not places and not steps:
             return
         slots = torch.from_numpy(np.flatnonzero(is_prompt)).to(self.device)
         if self.prompt is None:
             self.prompt = self.keys[:, 0, :, slots].clone()
-        moved = (torch.tensor([[int(n)]], device=self.device) for n in (places, steps))
-        turned = turn(self.prompt.flatten(0, 2)[None, None], turns(*moved, self.keys.shape[-1]))
+        place_11 = torch.tensor([[places]], device=self.device)
+        step_11 = torch.tensor([[steps]], device=self.device)
+        angles = turns(place_11, step_11, self.keys.shape[-1])
+        turned = turn(self.prompt.flatten(0, 2)[None, None], angles)
         self.keys[:, 0, :, slots] = turned.view_as(self.prompt)
 
     @torch.inference_mode()

@@ -2,10 +2,10 @@
 
 In the interleaved form the live order makes the mask plainly causal; columns are needed where
 rows lie in another order (the concatenated streams), where a window slides over them, or where
-several samples share one line. Rows of the system prompt lie before step 0 (a speaker's voice; see
-`timeline.speaker_rows`) and never leave the window. The expression indexes its columns with
-whatever it is given: whole grids make the dense mask that a CPU takes, single indices the blocks
-that a GPU's kernel skips. True means "may see".
+several samples share one line. Rows of the system prompt (a speaker's voice; see
+`Timeline.add_speaker`) lie before step 0 and never leave the window. The expression indexes its
+columns with whatever it is given: whole grids make the dense mask that a CPU takes, single indices
+the blocks that a GPU's kernel skips. True means "may see".
 
 Shapes: B lines of a batch, N rows of a line, as queries and keys.
 """

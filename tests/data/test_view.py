@@ -36,12 +36,14 @@ def encoder() -> SceneEncoder:
 @pytest.fixture(scope="module")
 def scene() -> Scene:
     """With everything in it, and with texts that would like to be markup."""
-    made = make_scene(2, "train", ("draw", "name", "say"))
+    made = make_scene(2, "train", ("draw", "name", "say"), other_speaker=True)
+    assert made.speaker is not None
+    speaker = replace(made.speaker, voice=replace(made.speaker.voice, name=EVIL))
     lines = tuple(replace(line, text=EVIL, words=(replace(line.words[0], text=EVIL),))
                   for line in made.lines)  # fmt: skip
     replies = tuple(replace(reply, text=EVIL) for reply in made.replies)
     assert replies
-    return replace(made, lines=lines, replies=replies, source=EVIL)
+    return replace(made, lines=lines, replies=replies, source=EVIL, speaker=speaker)
 
 
 def test_the_ranges_are_the_mask(config: OmniConfig) -> None:
@@ -129,7 +131,10 @@ def test_the_page_in_a_browser(
         "text in", "audio in", "image in", "text + image out", "audio out",
     ]  # fmt: skip
 
-    rows = encoder.timeline(scene).streams()
+    assert page.locator("#speaker b").inner_text() == EVIL
+    page.evaluate("document.querySelector('#speaker audio').load()")
+    _until(page, "document.querySelector('#speaker audio').duration > 0.2")
+    rows = encoder.timeline(replace(scene, speaker=None)).streams()
     mask = live_mask(rows, encoder.config.live.window_steps)
     row = int(np.flatnonzero(rows.stream == 0)[0])  # the first that the assistant writes
     page.evaluate(f"reveal(rows.start[{row}])")

@@ -10,7 +10,7 @@ import pytest
 from quintet.model.cache import FREE
 from quintet.timeline.masks import live_mask
 from quintet.timeline.timeline import live_rank
-from scripts.draw_idea import FOLDER, PICTURES, PROMPT, WINDOW, held_slots, with_prompt
+from scripts.draw_idea import FOLDER, PICTURES, WINDOW, held_slots, with_prompt
 from scripts.scene_drawing import make_scene
 
 
@@ -40,7 +40,7 @@ def test_the_cache_holds_what_the_window_sees() -> None:
     """The two halves of the picture of the window, compared: what lies in the cache after a step is
     what the last row of that step may see."""
     rows = with_prompt()
-    mask = live_mask(rows, WINDOW, np.arange(len(rows)) < PROMPT)
-    for step, held in enumerate(held_slots(rows)):
-        last = int(np.flatnonzero(rows.step == step)[-1])
+    mask = live_mask(rows, WINDOW)
+    for line, held in enumerate(held_slots(rows)):
+        last = int(np.flatnonzero(rows.step == line - 1)[-1])  # the prompt ends with step -1
         assert sorted(held[held != FREE]) == np.flatnonzero(mask[last]).tolist()

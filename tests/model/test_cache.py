@@ -105,18 +105,16 @@ def test_nothing_moves_and_nothing_grows(config: OmniConfig, model: Omni) -> Non
 
 @torch.no_grad()
 def test_the_system_prompt_stays(config: OmniConfig, model: Omni) -> None:
-    rows, window = make_timeline(config, 9, 4).rows(), 2
-    prompt = rows.step == 0
-    mask = live_mask(rows, window, prompt)
-    assert (mask != live_mask(rows, window)).any()
+    rows, window = make_timeline(config, 9, 4).rows().shifted(-1, 0), 2
+    prompt = rows.step < 0
+    mask = live_mask(rows, window)
+    assert mask[-1, prompt].all() and not mask[-1, rows.step == 0].any()
     expected_ND = model(RowTensors.from_rows([rows]), torch.from_numpy(mask))[0]
     cache, hidden = KVCache(config.model, 128), []
-    for step in range(9):
+    for step in range(-1, 8):
         cache.slide(step - window + 1)
         piece = rows.take(rows.step == step)
         hidden.append(model(RowTensors.from_rows([piece]), cache=cache)[0])
-        if step == 0:
-            cache.keep()
     cache.make_room(128 - int(prompt.sum()))  # all but the prompt
     assert len(cache.held()) == prompt.sum()
     torch.testing.assert_close(torch.cat(hidden), expected_ND, **CLOSE)
@@ -128,11 +126,12 @@ def test_blocks_equal_the_dense_mask(config: OmniConfig, model: Omni) -> None:
     samples in one line, with a window."""
     timelines = [make_timeline(config, steps, steps) for steps in (6, 4, 5)]
     streams = timelines[0].streams()
+    prompted = streams.shifted(-1, 0)
     lines = [[timelines[1].rows(), timelines[2].rows()], [timelines[0].rows()]]
     packed = [concatenate(line) for line in lines]
     for tables, sight in (
         ([streams], live_sight(streams, FOREVER)),
-        ([streams], live_sight(streams, 3, streams.step == 0)),
+        ([prompted], live_sight(prompted, 3)),
         (packed, line_sight(lines, 3)),
     ):
         rows = RowTensors.from_rows(tables)

@@ -30,7 +30,6 @@ def test_samples_of_a_line_do_not_see_one_another() -> None:
     assert NOBODY < 0  # no sample's number
     assert sight.rank.tolist() == [[0, 1, 2, 3, 4]] * 2
     assert sight.step.tolist() == [[0, 1, 0, 1, 2], [0, 1, 2, 3, 0]]
-    assert not sight.lasting.any()
     first, second = sight.dense()
     triangle = np.tri(5, dtype=bool)
     assert np.array_equal(first, np.block([
@@ -41,8 +40,8 @@ def test_samples_of_a_line_do_not_see_one_another() -> None:
 
 
 def test_a_prompt_never_leaves_the_window() -> None:
-    sight = line_sight([[_heard(1), _heard(6)]], window_steps=2, prefixes=[[0, 2]])
-    assert sight.lasting.tolist() == [[False, True, True, False, False, False, False]]
+    sight = line_sight([[_heard(1), _heard(6).shifted(-2, 0)]], window_steps=2)
+    assert sight.step.tolist() == [[0, -2, -1, 0, 1, 2, 3]]
     assert sight.dense()[0, -1].tolist() == [False, True, True, False, False, True, True]
     mask = live_mask(_heard(5, each=2), window_steps=3)
     assert mask[-1].tolist() == [False] * 4 + [True] * 6  # its own step counted

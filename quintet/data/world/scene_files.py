@@ -1,8 +1,9 @@
 """Scenes as folders: their media, and `scene.json` with every label.
 
 `user.wav` is the microphone, `reply.wav` the answers placed on the clock; `picture-N.png` is what
-is shown and `drawing-N.png` what the assistant draws, each counted from 0. The labels are written
-last: a folder that has them is finished. docs/world.md describes them.
+is shown and `drawing-N.png` what the assistant draws, each counted from 0; `speaker.wav` whose
+voice it has, if not its own. The labels are written last: a folder that has them is finished.
+docs/world.md describes them.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from quintet.data.world.scenes import (
     Shown,
     Typed,
 )
+from quintet.data.world.speakers import PROMPT_STEPS, Speaker
 from quintet.data.world.wide_things import WIDE_BY_NAME
 from quintet.media.audio import read_audio, write_audio
 from quintet.media.images import read_image, write_image
@@ -35,6 +37,7 @@ from quintet.media.speech import Voice, Word
 from quintet.media.whole_file import whole_file
 
 FORMAT = 3  # of the labels; 1 had no words and no looks, 2 no moments and no interruptions
+SPEAKER_FILE = "speaker.wav"
 
 
 def scene_folder(folder: Path, index: int) -> Path:
@@ -52,6 +55,8 @@ def save_scene(scene: Scene, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_audio(folder / "user.wav", scene.microphone)
         write_audio(folder / "reply.wav", spoken_replies(scene))
+        if scene.speaker is not None:
+            write_audio(folder / SPEAKER_FILE, scene.speaker.sound)
         for index, shown in enumerate(scene.shown):
             write_image(folder / f"picture-{index}.png", shown.picture)
         drawings = [reply.drawing for reply in scene.replies if reply.drawing is not None]
@@ -113,6 +118,7 @@ def labels(scene: Scene) -> dict[str, Any]:
             }
             for moment in scene.moments
         ],
+        **({"speaker": dataclasses.asdict(scene.speaker.voice)} if scene.speaker else {}),
         **_staged_labels(scene),
     }  # fmt: skip
 
@@ -208,6 +214,7 @@ def load_scene(folder: Path) -> Scene:
                 )
                 for moment in found["moments"]
             ),
+            _speaker(folder, found["speaker"]) if "speaker" in found else None,
         )  # fmt: skip
         if not len(track) == len(microphone) == scene.num_steps * STEP_SAMPLES:
             raise ValueError("sound of another length")
@@ -237,6 +244,13 @@ def _line(found: dict[str, Any]) -> Line:
         str(found["text"]), _samples(found["start_seconds"]), _samples(found["end_seconds"]),
         voice, str(found["speaker"]), _words(found["words"], 0),
     )  # fmt: skip
+
+
+def _speaker(folder: Path, voice: dict[str, Any]) -> Speaker:
+    sound = read_audio(folder / SPEAKER_FILE, PROMPT_STEPS / STEPS_PER_SECOND)
+    if len(sound) % STEP_SAMPLES:
+        raise ValueError("a speaker's sound is whole steps")
+    return Speaker(Voice(**voice), sound)
 
 
 def _look(found: dict[str, Any] | None) -> Look | None:

@@ -36,8 +36,9 @@ def finished(folder: Path, index: int, about: dict[str, Any]) -> bool:
     return True
 
 
-def make_in(folder: Path, index: int, seed: int, split: str) -> bool:
-    """Make and save scene `index` of a set that begins with `seed`, unless it is finished.
+def make_in(folder: Path, index: int, seed: int, split: str, speakers: bool = False) -> bool:
+    """Make and save scene `index` of a set that begins with `seed`, unless it is finished; with
+    `speakers` the assistant has another's voice in it.
 
     Returns:
         Whether it was made.
@@ -45,15 +46,19 @@ def make_in(folder: Path, index: int, seed: int, split: str) -> bool:
     Raises:
         UserError: another scene lies there, or the folder cannot be written.
     """
-    if finished(folder, index, {"seed": seed + index, "split": split, "source": ""}):
+    own = seed + index
+    source = f"other speakers, seed {own}" if speakers else ""
+    if finished(folder, index, {"seed": own, "split": split, "source": source}):
         return False
-    save_scene(make_scene(seed + index, split), scene_folder(folder, index))
+    scene = make_scene(own, split, other_speaker=speakers)
+    save_scene(replace(scene, source=source), scene_folder(folder, index))
     return True
 
 
 def make_wide_in(
-    folder: Path, index: int, seed: int, split: str, writer: Writer, name: str
-) -> bool:
+    folder: Path, index: int, seed: int, split: str, writer: Writer, name: str,
+    speakers: bool = False,
+) -> bool:  # fmt: skip
     """The same for a scene of the wide world: `writer`, which is called `name`, writes its script,
     and its room is drawn.
 
@@ -64,21 +69,23 @@ def make_wide_in(
         UserError: as `make_in`, or the writer writes nothing that can be staged.
     """
     own, source = seed + index, f"wide world, script by {name}, seed {seed + index}"
+    source = f"other speakers, {source}" if speakers else source
     if finished(folder, index, {"seed": own, "split": split, "source": source}):
         return False
-    scene = _staged(own, split, writer)
+    scene = _staged(own, split, writer, speakers)
     save_scene(replace(scene, source=source), scene_folder(folder, index))
     return True
 
 
-def _staged(seed: int, split: str, writer: Writer) -> Scene:
+def _staged(seed: int, split: str, writer: Writer, speakers: bool) -> Scene:
     """The scene of the first script that is not too long."""
     refused: UserError | None = None
     for attempt in range(STAGED_TRIES):
         # Test scripts are others than those of training.
         script = writer.write(2 * (seed + attempt * FAR) + (split == "test"))
         try:
-            return stage_script(script, seed, split, draw_room(seed, split))
+            room = draw_room(seed, split)
+            return stage_script(script, seed, split, room, other_speaker=speakers)
         except UserError as error:
             refused = error
     assert refused is not None

@@ -47,6 +47,7 @@ from quintet.data.world.script import (
     Wait,
     find_awaited,
 )
+from quintet.data.world.speakers import draw_speaker
 from quintet.data.world.things import Thing
 from quintet.data.world.transcripts import spread
 from quintet.data.world.wide_things import WIDE_BY_NAME
@@ -71,6 +72,7 @@ def stage_script(
     room: Room | None = None,
     engine: Engine | None = None,
     voices: Sequence[str] = (),
+    other_speaker: bool = False,
 ) -> Scene:
     """The scene of a script, a pure function of its arguments if the engine is one.
 
@@ -80,17 +82,26 @@ def stage_script(
         engine: who speaks; by default espeak-ng.
         voices: the names of the engine's, if it is another: the first is the assistant's, every
             second of the others is kept for the test split.
+        other_speaker: the assistant answers in a voice of espeak-ng's that is drawn from the seed.
 
     Raises:
-        UserError: the scene lasts more than `MAX_STEPS`, there are too few voices, or the engine
-            fails.
+        UserError: the scene lasts more than `MAX_STEPS`, there are too few voices, the engine
+            fails, or it is another and a voice is to be drawn.
     """
     if seed < 0 or split not in ("train", "test"):
         raise UserError(
             f"A scene has a seed of at least 0 and a split train or test, not {seed} and {split!r}."
         )
     rng = np.random.default_rng((seed, split == "test", 3))
-    stage = _Stage(rng, seed, split, engine or Espeak(), _cast(rng, split, voices))
+    cast, speaker = _cast(rng, split, voices), None
+    if other_speaker:
+        if voices:
+            raise UserError(
+                "Another's voice for the assistant is one of espeak-ng's; name no other voices."
+            )
+        speaker = draw_speaker(seed, split, (cast["user"], cast["other"]))
+        cast["assistant"] = speaker.voice
+    stage = _Stage(rng, seed, split, engine or Espeak(), cast)
     for index, cue in enumerate(script.cues):
         stage.act(script.cues, index, cue)
     num_steps = stage.end_step() + 1
@@ -105,7 +116,7 @@ def stage_script(
         tuple(sorted(stage.shown, key=lambda shown: shown.step)), tuple(stage.replies), "",
         script.write(), room, tuple(stage.quiet),
     )  # fmt: skip
-    return replace(scene, microphone=stage.microphone(room, scene))
+    return replace(scene, microphone=stage.microphone(room, scene), speaker=speaker)
 
 
 def _cast(rng: np.random.Generator, split: str, names: Sequence[str]) -> dict[str, Voice]:

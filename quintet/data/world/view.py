@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +51,15 @@ def write_view(scene: Scene, encoder: SceneEncoder, path: Path, name: str) -> No
 
 
 def scene_data(scene: Scene, encoder: SceneEncoder) -> dict[str, Any]:
-    """What the page of a scene shows, as JSON can hold it. Times are in seconds."""
-    rows = encoder.timeline(scene).streams()
+    """What the page of a scene shows, as JSON can hold it. Times are in seconds.
+
+    The rows are those of the clock. A speaker's, before it, all may see: they are told in words.
+    """
+    rows = encoder.timeline(replace(scene, speaker=None)).streams()
     replies = spoken_replies(scene)
     return {
         "about": f"{scene.source or f'seed {scene.seed}'}, {scene.split}",
+        "speaker": _speaker(scene),
         "seconds": scene.num_steps / STEPS_PER_SECOND,
         "steps_per_second": STEPS_PER_SECOND,
         "window_steps": encoder.config.live.window_steps,
@@ -68,6 +73,14 @@ def scene_data(scene: Scene, encoder: SceneEncoder) -> dict[str, Any]:
         "rows": _row_columns(rows, encoder.tokenizers.text, encoder.config.text.vocab_size),
         "sees": seen_ranges(rows, encoder.config.live.window_steps),
     }  # fmt: skip
+
+
+def _speaker(scene: Scene) -> dict[str, str] | None:
+    """In whose voice the assistant answers, and what it has heard of that."""
+    if scene.speaker is None:
+        return None
+    heard = scene.speaker.sound
+    return {"voice": scene.speaker.voice.name, "sound": _sound(heard, heard)}
 
 
 def _spans(scene: dict[str, Any]) -> Iterable[dict[str, Any]]:

@@ -359,6 +359,11 @@ byId("name").textContent = data.name;
 byId("about").textContent = `${data.about} · ${data.seconds} s · ${count} rows`;
 byId("mask-note").textContent = "Each line is a row, each column a row that it may see, in the "
   + `order of the lanes; the window is ${data.window_steps} steps.`;
+if (data.speaker) {
+  byId("speaker").querySelector("b").textContent = data.speaker.voice;
+  byId("speaker").querySelector("audio").src = data.speaker.sound;
+  byId("speaker").hidden = false;
+}
 sound.src = data.sound;
 buildLanes();
 buildEvents();
