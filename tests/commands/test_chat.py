@@ -18,7 +18,7 @@ class _Refusing:
     def __init__(self) -> None:
         self.heard: list[object] = []
 
-    def chat(self, messages: list[dict[str, object]], seed: int) -> TurnReply:
+    def chat(self, messages: list[dict[str, object]], seed: int, **_: object) -> TurnReply:
         self.heard.append(messages[0]["content"])
         if len(self.heard) == 1:
             raise UserError("Too long; shorten it.")
@@ -37,7 +37,7 @@ def test_what_is_attached_stays_until_it_is_answered(tmp_path: Path) -> None:
 
 
 class _Drawing:
-    def chat(self, messages: list[dict[str, object]], seed: int) -> TurnReply:
+    def chat(self, messages: list[dict[str, object]], seed: int, **_: object) -> TurnReply:
         sound, picture = np.zeros(240, np.float32), np.zeros((4, 4, 3), np.uint8)
         return TurnReply("yes", [picture], sound)
 
