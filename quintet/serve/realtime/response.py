@@ -25,6 +25,7 @@ from quintet.serve.protocol import encode_sound
 from quintet.serve.realtime.events import Event, event
 from quintet.serve.realtime.formats import SoundEncoder
 from quintet.serve.realtime.items import Conversation, Item, Part, new_id
+from quintet.serve.realtime.passed_settings import CustomVoice
 from quintet.serve.realtime.settings import ResponseSettings, Settings, merged, validated
 
 # What a cancelled response no longer sends, even if it waits in the queue already.
@@ -57,9 +58,10 @@ def wishes_of(session: Settings, wished: ResponseSettings, images: bool) -> Wish
         output = validated(type(session.audio), laid, "response.audio").output
     modalities = wished.output_modalities or session.output_modalities
     most = wished.max_output_tokens or session.max_output_tokens
-    voice = getattr(output.voice, "id", output.voice)  # a response tells a voice by its name alone
+    voice = output.voice  # of which a response tells the name alone
+    name = voice.id if isinstance(voice, CustomVoice) else voice
     return Wishes(
-        "audio" in modalities, images, output.format.model_dump(), voice, most, wished.metadata,
+        "audio" in modalities, images, output.format.model_dump(), name, most, wished.metadata,
     )  # fmt: skip
 
 
