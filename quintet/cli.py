@@ -21,6 +21,9 @@ from quintet.config import UserError
 
 FOLDER = click.Path(path_type=Path)
 MODEL = click.option("--model", default="nano", show_default=True, help="Name, folder or hub id.")
+VOICE = click.option("--voice", metavar="NAME|FILE",
+                     help="Whose voice it answers in: one of the model's by name, or somebody "
+                          "who speaks in this recording, a second or more.")  # fmt: skip
 SEED = click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31))
 
 
@@ -131,19 +134,21 @@ def replay(file: Path, model: str) -> None:
 @click.argument("audio", required=False, type=FOLDER)
 @click.option("--image", "images", multiple=True, type=FOLDER, help="A picture to show.")
 @click.option("--text", help="Something to type.")
+@VOICE
 @MODEL
 @SEED
 @click.option("--out", required=True, type=FOLDER, help="Folder for the reply.")
 def talk(
-    audio: Path | None, images: tuple[Path, ...], text: str | None, model: str, seed: int, out: Path
-) -> None:
+    audio: Path | None, images: tuple[Path, ...], text: str | None, voice: str | None, model: str,
+    seed: int, out: Path,
+) -> None:  # fmt: skip
     """A live session over files: AUDIO is heard, pictures are seen, the reply is kept.
 
     Writes reply.wav, reply.txt, picture-N.png, timeline.png and stats.json.
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; name a folder with --out.")
-    reply = _load(model).talk(audio, list(images), text, seed)
+    reply = _load(model).talk(audio, list(images), text, seed, voice=voice)
     names = reply.save(out)
     stats = reply.stats
     latency, when = stats["first_audio_seconds"], "never came"
@@ -169,14 +174,15 @@ def talk(
 @click.option("--once", help="Answer this one line and stop.")
 @click.option("--image", "images", multiple=True, type=FOLDER, help="Pictures beside --once.")
 @click.option("--sound", "sounds", multiple=True, type=FOLDER, help="Sounds beside --once.")
+@VOICE
 def chat(
     model: str, seed: int, out: Path | None, once: str | None, images: tuple[Path, ...],
-    sounds: tuple[Path, ...],
+    sounds: tuple[Path, ...], voice: str | None,
 ) -> None:  # fmt: skip
     """Turn by turn in the terminal: type a line; /image FILE and /sound FILE add to the next."""
     from quintet.commands.chat import Chat
 
-    conversation = Chat(_load(model), out, seed)
+    conversation = Chat(_load(model), out, seed, voice)
     for image in images:
         conversation.attach_image(image)
     for sound in sounds:

@@ -24,12 +24,20 @@ class Chat:
 
     Args:
         out: the folder for pictures and sounds; None is a new temporary one, once it is needed.
+        voice: whom it answers as: a name of the model's or a recording; None, the model's own.
+
+    Raises:
+        UserError: `out` is a file, or there is no such voice.
     """
 
-    def __init__(self, model: Quintet, out: Path | None, seed: int) -> None:
+    def __init__(
+        self, model: Quintet, out: Path | None, seed: int, voice: str | None = None
+    ) -> None:
         if out is not None and out.exists() and not out.is_dir():
             raise UserError(f"{out} is a file; name a folder with --out.")
-        self.model, self.out, self.seed = model, out, seed
+        if voice is not None:
+            model.speaker(voice)  # a mistake is told before anything is typed
+        self.model, self.out, self.seed, self.voice = model, out, seed, voice
         self.parts: list[object] = []
         self.turns = 0
 
@@ -48,7 +56,8 @@ class Chat:
         parts = [*self.parts, line] if line else self.parts
         if not parts:
             raise UserError("There is nothing to answer; type something.")
-        reply = self.model.chat([{"role": "user", "content": parts}], self.seed + self.turns)
+        message: dict[str, object] = {"role": "user", "content": parts}
+        reply = self.model.chat([message], self.seed + self.turns, voice=self.voice)
         self.parts = []  # only now: after a refusal they are still attached
         self.turns += 1
         click.echo(reply.text or "(nothing)")

@@ -25,6 +25,7 @@ from quintet.tokenizers.bundle import Tokenizers
 SHORTEST, LONGEST = 4 * STEP_SAMPLES, 8 * STEP_SAMPLES  # of a speaker's sound, as in training
 LOUDNESS = 0.7  # its peak
 NAME_LENGTH, MOST = 64, 256  # of a folder's voices
+OWN_VOICE = "quintet"  # what the model's own is called
 
 
 def speaker_sound(sound: np.ndarray) -> np.ndarray:
@@ -47,12 +48,12 @@ def speaker_codes(
     voice: str | Path | np.ndarray | None, known: Mapping[str, np.ndarray], tokenizers: Tokenizers
 ) -> np.ndarray | None:
     """Codes [N, Q] of a voice: a name among the `known`, the path of a recording, or a sound
-    float32 [S]; None is None.
+    float32 [S]; None for the model's own, which is None or its name.
 
     Raises:
         UserError: no such name or file, or too short a sound.
     """
-    if voice is None:
+    if voice is None or (not isinstance(voice, np.ndarray) and str(voice) == OWN_VOICE):
         return None
     if isinstance(voice, np.ndarray):
         return tokenizers.encode_audio(speaker_sound(voice))

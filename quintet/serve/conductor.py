@@ -22,6 +22,7 @@ from quintet.live.engine import Given
 from quintet.live.sampling import Sampling
 from quintet.live.session import StepOutput
 from quintet.serve.metrics import Metrics
+from quintet.serve.voices import Voiced, speaker_of
 
 GIVE_WAY_SECONDS = 0.25  # that others wait at most: a row in each step of the clock
 
@@ -31,9 +32,9 @@ T = TypeVar("T")
 class LiveEngine(Protocol):
     """What the server needs of `quintet.live.Engine`."""
 
-    def join(self, *, seed: int) -> int: ...
+    def join(self, *, seed: int, speaker: np.ndarray | None = None) -> int: ...
 
-    def renew(self, seat: int, *, seed: int) -> None: ...
+    def renew(self, seat: int, *, seed: int, speaker: np.ndarray | None = None) -> None: ...
 
     def tune(self, seat: int, sampling: Sampling) -> None: ...
 
@@ -42,7 +43,7 @@ class LiveEngine(Protocol):
     def step(self, given: Mapping[int, Given]) -> dict[int, StepOutput | Exception]: ...
 
 
-class LiveModel(Protocol):
+class LiveModel(Voiced, Protocol):
     """What the server needs of `quintet.live.Quintet`."""
 
     @property
@@ -79,18 +80,23 @@ class Conductor:
         """Compute one step, which is slower than all others, before a person waits for it."""
         await self._in_worker(self._first_step)
 
-    async def join(self) -> int:
-        """The seat of a new session, which is given back if the wait for it is cancelled."""
-        joining = self.worker.submit(self._join)
+    async def join(self, voice: str | None = None) -> int:
+        """The seat of a new session, which is given back if the wait for it is cancelled.
+
+        Args:
+            voice: the name of one that the session answers in; None, or one that there is not: the
+                model's own.
+        """
+        joining = self.worker.submit(self._join, voice)
         try:
             return await asyncio.wrap_future(joining)
         except asyncio.CancelledError:
             joining.add_done_callback(self._give_back)
             raise
 
-    async def renew(self, seat: int) -> None:
-        """A new session at `seat`, in the place of the one there."""
-        await self._in_worker(self._renew, seat)
+    async def renew(self, seat: int, voice: str | None = None) -> None:
+        """A new session at `seat`, in the place of the one there; `voice` as in `join`."""
+        await self._in_worker(self._renew, seat, voice)
 
     async def tune(self, seat: int, sampling: Sampling) -> None:
         """Let the session at `seat` choose like this from its next step on."""
@@ -166,15 +172,15 @@ class Conductor:
         finally:
             self._rests.set()
 
-    def _join(self) -> int:
-        return self._need_engine().join(seed=_seed())
+    def _join(self, voice: str | None = None) -> int:
+        return self._need_engine().join(seed=_seed(), speaker=speaker_of(voice, self.model))
 
     def _give_back(self, joined: Future[int]) -> None:
         if not joined.cancelled() and not joined.exception():
             self.leave(joined.result())
 
-    def _renew(self, seat: int) -> None:
-        self._need_engine().renew(seat, seed=_seed())
+    def _renew(self, seat: int, voice: str | None) -> None:
+        self._need_engine().renew(seat, seed=_seed(), speaker=speaker_of(voice, self.model))
 
     def _first_step(self) -> None:
         seat = self._join()

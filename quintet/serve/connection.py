@@ -58,6 +58,7 @@ class Connection(ABC):
     ) -> None:
         self.socket, self.conductor, self.metrics = socket, conductor, metrics
         self.out: asyncio.Queue[Any] = asyncio.Queue(queued)
+        self.voice: str | None = None  # of the session; None: the model's own
         self.skipped = 0  # deadlines missed since the last step
         self.deadline = 0.0  # on the event loop's clock: when the current step began
         self._active = time.monotonic()  # when the client last gave more than silence
@@ -123,7 +124,7 @@ class Connection(ABC):
 
     async def _tick(self) -> None:
         await self._begin()
-        seat = await self.conductor.join()
+        seat = await self.conductor.join(self.voice)
         try:
             clock = asyncio.get_running_loop().time
             # The same moments for all connections, so that their steps are computed together.

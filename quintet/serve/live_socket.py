@@ -18,6 +18,7 @@ from fastapi import WebSocket
 from quintet.config import UserError
 from quintet.live.sampling import Sampling
 from quintet.live.session import MAX_TEXT_TOKENS
+from quintet.live.speakers import NAME_LENGTH
 from quintet.serve import protocol
 from quintet.serve.conductor import Conductor
 from quintet.serve.connection import Connection, close, too_many
@@ -25,6 +26,7 @@ from quintet.serve.metrics import Metrics
 from quintet.serve.sound_buffer import QUIET, SoundBuffer, level
 from quintet.serve.transcripts import LastSound, Transcripts
 from quintet.serve.turn_mode import TurnMode
+from quintet.serve.voices import voice_names
 
 WAITING_TEXTS = 8  # typed messages that wait for their step
 
@@ -45,7 +47,7 @@ class LiveConnection(Connection):
         self.sampling: Sampling | None = None  # as the client wants it
         self._tuned: Sampling | None = None  # as the session has it
         self._pictures: deque[float] = deque(maxlen=protocol.IMAGES_PER_SECOND)
-        self._send(protocol.hello(conductor.model.config))
+        self._send(protocol.hello(conductor.model.config, voice_names(conductor.model)))
 
     async def run(self) -> None:
         try:
@@ -91,13 +93,26 @@ class LiveConnection(Connection):
             self.sampling = event.sampling
         elif isinstance(event, protocol.TranscribeMessage):
             self._transcribe(event)
-        else:  # what came before the wish belongs to the old conversation
-            self.image = None
-            self.texts.clear()
-            self.sound.clear()
-            self.heard.clear()
-            self.transcripts.cancel()
-            self.reset_wanted = True
+        else:
+            if isinstance(event, protocol.VoiceMessage):
+                self._choose(event.name)
+            self._forget()
+
+    def _choose(self, voice: str) -> None:
+        names = voice_names(self.conductor.model)
+        if voice not in names:
+            shown = repr(voice[:NAME_LENGTH])
+            raise UserError(f"There is no voice {shown}; choose one of: {', '.join(names)}.")
+        self.voice = voice
+
+    def _forget(self) -> None:
+        """What came before the wish for a new conversation belongs to the old one."""
+        self.image = None
+        self.texts.clear()
+        self.sound.clear()
+        self.heard.clear()
+        self.transcripts.cancel()
+        self.reset_wanted = True
 
     def _transcribe(self, event: protocol.TranscribeMessage) -> None:
         def tell(text: str | None, message: str = "") -> None:
@@ -117,7 +132,7 @@ class LiveConnection(Connection):
     async def _step(self, seat: int) -> None:
         if self.reset_wanted:  # a new conversation; its event stands between old answers and new
             self.reset_wanted = False
-            await self.conductor.renew(seat)
+            await self.conductor.renew(seat, self.voice)
             self._tuned = None
             self._send({"type": "reset"})
         if self.sampling is not None and self.sampling != self._tuned:

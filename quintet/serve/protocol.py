@@ -15,10 +15,12 @@ Client to server, at any time and in any order:
     {"type": "transcribe", "id": 7, "seconds": 2.4}   write down the last sound that was sent, 30 s
                                                 of it at most
     {"type": "reset"}                           begin a new conversation
+    {"type": "voice", "name": "quintet"}        the same, in one of the voices of the hello event,
+                                                which later ones have, too
 
 Server to client:
 
-    {"type": "hello", ...}      once, first: model, clock, sizes and limits (`hello`)
+    {"type": "hello", ...}      once, first: model, voices, clock, sizes and limits (`hello`)
     {"type": "image", ...}      the picture being drawn, as far as it is: `data` (a PNG data URL),
                                 `done`, `step`; it stands before the step that it belongs to
     {"type": "step", ...}       four times a second: `step`, `text` (new words), `text_ended`,
@@ -45,6 +47,7 @@ import base64
 import binascii
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +57,7 @@ from PIL import Image
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES, STEPS_PER_SECOND, OmniConfig, UserError
 from quintet.live.sampling import Sampling
 from quintet.live.session import StepOutput
+from quintet.live.speakers import OWN_VOICE
 from quintet.media.images import read_image_bytes
 
 IDLE = 4000  # close code, of those that are free for applications
@@ -108,7 +112,16 @@ class ResetMessage:
     """The person wants a new conversation."""
 
 
-Message = TextMessage | ImageMessage | SamplingMessage | TranscribeMessage | ResetMessage
+@dataclass(frozen=True)
+class VoiceMessage:
+    """The person wants a new conversation in another voice."""
+
+    name: str
+
+
+Message = (
+    TextMessage | ImageMessage | SamplingMessage | TranscribeMessage | ResetMessage | VoiceMessage
+)
 
 
 def parse_event(frame: str) -> Message:
@@ -138,8 +151,11 @@ def parse_event(frame: str) -> Message:
         return _transcribe(event)
     if kind == "reset":
         return ResetMessage()
+    if kind == "voice":
+        name = event.get("name")
+        return VoiceMessage(name if isinstance(name, str) else "")
     raise UserError(
-        "The message has no known type; use text, image, sampling, transcribe or reset."
+        "The message has no known type; use text, image, sampling, transcribe, reset or voice."
     )
 
 
@@ -232,7 +248,7 @@ def encode_sound(audio: np.ndarray) -> bytes:
     return bytes(samples.tobytes())
 
 
-def hello(config: OmniConfig) -> dict[str, Any]:
+def hello(config: OmniConfig, voices: Sequence[str] = (OWN_VOICE,)) -> dict[str, Any]:
     """The server's first event; `rows` says how many rows fill one step of each stream."""
     audio = config.audio.frames_per_step
     return {
@@ -243,6 +259,7 @@ def hello(config: OmniConfig) -> dict[str, Any]:
         "step_samples": STEP_SAMPLES,
         "image_size": config.image.size,
         "window_steps": config.live.window_steps,
+        "voices": list(voices),
         "rows": {
             "text_in": config.live.text_image_rows_per_step,
             "audio_in": audio,

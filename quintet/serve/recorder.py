@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
+
 from quintet.config import STEPS_PER_SECOND, OmniConfig, UserError
 from quintet.live.engine import Given
 from quintet.live.recording import Recording
@@ -112,15 +114,15 @@ class RecordingEngine:
     def __init__(self, engine: LiveEngine, recorder: Recorder, config: OmniConfig) -> None:
         self.engine, self.recorder, self.config = engine, recorder, config
 
-    def join(self, *, seed: int) -> int:
-        seat = self.engine.join(seed=seed)
-        self.recorder.begin(seat, Recording(self.config, seed, Sampling()))
+    def join(self, *, seed: int, speaker: np.ndarray | None = None) -> int:
+        seat = self.engine.join(seed=seed, speaker=speaker)
+        self.recorder.begin(seat, Recording(self.config, seed, Sampling(), speaker=speaker))
         return seat
 
-    def renew(self, seat: int, *, seed: int) -> None:
-        self.engine.renew(seat, seed=seed)
+    def renew(self, seat: int, *, seed: int, speaker: np.ndarray | None = None) -> None:
+        self.engine.renew(seat, seed=seed, speaker=speaker)
         self.recorder.end(seat)
-        self.recorder.begin(seat, Recording(self.config, seed, Sampling()))
+        self.recorder.begin(seat, Recording(self.config, seed, Sampling(), speaker=speaker))
 
     def tune(self, seat: int, sampling: Sampling) -> None:
         self.engine.tune(seat, sampling)
@@ -147,6 +149,10 @@ class RecordedModel:
     def config(self) -> OmniConfig:
         return self.model.config
 
+    @property
+    def voices(self) -> Mapping[str, np.ndarray]:
+        return self.model.voices
+
     def engine(self, seats: int) -> RecordingEngine:
         return RecordingEngine(self.model.engine(seats), self.recorder, self.config)
 
@@ -157,5 +163,6 @@ class RecordedModel:
         *,
         tell: Callable[[str], None] | None = None,
         pause: Callable[[], None] | None = None,
+        voice: str | None = None,
     ) -> TurnReply:
-        return self.model.chat(messages, seed, tell=tell, pause=pause)
+        return self.model.chat(messages, seed, tell=tell, pause=pause, voice=voice)

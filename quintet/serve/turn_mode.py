@@ -16,12 +16,13 @@ from typing import Protocol
 import numpy as np
 
 from quintet.live.turns import TurnReply
+from quintet.serve.voices import Voiced, known_voice
 
 WAITING = 16  # answers asked for at once, the one being computed included
 TRANSCRIBE = "transcribe this."  # an order that the model knows
 
 
-class TurnModel(Protocol):
+class TurnModel(Voiced, Protocol):
     """What turn mode needs of `quintet.live.Quintet`."""
 
     def chat(
@@ -31,6 +32,7 @@ class TurnModel(Protocol):
         *,
         tell: Callable[[str], None] | None = None,
         pause: Callable[[], None] | None = None,
+        voice: str | None = None,
     ) -> TurnReply: ...
 
 
@@ -61,8 +63,10 @@ class TurnMode:
         messages: Sequence[dict[str, object]],
         seed: int | None = None,
         tell: Callable[[str], None] | None = None,
+        voice: object = None,
     ) -> TurnReply:
-        """The answer to the last of `messages`; `tell` gets words, in another thread.
+        """The answer to the last of `messages`; `tell` gets words, in another thread; `voice` as
+        `known_voice` has it.
 
         Raises:
             BusyError: too many ask.
@@ -73,7 +77,10 @@ class TurnMode:
         self._waiting += 1
         try:
             seed = secrets.randbelow(2**31) if seed is None else seed
-            job = partial(self.model.chat, messages, seed, tell=tell, pause=self.give_way)
+            job = partial(
+                self.model.chat, messages, seed, tell=tell, pause=self.give_way,
+                voice=known_voice(voice, self.model),
+            )  # fmt: skip
             return await asyncio.get_running_loop().run_in_executor(self.worker, job)
         finally:
             self._waiting -= 1

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
+from conftest import run
 
 from quintet.commands.chat import Chat
 from quintet.config import UserError
+from quintet.live.pretrained import Quintet
+from quintet.live.speakers import speaker_codes
 from quintet.live.turns import TurnReply
+from quintet.media.audio import write_audio
 
 
 class _Refusing:
@@ -18,7 +23,7 @@ class _Refusing:
     def __init__(self) -> None:
         self.heard: list[object] = []
 
-    def chat(self, messages: list[dict[str, object]], seed: int) -> TurnReply:
+    def chat(self, messages: list[dict[str, object]], seed: int, **_: object) -> TurnReply:
         self.heard.append(messages[0]["content"])
         if len(self.heard) == 1:
             raise UserError("Too long; shorten it.")
@@ -37,7 +42,7 @@ def test_what_is_attached_stays_until_it_is_answered(tmp_path: Path) -> None:
 
 
 class _Drawing:
-    def chat(self, messages: list[dict[str, object]], seed: int) -> TurnReply:
+    def chat(self, messages: list[dict[str, object]], seed: int, **_: object) -> TurnReply:
         sound, picture = np.zeros(240, np.float32), np.zeros((4, 4, 3), np.uint8)
         return TurnReply("yes", [picture], sound)
 
@@ -58,3 +63,49 @@ def test_answers_litter_no_folder_that_nobody_named(
     ]
     assert sorted(told) == sorted(elsewhere.rglob("*.*")) and len(told) == 4
     assert len({path.parent for path in told}) == 1 and not list(here.iterdir())
+
+
+def test_a_voice_is_told_and_a_wrong_one_before_anything_is_typed(tmp_path: Path) -> None:
+    told: list[object] = []
+
+    class Model(_Drawing):
+        voices: ClassVar[dict[str, np.ndarray]] = {"linda": np.ones((1, 3), np.int32)}
+
+        def speaker(self, voice: str) -> np.ndarray | None:
+            return speaker_codes(voice, self.voices, None)  # type: ignore[arg-type]
+
+        def chat(self, messages: list[dict[str, object]], seed: int, **named: object) -> TurnReply:
+            told.append(named["voice"])
+            return super().chat(messages, seed)
+
+    for voice in ("linda", "quintet", None):
+        Chat(Model(), tmp_path, 0, voice).say("hello")  # type: ignore[arg-type]
+    assert told == ["linda", "quintet", None]
+    assert Model().speaker("quintet") is None  # the model's own has this name everywhere
+    with pytest.raises(UserError, match=r"no voice 'otto'; .* linda\.$"):
+        Chat(Model(), tmp_path, 0, "otto")  # type: ignore[arg-type]
+
+
+def test_talk_and_chat_take_a_voice(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "somebody.wav"
+    loud = 0.3 * np.sin(np.arange(36_000, dtype=np.float32) / 9)
+    write_audio(file, np.pad(loud, 12_000))  # between silences
+    heard: list[np.ndarray] = []
+
+    def talk(self: Quintet, *_: object, voice: str) -> None:
+        heard.append(self.speaker(voice))  # type: ignore[arg-type]
+        raise UserError("Enough was heard; stop.")
+
+    def chat(self: Quintet, *_: object, voice: str) -> TurnReply:
+        heard.append(self.speaker(voice))  # type: ignore[arg-type]
+        return TurnReply("yes", [], np.zeros(0, np.float32))
+
+    monkeypatch.setattr(Quintet, "talk", talk)
+    monkeypatch.setattr(Quintet, "chat", chat)
+    asked = ("--voice", file, "--model", model_folder, "--out", tmp_path / "out")
+    assert run("talk", "--text", "hello.", *asked) == 2
+    assert run("chat", "--once", "hello.", *asked) == 0
+    assert [codes.shape[1] for codes in heard] == [3, 3] and len(heard[0]) > 10
+    assert np.array_equal(*heard)

@@ -57,13 +57,17 @@ class FakeEngine:
         self.model = model
         self.sessions: dict[int, FakeSession] = {}
 
-    def join(self, **_: Any) -> int:
+    def join(self, speaker: np.ndarray | None = None, **_: Any) -> int:
         seat = min(set(range(len(self.sessions) + 1)) - self.sessions.keys())
-        self.sessions[seat] = self.model.session()
+        self._sit(seat, speaker)
         return seat
 
-    def renew(self, seat: int, **_: Any) -> None:
+    def renew(self, seat: int, speaker: np.ndarray | None = None, **_: Any) -> None:
+        self._sit(seat, speaker)
+
+    def _sit(self, seat: int, speaker: np.ndarray | None) -> None:
         self.sessions[seat] = self.model.session()
+        self.model.speakers.append(None if speaker is None else speaker.tolist())
 
     def tune(self, seat: int, sampling: Sampling) -> None:
         self.model.sampled.append(sampling)
@@ -97,6 +101,9 @@ class FakeModel:
         self.num_sessions = 0
         self.sampled: list[Sampling] = []  # that its sessions were told
         self.chats: list[list[dict[str, Any]]] = []
+        self.voices: dict[str, np.ndarray] = {}
+        self.speakers: list[list[list[int]] | None] = []  # codes, of each of its sessions
+        self.chat_voices: list[str | None] = []  # of each of its answers in turn mode
 
     def session(self, **_: Any) -> FakeSession:
         self.num_sessions += 1
@@ -112,11 +119,13 @@ class FakeModel:
         *,
         tell: Callable[[str], None] | None = None,
         pause: Callable[[], None] | None = None,
+        voice: str | None = None,
     ) -> TurnReply:
         """Turn mode: says what it was given last; draws at "draw", crashes at "crash"."""
         parts = messages[-1]["content"]
         parts = list(parts) if isinstance(parts, list | tuple) else [parts]
         self.chats.append(list(messages))
+        self.chat_voices.append(voice)
         words = " ".join(
             part if isinstance(part, str) else "a picture" if getattr(part, "ndim", 3) == 3
             else f"{len(part) / 24_000:.2f} s" for part in parts

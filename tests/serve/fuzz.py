@@ -82,7 +82,7 @@ realtime_sessions = st.fixed_dictionaries(
                 "noise_reduction": st.just({"type": "near_field"}),
             }),
             "output": st.fixed_dictionaries({"format": formats}, optional={
-                "speed": st.just(1.5), "voice": st.sampled_from(["marin", {"id": "v"}]),
+                "speed": st.just(1.5), "voice": st.sampled_from(["marin", {"id": "v"}, "linda"]),
             }),
         }),
         "tools": st.just([{"type": "function", "name": "f", "parameters": {}},
@@ -124,7 +124,8 @@ realtime_events = st.one_of(
 )  # fmt: skip
 live_events = st.one_of(
     _event("session.start", session=st.fixed_dictionaries({"model": st.just("x")}, optional={
-        "audio": st.fixed_dictionaries({"format": formats}), "instructions": st.just("x"),
+        "audio": st.fixed_dictionaries({"format": formats}, optional={
+            "output": st.just({"voice": "linda"})}), "instructions": st.just("x"),
         "delegation": st.sampled_from([None, {"type": "client"}]),
         "client": st.just({"data_channel": {}}), "store": st.just(True),
         "input": st.just([{"role": "user", "content": [{"text": "x"}]}]),
@@ -138,7 +139,8 @@ live_events = st.one_of(
 )  # fmt: skip
 page_events = st.sampled_from([
     {"type": "text", "text": "hello"}, {"type": "text", "text": "draw"}, {"type": "reset"},
-    {"type": "transcribe", "id": 1, "seconds": 1},
+    {"type": "transcribe", "id": 1, "seconds": 1}, {"type": "voice", "name": "linda"},
+    {"type": "voice", "name": "quintet"},
     {"type": "image", "data": _png()},
 ])  # fmt: skip
 

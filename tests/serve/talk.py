@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from fake import FakeModel
 from openai_types import check_event
 from scripted_output import silent
 
@@ -17,15 +18,23 @@ from quintet.serve.realtime.settings import Settings
 class Talk:
     """A dialogue whose events are checked, and whose model says what the test wants."""
 
-    def __init__(self, input: dict[str, Any] | None = None, **session: Any) -> None:
+    def __init__(
+        self,
+        input: dict[str, Any] | None = None,
+        voices: dict[str, np.ndarray] | None = None,
+        **session: Any,
+    ) -> None:
         self.events: list[dict[str, Any]] = []
         self.given: list[tuple[bool, bool, str | None]] = []  # sound, picture, text
         self.transcribed: list[tuple[Item, np.ndarray]] = []
+        model = FakeModel()
+        model.voices = voices or {}
         self.dialogue = Dialogue(
             Settings(model="fake"),
             self.send,
             lambda _: None,
             lambda *turn: self.transcribed.append(turn),
+            model,
         )
         if input is not None:
             session["audio"] = {"input": input}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -66,6 +67,8 @@ def test_who_leaves_a_stream_leaves_nothing_behind() -> None:
     begun, finish = threading.Event(), threading.Event()
 
     class Slow:
+        voices: ClassVar[dict[str, np.ndarray]] = {}
+
         def chat(
             self,
             messages: Sequence[dict[str, object]],
@@ -73,6 +76,7 @@ def test_who_leaves_a_stream_leaves_nothing_behind() -> None:
             *,
             tell: Callable[[str], None] | None = None,
             pause: Callable[[], None] | None = None,
+            voice: str | None = None,
         ) -> TurnReply:
             assert tell is not None
             tell("one ")

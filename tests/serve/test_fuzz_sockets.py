@@ -16,6 +16,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import pytest
 from fuzz import (
     live_events,
@@ -233,7 +234,11 @@ def test_whatever_clients_send(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class CountingModel(TalkingModel):
-    """Knows who sits at its engine."""
+    """Knows who sits at its engine, and has another's voice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.voices = {"linda": np.zeros((5, 3), np.int32)}
 
     def engine(self, seats: int) -> Any:
         self.made = super().engine(seats)

@@ -45,7 +45,13 @@ class _Model(FakeModel):
         return _Session(self)
 
     def chat(
-        self, messages: Any, seed: int = 0, *, tell: Any = None, pause: Any = None
+        self,
+        messages: Any,
+        seed: int = 0,
+        *,
+        tell: Any = None,
+        pause: Any = None,
+        voice: str | None = None,
     ) -> TurnReply:
         if "crash" in str(messages):
             raise RuntimeError(f"broken on {messages}")

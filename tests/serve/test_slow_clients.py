@@ -31,7 +31,7 @@ HANDSHAKE = "GET /{} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Up
 class _Model(FakeModel):
     """Its answers in turn mode are long."""
 
-    def chat(self, messages: Any, seed: int = 0, *, tell: Any = None) -> TurnReply:
+    def chat(self, messages: Any, seed: int = 0, **_: Any) -> TurnReply:
         return TurnReply("long", [], np.zeros(LONG, np.float32))
 
 

@@ -23,6 +23,7 @@ import { TalkButton } from "./talk_button.js";
 import { Timeline } from "./timeline.js";
 import { Transcripts } from "./transcripts.js";
 import { Voice } from "./voice.js";
+import { VoiceChoice } from "./voice_choice.js";
 
 const BLINK = 2000; // milliseconds that a camera's frame is sent again before it is forgotten
 const LET_GO = 30_000; // milliseconds after a push to talk until the microphone is let go
@@ -63,6 +64,7 @@ const socket = new LiveSocket(liveAddress(), liveProtocols(), {
   event: take,
   sound: hear,
 });
+const voiceChoice = new VoiceChoice(socket, settings);
 const camera = new Camera(by("camera-view"), sendPicture, () => {
   showCamera();
   notify(`The ${camera.source} went away.`);
@@ -107,7 +109,7 @@ function take(event) {
   else if (event.type === "step") takeStep(event);
   else if (event.type === "image") drawing = event;
   else if (event.type === "transcript") transcripts.take(event);
-  else if (event.type === "reset") forget();
+  else if (event.type === "reset") voiceChoice.began() && forget();
   else if (event.type === "error") notify(event.message);
 }
 
@@ -116,6 +118,7 @@ function begin(hello) {
   parts.player.arrivals.clear();
   timeline.clock = hello;
   dialog.sampling = hello.sampling ?? {};
+  voiceChoice.begin(hello.voices ?? []);
   conversation.memory = hello.window_steps / hello.steps_per_second;
   camera.memory = (1000 * hello.window_steps) / hello.steps_per_second - BLINK;
   camera.forget();
@@ -304,6 +307,7 @@ function showLevel() {
 
 function applySetting(name) {
   if (name.endsWith("Temperature")) socket.send(settings.sampling);
+  if (name === "voice") voiceChoice.choose();
   if (name === "captions") showCaptions();
   if (name === "pushToTalk") {
     talkButton.end();
@@ -348,7 +352,7 @@ function wireControls() {
     by("file").value = "";
   });
   by("reset").addEventListener("click", () => {
-    socket.send({ type: "reset" });
+    voiceChoice.reset();
     by("message").focus();
   });
   by("retry").addEventListener("click", () => socket.connect());

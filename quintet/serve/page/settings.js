@@ -11,6 +11,7 @@ export const DEFAULTS = Object.freeze({
   bargeIn: true, // speech stops when the person talks over it
   captions: true,
   transcripts: true, // of what the person says
+  voice: "", // that it answers in; "": its own
   microphone: "",
   camera: "",
 });

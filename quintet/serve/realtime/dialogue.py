@@ -27,16 +27,17 @@ from quintet.serve.realtime.events import Event
 from quintet.serve.realtime.idle import IdleTimer
 from quintet.serve.realtime.items import Conversation, Entry, Item, new_id, user_sound
 from quintet.serve.realtime.problems import RequestError
-from quintet.serve.realtime.response import Response, Wishes
+from quintet.serve.realtime.response import Response, Wishes, wishes_of
 from quintet.serve.realtime.settings import (
     ResponseSettings,
     SemanticVad,
     Settings,
     check_tool_choice,
-    merged,
     updated,
     validated,
 )
+from quintet.serve.realtime.voice_choice import Step, VoiceChoice
+from quintet.serve.voices import Voiced
 
 ANSWER_STEPS = 16  # 4 s: the model that has heard everything and says nothing then has no answer
 QUIET_STEPS = 4  # without output after which an answer is over, though its words have no end
@@ -45,8 +46,6 @@ EARLY_STEPS = 12  # 3 s: an answer that began longer before the end of a turn an
 ENDED_STEPS = 2  # the same, once its words have their end
 MAX_WAITING = 64  # entries that the model has not been given
 MAX_WAITING_BYTES = 64 * 2**20  # of them together
-
-Step = tuple[np.ndarray, np.ndarray | None, str | None]  # sound, picture, words
 
 
 class Fate(Enum):
@@ -83,6 +82,7 @@ class Dialogue:
         send: takes the server's events, in order.
         forget: is told the id of a cancelled response, of which nothing more may be sent.
         transcribe: is told the item and the sound of a turn that is to be transcribed.
+        model: whose voices a client may choose.
     """
 
     def __init__(
@@ -91,11 +91,13 @@ class Dialogue:
         send: Callable[[Event], None],
         forget: Callable[[str], None],
         transcribe: Callable[[Item, np.ndarray], None],
+        model: Voiced | None = None,
     ) -> None:
         self.send, self.forget, self.transcribe = send, forget, transcribe
         self.id = new_id("sess")
         self.settings = settings
         self.conversation = Conversation()
+        self.voice = VoiceChoice(model, settings.audio.output.voice)
         self.ears = Ears(self.settings.audio.input)
         self.script: deque[Entry] = deque()
         self.waiting: deque[Entry] = deque()
@@ -112,7 +114,9 @@ class Dialogue:
 
     def update(self, session: object) -> None:
         model = self.settings.model
-        self.settings = updated(self.settings, session)
+        changed = updated(self.settings, session)
+        self.voice.update(changed.audio.output.voice)
+        self.settings = changed
         self.settings.model = model  # whatever name it was asked for by
         self.ears.configure(self.settings.audio.input)
         self.send(events.session("session.updated", self.settings, self.id, self.conversation))
@@ -212,6 +216,9 @@ class Dialogue:
 
     def given(self) -> Step:
         """What the next step takes."""
+        return self.voice.gave(self._next())
+
+    def _next(self) -> Step:
         self.now += 1
         silence = np.zeros(STEP_SAMPLES, np.float32)
         entry = self.script[0] if self.script else None
@@ -285,6 +292,7 @@ class Dialogue:
         says = bool(
             output.speaking or output.text or output.image is not None or output.audio.any()
         )
+        self.voice.took(output)
         if self.answer and self.answer.text_ended and output.text:
             self._end_answer()  # words after the end of the words: another answer
         if self.answer is None:
@@ -379,14 +387,6 @@ class Dialogue:
 
     def _wishes(self, wished: ResponseSettings) -> Wishes:
         """What a response is to be, from the session and `wished`."""
-        session = self.settings
-        output = session.audio.output
-        if wished.audio:
-            laid = merged(session.audio.model_dump(), wished.audio)
-            output = validated(type(session.audio), laid, "response.audio").output
-        modalities = wished.output_modalities or session.output_modalities
-        most = wished.max_output_tokens or session.max_output_tokens
-        return Wishes(
-            "audio" in modalities, self.wants_pictures, output.format.model_dump(), output.voice,
-            most, wished.metadata,
-        )  # fmt: skip
+        made = wishes_of(self.settings, wished, self.wants_pictures)
+        self.voice.check_response(made.voice)
+        return made

@@ -28,6 +28,7 @@ from quintet.serve.realtime.live_settings import MAX_CONTENT, LiveSettings, star
 from quintet.serve.realtime.problems import RequestError
 from quintet.serve.realtime.settings import AudioInput
 from quintet.serve.turn_mode import TurnMode
+from quintet.serve.voices import known_voice
 
 STEP_MS = 250
 START_SECONDS = 10.0  # within which the first event must come
@@ -93,6 +94,7 @@ class LiveApiConnection(ApiConnection):
         if self.settings is not None:
             raise RequestError("The session has started already.", "session_already_started")
         self.settings = started(session)
+        self.voice = known_voice(self.settings.audio.output.voice, self.conductor.model)
         given = self.settings.audio.format
         self.ears.decoder = SoundDecoder(given.type, given.rate)
         self.encoder = SoundEncoder(given.type, given.rate)

@@ -44,7 +44,10 @@ class RealtimeConnection(ApiConnection):
         super().__init__(socket, conductor, metrics, turns)
         self.cancelled = ""  # the response of which nothing more may be sent
         settings = settings or Settings(model=conductor.model.config.name)
-        self.dialogue = Dialogue(settings, self._tell, self._forget, self._transcribe_item)
+        self.dialogue = Dialogue(
+            settings, self._tell, self._forget, self._transcribe_item, conductor.model
+        )
+        self.voice = self.dialogue.voice.name
 
     # ---- reader
 
@@ -115,7 +118,12 @@ class RealtimeConnection(ApiConnection):
         self.skipped = 0
         for _ in range(AHEAD):
             began = clock()
+            if self.voice != self.dialogue.voice.name:  # chosen before anything was said
+                self.voice = self.dialogue.voice.name
+                await self.conductor.renew(seat, self.voice)
             output = await self._ask(seat, *self.dialogue.given())
+            if self.voice != self.dialogue.voice.name:  # meanwhile: it has heard only silence
+                return
             picture = None
             if output.image is not None and self.dialogue.wants_pictures:
                 picture = await asyncio.to_thread(picture_url, output)

@@ -25,6 +25,8 @@ from quintet.serve.protocol import encode_sound
 from quintet.serve.realtime.events import Event, event
 from quintet.serve.realtime.formats import SoundEncoder
 from quintet.serve.realtime.items import Conversation, Item, Part, new_id
+from quintet.serve.realtime.passed_settings import CustomVoice
+from quintet.serve.realtime.settings import ResponseSettings, Settings, merged, validated
 
 # What a cancelled response no longer sends, even if it waits in the queue already.
 DELTAS = ("response.output_audio.delta", "response.output_audio_transcript.delta",
@@ -39,9 +41,28 @@ class Wishes:
     speaks: bool
     images: bool
     format: dict[str, Any]
-    voice: Any
+    voice: str
     max_tokens: int | str
     metadata: dict[str, str] | None = None
+
+
+def wishes_of(session: Settings, wished: ResponseSettings, images: bool) -> Wishes:
+    """What a response is to be: as the session has it, where `wished` says nothing else.
+
+    Raises:
+        RequestError: its sound is wished for in a form that there is not.
+    """
+    output = session.audio.output
+    if wished.audio:
+        laid = merged(session.audio.model_dump(), wished.audio)
+        output = validated(type(session.audio), laid, "response.audio").output
+    modalities = wished.output_modalities or session.output_modalities
+    most = wished.max_output_tokens or session.max_output_tokens
+    voice = output.voice  # of which a response tells the name alone
+    name = voice.id if isinstance(voice, CustomVoice) else voice
+    return Wishes(
+        "audio" in modalities, images, output.format.model_dump(), name, most, wished.metadata,
+    )  # fmt: skip
 
 
 class Response:

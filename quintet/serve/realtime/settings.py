@@ -1,7 +1,7 @@
 """A session's settings: what a client may set, their defaults, and how an update merges.
 
 An update is deep and partial: what it does not name stays. A field that does not exist rejects
-the whole update. Settings that real clients send and that mean nothing here (voices, tracing,
+the whole update. Settings that real clients send and that mean nothing here (tracing,
 noise reduction, ...) are accepted and given back; `docs/realtime-api.md` lists them.
 """
 

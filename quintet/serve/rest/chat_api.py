@@ -18,6 +18,7 @@ from quintet.media.audio import read_audio_bytes
 from quintet.serve.protocol import MAX_TEXT, decode_picture, picture_body
 from quintet.serve.realtime.formats import decode_base64
 from quintet.serve.realtime.items import new_id
+from quintet.serve.realtime.passed_settings import Voice
 from quintet.serve.realtime.problems import RequestError
 from quintet.serve.realtime.settings import check_tool_choice
 from quintet.serve.rest.requests import (
@@ -37,6 +38,7 @@ Messages = list[dict[str, Any]]
 
 class AudioWish(BaseModel):
     format: str = "wav"
+    voice: Voice | None = None
 
 
 class StreamOptions(BaseModel):
@@ -128,7 +130,8 @@ class Completion:
         Raises:
             RequestError: the model refuses the messages, or too many ask.
         """
-        return await answer(self.turns, self._messages, self.asked.seed, tell)
+        voice = self.asked.audio.voice if self.speaks and self.asked.audio else None
+        return await answer(self.turns, self._messages, self.asked.seed, tell, voice)
 
     async def _sound(self, reply: TurnReply) -> dict[str, Any]:
         data = await asyncio.to_thread(encode_file, reply.audio, self.format)

@@ -147,14 +147,15 @@ async def answer(
     messages: Sequence[dict[str, object]],
     seed: int | None = None,
     tell: Callable[[str], None] | None = None,
+    voice: object = None,
 ) -> TurnReply:
-    """The model's answer; `tell` gets words, in another thread.
+    """The model's answer; the arguments are those of `TurnMode.chat`.
 
     Raises:
         RequestError: the model refuses the messages, too many ask, or the model failed.
     """
     try:
-        return await turns.chat(messages, seed, tell)
+        return await turns.chat(messages, seed, tell, voice)
     except BusyError:
         raise busy() from None
     except UserError as error:

@@ -41,6 +41,7 @@ from quintet.serve.rest.requests import (
 )
 from quintet.serve.rest.sound_api import SpeechRequest, speak, transcribe
 from quintet.serve.turn_mode import TurnMode
+from quintet.serve.voices import voice_names
 
 JSON, EVENTS = "application/json", "text/event-stream"
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
@@ -61,7 +62,8 @@ def add_endpoints(app: FastAPI, api: Api, turns: TurnMode) -> None:
 
     _tell_errors(app)
     add_description(app)
-    about = {"id": api.name, "object": "model", "created": api.began, "owned_by": "quintet"}
+    about = {"id": api.name, "object": "model", "created": api.began, "owned_by": "quintet",
+             "voices": voice_names(turns.model)}  # fmt: skip
 
     @app.get("/v1/models", **described("The one model.", {JSON: MODELS}))
     def models(request: Request) -> dict[str, Any]:

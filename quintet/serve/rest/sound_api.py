@@ -16,6 +16,7 @@ from quintet.config import SAMPLE_RATE, STEP_SAMPLES, UserError
 from quintet.media.audio import read_audio_bytes
 from quintet.serve.protocol import MAX_TEXT
 from quintet.serve.realtime.hearing import FRAME, SpeechDetector
+from quintet.serve.realtime.passed_settings import Voice
 from quintet.serve.realtime.problems import RequestError
 from quintet.serve.rest.requests import (
     Api,
@@ -35,9 +36,10 @@ TEXT_FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
 
 
 class SpeechRequest(BaseModel):
-    """What is looked at: there is one voice, and it speaks at one speed."""
+    """What is looked at: the model speaks at one speed."""
 
     input: str = Field(min_length=1, max_length=MAX_TEXT)
+    voice: Voice | None = None
     response_format: str = "mp3"
     stream_format: str | None = None
 
@@ -59,7 +61,8 @@ async def speak(api: Api, turns: TurnMode, request: Request) -> Response:
     empty = np.zeros(0, np.float32)
     data = await asyncio.to_thread(encode_file, empty, asked.response_format)  # refuses early
     order = SAY.format(asked.input.encode("utf-8", "replace").decode("utf-8"))
-    reply = await answer(turns, [{"role": "user", "content": order}])
+    messages: list[dict[str, object]] = [{"role": "user", "content": order}]
+    reply = await answer(turns, messages, voice=asked.voice)
     if not len(reply.audio):
         raise RequestError(
             "The model did not say this; try a text of its world.", "nothing_said", status=422
