@@ -141,35 +141,40 @@ function makeParts(rate) {
   requestAnimationFrame(showLevel);
 }
 
+/** What a step says is shown once its sound is with the player, which cannot wait for that. */
 function takeStep(step) {
-  if (pendingStep) timeline.add(pendingStep); // its sound never came
-  state.steps = step.step;
-  state.text += step.text;
-  state.skipped += step.skipped;
+  if (pendingStep) showStep(); // its sound never came
   parts.player.arrivals.step((1000 * (1 + step.skipped)) / timeline.clock.steps_per_second);
   parts.speech.step(step);
-  conversation.step(step);
-  step.seen = step.counts.image_in ? seen : null;
-  if (step.seen) seen = null;
-  step.drawn = drawing && draw(drawing);
+  const hushed = step.speaking && parts.speech.hushed;
+  pendingStep = Object.assign(step, { drawing, interrupted, hushed, loudness: 0 });
   drawing = null;
-  Object.assign(step, { interrupted, loudness: 0,
-    hushed: step.speaking && parts.speech.hushed });
   interrupted = false;
-  pendingStep = step.speaking ? step : null;
-  if (!step.speaking) timeline.add(step);
-  status.step(step, step.hushed, state.answers.at(-1));
+  if (!step.speaking) showStep();
 }
 
 function hear(bytes) {
+  parts.speech.hear(bytes);
   const samples = new Int16Array(bytes);
   state.samplesHeard += samples.length;
-  parts.speech.hear(bytes);
   if (!pendingStep) return;
   const energy = samples.reduce((sum, sample) => sum + (sample / 32768) ** 2, 0);
   pendingStep.loudness = Math.sqrt(energy / Math.max(1, samples.length));
-  timeline.add(pendingStep);
+  showStep();
+}
+
+function showStep() {
+  const step = pendingStep;
   pendingStep = null;
+  state.steps = step.step;
+  state.text += step.text;
+  state.skipped += step.skipped;
+  conversation.step(step);
+  step.seen = step.counts.image_in ? seen : null;
+  if (step.seen) seen = null;
+  step.drawn = step.drawing && draw(step.drawing);
+  timeline.add(step);
+  status.step(step, step.hushed, state.answers.at(-1));
 }
 
 /** The picture of the timeline, once it is complete, or null. */

@@ -127,7 +127,7 @@ export function liveProtocols() {
 }
 
 function key() {
-  return location.hash.startsWith("#key=") ? decodeURIComponent(location.hash.slice(5)) : "";
+  return new URLSearchParams(location.hash.slice(1)).get("key") ?? "";
 }
 
 /** The live endpoint beside this page. */
