@@ -14,6 +14,7 @@ from conftest import make_config, make_model, make_tokenizers, needs_world
 from safetensors.numpy import load_file, save_file
 from test_engine import _alike
 from test_session import HOT, _inputs, _lively, _same
+from torch import Tensor
 
 import quintet
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES, ModelConfig, OmniConfig, UserError
@@ -23,6 +24,7 @@ from quintet.live.recording import Recording, replay
 from quintet.live.sampling import Sampling
 from quintet.live.session import Session
 from quintet.live.speakers import LONGEST, load_voices, speaker_codes, speaker_sound
+from quintet.live.turns import TurnReply, _Conversation
 from quintet.media.audio import write_audio
 from quintet.media.speech import SPEAKERS
 from quintet.model.omni import Omni
@@ -199,12 +201,25 @@ def test_a_voice_is_a_name_a_recording_or_a_sound(system: Quintet, tmp_path: Pat
         speaker_codes("nobody", {}, system.tokenizers)
 
 
-def test_talk_and_chat_take_a_voice(system: Quintet) -> None:
-    sound, message = np.zeros(6_000, np.float32), [{"role": "user", "content": "hello."}]
-    made = [system.talk(sound, seed=1, voice=voice) for voice in ("linda", "adam", None)]
-    assert len({reply.audio.tobytes() + reply.text.encode() for reply in made}) == 3
-    chats = [system.chat(message, seed=1, voice=voice) for voice in ("linda", None)]
-    assert len({reply.audio.tobytes() + reply.text.encode() for reply in chats}) == 2
+def test_talk_and_chat_take_a_voice(system: Quintet, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[tuple[list[int], Tensor]] = []  # steps held when the answer begins, and its tip
+
+    def answer(conversation: _Conversation, **more: object) -> TurnReply:
+        decoder = conversation.decoder
+        assert decoder.hidden_1D is not None
+        begun.append((decoder.cache.held().tolist(), decoder.hidden_1D))
+        return TurnReply("said", [], SILENCE)
+
+    monkeypatch.setattr(_Conversation, "answer", answer)
+    for voice in ("linda", "adam", None):
+        system.chat([{"role": "user", "content": "hello."}], voice=voice)
+    words = begun[2][0]
+    assert set(words) == {0} and begun[0][0] == begun[1][0] == [-2] * 3 + [-1] * 3 + words
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert not torch.allclose(begun[one][1], begun[other][1], atol=1e-2)
+
+    made = [system.talk(SILENCE, seed=1, voice=voice) for voice in ("linda", "adam")]
+    assert len({reply.audio.tobytes() + reply.text.encode() for reply in made}) == 2
     with system.session(voice="linda") as session:
         assert (session.decoder.cache.held() < 0).all() and session.decoder.cache.length == 6
 

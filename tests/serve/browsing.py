@@ -25,7 +25,10 @@ needs_chromium = pytest.mark.skipif(
 
 @pytest.fixture
 def model() -> FakeModel:
-    return FakeModel()
+    """With another voice, so that there is something to choose."""
+    model = FakeModel()
+    model.voices = {"linda": np.array([[1, 2, 3]], np.int32)}
+    return model
 
 
 @pytest.fixture
