@@ -60,6 +60,10 @@ SCORES = {
     "wrong words as it writes down what is said": "live_transcription_word_error_rate",
     "the same in noise, 10 dB below the voice": "live_transcription_word_error_rate_10_db",
     "wrong words in its speech": "word_error_rate_of_speech",
+    "wrong words in a voice that has a name": "word_error_rate_of_speech_as_named_speaker",
+    "is taken for that voice, of eight": "voice_of_named_speaker_is_nearest",
+    "wrong words in a voice it only heard now": "word_error_rate_of_speech_as_unheard_speaker",
+    "is taken for that one": "voice_of_unheard_speaker_is_nearest",
 }
 
 
