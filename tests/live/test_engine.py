@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,15 @@ def test_each_session_equals_itself_alone(
                 engine.leave(seat)
                 del seats[seat]
     assert spoke > 3 and drew > 3
+
+
+def test_a_step_tells_how_long_it_took(model: Omni, tokenizers: Tokenizers) -> None:
+    engine = Engine(model, tokenizers, seats=1)
+    seat, quiet = engine.join(), np.zeros(STEP_SAMPLES, np.float32)
+    began = time.perf_counter()
+    made = engine.step({seat: (quiet, None, None)})[seat]
+    assert isinstance(made, StepOutput)
+    assert 0 < made.seconds <= time.perf_counter() - began
 
 
 def test_a_full_engine_says_so(model: Omni, tokenizers: Tokenizers) -> None:

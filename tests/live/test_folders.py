@@ -14,8 +14,9 @@ from safetensors.torch import load_file, save_file
 
 import quintet
 from quintet.config import UserError
+from quintet.live import pretrained
 from quintet.live.inputs import as_picture
-from quintet.live.pretrained import Quintet
+from quintet.live.pretrained import Quintet, assemble
 from quintet.tokenizers import folders
 from quintet.tokenizers.text import TextTokenizer
 
@@ -192,3 +193,38 @@ def test_nothing_to_answer_is_told(system: Quintet) -> None:
         system.talk()
     with pytest.raises(UserError, match="characters"):
         system.talk(text="x" * 1_000_000)
+
+
+def test_what_goes_to_the_hub_is_the_whole_folder(system: Quintet, monkeypatch) -> None:
+    sent: dict[str, set[str]] = {}
+
+    def upload(folder: Path, repository: str) -> None:
+        sent[repository] = {path.name for path in folder.iterdir()}
+
+    monkeypatch.setattr(pretrained, "upload", upload)
+    system.push_to_hub("someone/model")
+    assert sent["someone/model"] >= {
+        folders.CONFIG_FILE, folders.WEIGHTS_FILE, folders.CARD_FILE, folders.TEXT_FILE,
+        folders.AUDIO_FILE, folders.IMAGE_FILE,
+    }  # fmt: skip
+
+
+def test_the_transformer_alone_moves_to_a_device() -> None:
+    config = make_config()
+    system = Quintet(make_model(config), make_tokenizers(config))
+    assert system.to("meta") is system and system.model.device.type == "meta"
+    assert next(system.tokenizers.audio.parameters()).device.type == "cpu"
+
+
+def test_what_stages_have_exported_is_assembled(system: Quintet, folder: Path) -> None:
+    files = (folders.TEXT_FILE, folders.AUDIO_FILE, folders.IMAGE_FILE)
+    other = make_model(system.config, seed=5)
+    save_file(other.state_dict(), folder / "other.safetensors")
+    made = assemble(folder / "other.safetensors", [folder / name for name in files], system.config)
+    for name, weight in other.state_dict().items():
+        torch.testing.assert_close(made.model.state_dict()[name], weight)
+
+
+def test_a_tokenizer_alone_is_no_model() -> None:
+    with pytest.raises(UserError, match="speech-480 is an audio tokenizer, not a whole model"):
+        quintet.load("speech-480")
