@@ -244,6 +244,7 @@ def decode(file: Path, out: Path | None, first: int | None, model: str) -> None:
               show_default=True)  # fmt: skip
 @click.option("--writer", default="grammar", show_default=True,
               help="Of the wide world's scripts: grammar, a model, or URL#MODEL.")  # fmt: skip
+@click.option("--speakers", is_flag=True, help="The assistant answers in another's voice.")
 @processes_option(1)
 @RAY
 @click.option("--view/--no-view", default=None,
@@ -251,7 +252,8 @@ def decode(file: Path, out: Path | None, first: int | None, model: str) -> None:
 @MODEL
 def world(
     out: Path, scenes: int, seed: int, split: str, recordings: Path | None,
-    processes: int | None, ray: str | None, which: str, writer: str, view: bool | None, model: str,
+    processes: int | None, ray: str | None, which: str, writer: str, speakers: bool,
+    view: bool | None, model: str,
 ) -> None:  # fmt: skip
     """Synthetic live scenes: scripts, sound, pictures, labels, statistics, and pages to look at
     them. Scenes that are there are not made again.
@@ -265,9 +267,8 @@ def world(
     if recordings is not None:
         found = world_from(recordings, folder, workers, view, model)
     else:
-        found = make_world(
-            folder, scenes, seed, split, workers, view, model, writer if which == "wide" else None
-        )
+        wide = writer if which == "wide" else None
+        found = make_world(folder, scenes, seed, split, workers, view, model, wide, speakers)
     print_statistics(found)
     click.echo(f"{found['scenes']:,} scenes; look at them in {folder / 'index.html'}")
 

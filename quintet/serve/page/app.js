@@ -1,8 +1,8 @@
 /**
  * The page: wires the connection, the microphone, the pictures and the conversation together.
  *
- * The server says hello with its clock and sizes; from then on it sends a step four times a
- * second, and the page sends sound all the time, and texts and pictures when there are some.
+ * The server says hello with its clock and sizes, and from then on sends a step four times a second;
+ * the page sends sound all the time, and texts and pictures when there are some.
  */
 
 import { Camera } from "./camera.js";
@@ -170,8 +170,7 @@ function showStep() {
   state.text += step.text;
   state.skipped += step.skipped;
   conversation.step(step);
-  step.seen = step.counts.image_in ? seen : null;
-  if (step.seen) seen = null;
+  [step.seen, seen] = step.counts.image_in ? [seen, null] : [null, seen];
   step.drawn = step.drawing && draw(step.drawing);
   timeline.add(step);
   status.step(step, step.hushed, state.answers.at(-1));
