@@ -19,6 +19,7 @@ from quintet.commands.world import WRITING_TEMPERATURE
 from quintet.config import UserError
 from quintet.data.script_documents import SEEDS
 from quintet.data.world.script import Intent, Said, Script
+from quintet.data.world.script_sense import unseen_thing
 from quintet.data.world.script_text import parse
 from quintet.data.world.staging import stage_script
 from quintet.data.world.writers import GrammarWriter, drawn_order, things_of
@@ -57,7 +58,7 @@ def ordered_things(seed: int) -> set[str]:
 
 def main(name: str, orders: int = ORDERS) -> None:
     model, (known, known_lines) = load(name), known_text()
-    valid, clean, staged, new, new_lines = ([] for _ in range(5))
+    valid, clean, true, staged, new, new_lines = (list[bool]() for _ in range(6))
     had, intents, repairs, refusals = [], Counter[str](), Counter[str](), Counter[str]()
     for seed in track(range(SEED, SEED + orders), "orders", transient=True):
         made: list[str] = []
@@ -70,6 +71,8 @@ def main(name: str, orders: int = ORDERS) -> None:
         valid.append(True)
         clean.append(not made)
         repairs.update(made)
+        if things_of(script):
+            true.append(not unseen_thing(script))
         intents.update(cue.name for cue in script.cues if isinstance(cue, Intent))
         had += [thing in things_of(script) for thing in ordered_things(seed)]
         new.append(script.write() not in known)
@@ -82,8 +85,9 @@ def main(name: str, orders: int = ORDERS) -> None:
             staged.append(False)
     for what, found in (
         ("a script at once", valid), ("of these without a repair", clean),
-        ("that can be staged", staged), ("ordered things that are in it", had),
-        ("scripts that are new", new), ("lines that are new", new_lines),
+        ("that names what is shown alone", true), ("that can be staged", staged),
+        ("ordered things that are in it", had), ("scripts that are new", new),
+        ("lines that are new", new_lines),
     ):  # fmt: skip
         score = share(found)
         if score.value is not None:

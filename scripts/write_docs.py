@@ -61,9 +61,9 @@ SCORES = {
     "the same in noise, 10 dB below the voice": "live_transcription_word_error_rate_10_db",
     "wrong words in its speech": "word_error_rate_of_speech",
     "wrong words in a voice that has a name": "word_error_rate_of_speech_as_named_speaker",
-    "is taken for that voice, of eight": "voice_of_named_speaker_is_nearest",
+    "is nearer to that voice than to its own": "nearer_to_named_speaker_than_to_own_voice",
     "wrong words in a voice it only heard now": "word_error_rate_of_speech_as_unheard_speaker",
-    "is taken for that one": "voice_of_unheard_speaker_is_nearest",
+    "is nearer to that one than to its own": "nearer_to_unheard_speaker_than_to_own_voice",
 }
 
 

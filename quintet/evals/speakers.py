@@ -1,9 +1,9 @@
 """Whether a model answers in the voice that its system prompt lets it hear.
 
 Scenes of the test split, with a speaker of two kinds: one of the few that training heard often and
-a model ships by name, or a throat that training never heard. The answer counts if the recognizer
-spells it right, and is laid over the same words in the voice that was asked for, in the model's
-own, and in others.
+a model ships by name, or a throat that training never heard. What it said is laid over the same
+words in the voice that was asked for, in the model's own, and in others; and the same is done with
+the voice itself after the codec, which at 480 bit/s keeps little of a throat.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import numpy as np
 from quintet.data.world.scenes import Scene, make_scene
 from quintet.data.world.speakers import Speaker
 from quintet.evals.live_scores import Outcome, SteppedSession, run_scene
-from quintet.evals.recognizer import Recognizer, spell, word_errors
+from quintet.evals.recognizer import Recognizer, word_errors
 from quintet.evals.scores import Score, mean, ratio, share
-from quintet.evals.voice_likeness import candidates, nearest, through_codec
-from quintet.media.speech import SPEAKERS, synthesize
+from quintet.evals.voice_likeness import candidates, distances, through_codec
+from quintet.media.speech import SPEAKERS, Voice
 from quintet.tokenizers.bundle import Tokenizers
 
 KINDS = ("say", "name", "count", "greet")
@@ -54,49 +54,52 @@ def speaks_as(
         done()
     scores: dict[str, Score] = {}
     for group, given in answers.items():
-        scores |= _likeness(tokenizers, recognizer, given, group, seed)
+        scores |= _likeness(tokenizers, given, group, seed)
         scores |= _words(tokenizers, recognizer, given, group)
     return scores
 
 
-def _likeness(
-    tokenizers: Tokenizers, recognizer: Recognizer, given: Answers, group: str, seed: int
-) -> dict[str, Score]:
-    """Whose voice it is, and how far from it; and the same of that voice after the codec."""
+def _likeness(tokenizers: Tokenizers, given: Answers, group: str, seed: int) -> dict[str, Score]:
+    """Whose voice it is, and how far from it; and the same of that voice after the codec.
+
+    An answer in a voice counts once, and only if it is written right.
+    """
     right = {
         (outcome.reply.text, speaker.voice): outcome
         for speaker, outcome in given
-        if recognizer.transcribe(outcome.speech) == spell(outcome.reply.text)
+        if outcome.is_exact and len(outcome.speech)
     }
-    found, coded, own = [], [], []
-    for (text, voice), outcome in right.items():
-        voices = candidates(seed, voice)
-        found.append(nearest(outcome.speech, text, voices))
-        own.append(found[-1][0] == 1)
-        sound = through_codec(tokenizers, synthesize(text, voice))
-        coded.append(nearest(sound, text, voices))
-    chance = 1 / len(candidates(seed))
-    return {
-        f"voice_of_{group}_is_nearest": share((index == 0 for index, _ in found), chance),
-        f"own_voice_is_nearest_as_{group}": share(own, chance),
-        f"decibels_from_{group}": mean([distance for _, distance in found]),
-        f"voice_of_{group}_is_nearest_after_codec": share((i == 0 for i, _ in coded), chance),
-        f"decibels_from_{group}_after_codec": mean([distance for _, distance in coded]),
-    }
+    scenes = [id(outcome.scene) for outcome in right.values()]
+    chance, scores = 1 / len(candidates(seed)), dict[str, Score]()
+    for way in ("", "_after_codec"):
+        from_asked, is_nearest, is_nearer = list[float](), list[bool](), list[bool]()
+        for (text, voice), outcome in right.items():
+            sound = outcome.speech if not way else through_codec(tokenizers, outcome.reply.speech)
+            asked, own, *others = distances(sound, text, candidates(seed, voice))
+            from_asked.append(asked)
+            is_nearest.append(asked < min(own, *others))
+            is_nearer.append(asked < own)
+        scores |= {
+            f"voice_of_{group}_is_nearest{way}": share(is_nearest, chance, scenes),
+            f"nearer_to_{group}_than_to_own_voice{way}": share(is_nearer, 0.5, scenes),
+            f"decibels_from_{group}{way}": mean(from_asked, scenes=scenes),
+        }
+    return scores
 
 
 def _words(
     tokenizers: Tokenizers, recognizer: Recognizer, given: Answers, group: str
 ) -> dict[str, Score]:
     """Word error rates: of what it said against what it wrote, and of the voice itself."""
-    spoken = [(o.text, o.speech) for _, o in given if len(o.speech) and o.text]
-    real: dict[tuple[str, str], np.ndarray] = {
-        (outcome.reply.text, speaker.voice.name): outcome.reply.speech for speaker, outcome in given
+    spoken = [outcome for _, outcome in given if len(outcome.speech) and outcome.text]
+    real: dict[tuple[str, Voice], np.ndarray] = {
+        (outcome.reply.text, speaker.voice): outcome.reply.speech for speaker, outcome in given
     }
     heard = recognizer.transcribe
     return {
         f"word_error_rate_of_speech_as_{group}": ratio(
-            [word_errors(text, heard(sound)) for text, sound in spoken]
+            [word_errors(o.text, heard(o.speech)) for o in spoken],
+            scenes=[id(o.scene) for o in spoken],
         ),
         f"judge_word_error_rate_{group}": ratio(
             [word_errors(text, heard(sound)) for (text, _), sound in real.items()]

@@ -91,5 +91,10 @@ def _warped(cost_ST: np.ndarray) -> float:
 
 def nearest(sound: np.ndarray, text: str, voices: Sequence[Voice]) -> tuple[int, float]:
     """Which of `voices` says `text` most like `sound`, and the distance to the first of them."""
-    distances = [spectral_distance(sound, synthesize(text, voice)) for voice in voices]
-    return int(np.argmin(distances)), distances[0]
+    found = distances(sound, text, voices)
+    return int(np.argmin(found)), found[0]
+
+
+def distances(sound: np.ndarray, text: str, voices: Sequence[Voice]) -> list[float]:
+    """Decibels from `sound` to each of `voices` saying `text`."""
+    return [spectral_distance(sound, synthesize(text, voice)) for voice in voices]

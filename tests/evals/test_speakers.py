@@ -53,11 +53,11 @@ def test_who_speaks_as_asked_is_told_from_who_does_not(
     for group in GROUPS:
         asked = right[f"voice_of_{group}_is_nearest"]
         assert asked.n and asked.value == 1 and asked.chance == 1 / 8
-        assert right[f"own_voice_is_nearest_as_{group}"].value == 0
+        assert right[f"nearer_to_{group}_than_to_own_voice"].value == 1
         assert (right[f"decibels_from_{group}"].value or 0) < 2  # cut where a scene ends
         assert (right[f"decibels_from_{group}_after_codec"].value or 0) > 2
         assert wrong[f"voice_of_{group}_is_nearest"].value == 0
-        assert (wrong[f"own_voice_is_nearest_as_{group}"].value or 0) > 0.8
+        assert wrong[f"nearer_to_{group}_than_to_own_voice"].value == 0
         # What was said is what the recognizer is given: here the voice itself.
         words = right[f"word_error_rate_of_speech_as_{group}"].value
         assert words == pytest.approx(right[f"judge_word_error_rate_{group}"].value or 0, abs=0.2)

@@ -15,6 +15,7 @@ import numpy as np
 from quintet.config import UserError
 from quintet.data.world import script as form
 from quintet.data.world.script import MAX_CUES, Cue, Draw, Intent, Pause, Script, Show, Video
+from quintet.data.world.script_sense import unseen_thing
 from quintet.data.world.script_text import parse
 from quintet.data.world.wide_commands import COMMANDS
 from quintet.data.world.wide_exchanges import EXCHANGES
@@ -129,7 +130,8 @@ def drawn_order(seed: int) -> str:
 
 
 class ModelWriter:
-    """A model that is asked for scripts; what it writes passes the parser or is asked anew.
+    """A model that is asked for scripts; what it writes passes the parser, and speaks of what is
+    to be seen, or is asked anew.
 
     Args:
         answer: seed -> what the model writes.
@@ -162,6 +164,8 @@ class ModelWriter:
             repairs: list[str] = []
             try:
                 script = parse(self.answer(own), repairs)
+                if unseen := unseen_thing(script):
+                    raise UserError(f"It speaks of a thing that nobody shows: {unseen!r}.")
             except _Unreachable as error:
                 raise UserError(str(error)) from None
             except UserError as error:
