@@ -18,7 +18,7 @@ from quintet.data.world.writers import (
     KEY_VARIABLE,
     GrammarWriter,
     ModelWriter,
-    drawn_order,
+    drawn_things,
     endpoint_writer,
     order,
     prompt,
@@ -116,7 +116,7 @@ def test_a_prompt_is_a_function_of_its_seed_and_holds_a_valid_example() -> None:
 def test_a_model_of_ours_is_asked_in_turn_mode() -> None:
     class Model:
         def chat(self, messages, seed, sampling):
-            assert messages[0] == {"role": "user", "content": [drawn_order(seed)]}
+            assert messages[0] == {"role": "user", "content": [order(drawn_things(seed))]}
             assert sampling == "warm"
             return type("Reply", (), {"text": GOOD})()
 
@@ -128,11 +128,10 @@ def test_an_order_names_what_is_to_be_seen() -> None:
     assert things_of(script) == ["cat", "dog", "owl"]
     assert order(things_of(script)) == "write a script with: cat, dog, owl."
     assert order([]) == "write a script."
-    orders = [drawn_order(seed) for seed in range(200)]
-    assert orders == [drawn_order(seed) for seed in range(200)]
-    named = [set(one[21:-1].split(", ")) for one in orders if ": " in one]
-    assert {len(names) for names in named} == {1, 2, 3} and len(named) < len(orders)
-    assert set.union(*named) <= set(WIDE_BY_NAME)
+    drawn = [drawn_things(seed) for seed in range(200)]
+    assert drawn == [drawn_things(seed) for seed in range(200)]
+    assert {len(set(things)) for things in drawn} == {0, 1, 2, 3}
+    assert set().union(*drawn) <= set(WIDE_BY_NAME)
 
 
 def test_an_endpoint_is_asked_as_its_protocol_says(monkeypatch: pytest.MonkeyPatch) -> None:
