@@ -77,6 +77,7 @@ MEANINGS = {
     "audio": "the stage whose codec is released",
     "recipe": "named in the card",
     "about": "what the card says of the model",
+    "forms": "of preference pairs: what the rejected answers are, in turn",
     "speakers": "whether voices with names come with it, for the system prompt",
 }  # fmt: skip
 # Defaults that no expression gives by itself.

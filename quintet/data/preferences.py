@@ -15,6 +15,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -41,7 +42,8 @@ from quintet.timeline.rows import Rows
 from quintet.timeline.targets import Sample, join
 
 # What the rejected answers are, in turn.
-FORMS = ("unasked", "late", "early", "wrong", "talks on", "stops")
+Form = Literal["unasked", "late", "early", "wrong", "talks on", "stops"]
+FORMS = get_args(Form)
 LIVE_FORMS = ("unasked", "late", "early", "talks on", "stops")
 MOMENTS = {"talks on": "interruption", "stops": "backchannel"}  # kinds of encounters they need
 KEPT_STEPS = 2  # of a scene, from where the two answers part
@@ -90,13 +92,17 @@ def _split(sample: Sample, cut: int) -> tuple[Sample, Sample]:
 
 
 def preference_samples(
-    maker: DocumentMaker, encoder: SceneEncoder, count: int, seed: int
+    maker: DocumentMaker,
+    encoder: SceneEncoder,
+    count: int,
+    seed: int,
+    forms: Sequence[str] = FORMS,
 ) -> list[Sample]:
-    """`count` pairs, chosen and rejected by turns."""
+    """`count` pairs, chosen and rejected by turns; the rejected ones take the `forms` in turn."""
     samples: list[Sample] = []
     for index in range(count):
         rng = np.random.default_rng((seed, 16, index))
-        form = FORMS[index % len(FORMS)]
+        form = forms[index % len(forms)]
         pair = wrong_pair(maker, rng) if form == "wrong" else live_pair(encoder, form, rng)
         samples += [pair.chosen, pair.rejected]
     return samples

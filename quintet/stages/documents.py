@@ -27,7 +27,7 @@ from quintet.data.documents import (
     transcribe_samples,
     unfrozen_samples,
 )
-from quintet.data.preferences import preference_samples
+from quintet.data.preferences import FORMS, Form, preference_samples
 from quintet.data.scene_rows import SceneEncoder
 from quintet.data.script_documents import script_samples
 from quintet.data.shards import load_samples, save_samples
@@ -72,7 +72,7 @@ PREFERENCES = "preferences"  # of which a shard holds `shard_size` pairs
 KINDS = (*MAKERS, *SCENES, PREFERENCES)
 SETTINGS = {
     "seed": Seed, "shards": dict[str, Natural], "shard_size": Count, "pictures_each": Count,
-    "processes": Count,
+    "processes": Count, "forms": tuple[Form, ...],
 }  # fmt: skip
 PICTURES_EACH = 200  # of every thing, as a camera sees it
 SHARD_SIZE = 250  # samples
@@ -118,7 +118,8 @@ class _Worker:
 
     def _preferences(self, maker: DocumentMaker, count: int, seed: int) -> list[Sample]:
         """`count` pairs, of which the live ones need scenes."""
-        return preference_samples(maker, self.scenes, count, seed)
+        forms = self.context.settings.get("forms") or FORMS
+        return preference_samples(maker, self.scenes, count, seed, forms)
 
 
 _worker: _Worker
