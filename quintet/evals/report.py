@@ -42,7 +42,7 @@ from quintet.evals.voice_likeness import candidates, nearest, through_codec
 from quintet.evals.word_spotter import WordSpotter
 from quintet.live import Quintet, Sampling, Session
 from quintet.media.images import fit_image
-from quintet.media.speech import synthesize
+from quintet.media.speech import SPEAKERS, synthesize
 from quintet.media.whole_file import write_whole
 from quintet.tokenizers.bundle import Tokenizers
 
@@ -270,12 +270,16 @@ def _manners(every: list[SceneResult], judges: Judges) -> dict[str, Score]:
 def as_speakers(
     model: Quintet, judges: Judges, scenes_per_kind: int, seed: int
 ) -> dict[str, Score]:
-    """In the voices of others; so many scenes for each kind of speaker, on average."""
+    """In the voices of others; so many scenes for each kind of speaker, on average. A voice that
+    the model ships is heard as it ships it."""
     tokenizers, scenes = model.tokenizers, len(GROUPS) * scenes_per_kind
+    shipped = {SPEAKERS[name]: codes for name, codes in model.voices.items() if name in SPEAKERS}
 
     def session(scene: Scene, number: int) -> Session:
         assert scene.speaker is not None
-        codes = tokenizers.encode_audio(scene.speaker.sound)
+        codes = shipped.get(scene.speaker.voice)
+        if codes is None:
+            codes = tokenizers.encode_audio(scene.speaker.sound)
         return Session(model.model, tokenizers, seed=number, speaker=codes)
 
     with Progress(transient=True) as progress:

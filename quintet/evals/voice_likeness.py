@@ -2,8 +2,8 @@
 
 A log-mel spectrogram of what was said is laid over that of the same words in a voice, each
 stretched to fit the other as well as it can (dynamic time warping, Sakoe and Chiba 1978); what is
-left is the distance. The words are the expected ones, said by espeak-ng: so only answers that the
-recognizer spells without an error are compared.
+left is the distance. The words are the expected ones, said by espeak-ng: so only answers that are
+right are compared.
 
 Shapes: M mel bins, S and T frames of 10 ms.
 """
@@ -23,7 +23,7 @@ from quintet.train.spectral import LogMel
 DECIBELS = 20 / np.log(10)  # of a neper
 # Most that is told from silence: what lies lower is a voice's or a codec's murmur.
 FLOOR = 60.0  # decibels below the loudest bin
-OTHERS = 7  # voices beside the right one, at its speed and pitch: their throats alone differ
+OTHERS = 7  # voices beside the right one: at its speed and pitch, but for the assistant's own
 _SPECTROGRAM = LogMel(WINDOW, MEL_BINS, HOP)
 
 

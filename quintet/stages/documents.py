@@ -66,7 +66,6 @@ SCENES: dict[str, tuple[Callable[[int, str], Scene], str]] = {  # live ones, of 
     "encounters": (make_encounter, "train"),
     "encounters_test": (make_encounter, "test"),
     "speakers": (make_spoken, "train"),
-    "speakers_test": (make_spoken, "test"),
 }
 PREFERENCES = "preferences"  # of which a shard holds `shard_size` pairs
 KINDS = (*MAKERS, *SCENES, PREFERENCES)

@@ -163,7 +163,6 @@ def test_conversations_are_answered_in_the_voice_that_was_heard(encoder: SceneEn
 
 def test_documents_of_speakers_are_short_and_long_scenes_by_turns() -> None:
     assert SCENES["speakers"] == (make_spoken, "train")
-    assert SCENES["speakers_test"] == (make_spoken, "test")
     assert digest(make_spoken(2, "test")) == digest(make_scene(2, "test", other_speaker=True))
     assert digest(make_spoken(3, "test")) == digest(make_encounter(3, "test", other_speaker=True))
 
