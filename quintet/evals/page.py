@@ -35,7 +35,8 @@ HOW = (
     "after Full-Duplex-Bench: a take-over is any output in the time asked about, an error where "
     "silence is right (pauses, talk to others, background). A named speaker is one of the voices "
     "that the model ships (of seven); an unheard one was in no training: of both it hears two "
-    "seconds first. Its voice is nearest when, of eight, the words in that voice lie closest to what it said."
+    "seconds first. Its voice is nearest when, of eight, the words in that voice lie closest to "
+    "what it said."
 )
 SECOND = (
     " A second recognizer, PocketSphinx, chooses one of the 64 names; it was made elsewhere.",
