@@ -45,6 +45,28 @@ def speaker_sound(sound: np.ndarray) -> np.ndarray:
     return (padded * np.float32(LOUDNESS / np.abs(heard).max())).astype(np.float32)
 
 
+def read_voice(
+    voice: str | Path | np.ndarray | None, known: Mapping[str, np.ndarray]
+) -> str | np.ndarray | None:
+    """A recording's sound, float32 [S]; the name of a voice, or a sound, as it is. None: the
+    model's own.
+
+    Raises:
+        UserError: no such name or file.
+    """
+    if voice is None or isinstance(voice, np.ndarray):
+        return voice
+    name = str(voice)
+    if name == OWN_VOICE or name in known:
+        return name
+    if not _is_file(voice):
+        names = ", ".join(sorted(known)) or "none"
+        raise UserError(
+            f"There is no voice {name!r}; name a recording, or one of the model's: {names}."
+        )
+    return read_audio(Path(voice))
+
+
 def speaker_codes(
     voice: str | Path | np.ndarray | None, known: Mapping[str, np.ndarray], tokenizers: Tokenizers
 ) -> np.ndarray | None:
@@ -54,18 +76,10 @@ def speaker_codes(
     Raises:
         UserError: no such name or file, or too short a sound.
     """
-    if voice is None or (not isinstance(voice, np.ndarray) and str(voice) == OWN_VOICE):
-        return None
-    if isinstance(voice, np.ndarray):
-        return tokenizers.encode_audio(speaker_sound(voice))
-    if str(voice) in known:
-        return known[str(voice)]
-    if not _is_file(voice):
-        names = ", ".join(sorted(known)) or "none"
-        raise UserError(
-            f"There is no voice {str(voice)!r}; name a recording, or one of the model's: {names}."
-        )
-    return tokenizers.encode_audio(speaker_sound(read_audio(Path(voice))))
+    read = read_voice(voice, known)
+    if isinstance(read, np.ndarray):
+        return tokenizers.encode_audio(speaker_sound(read))
+    return None if read is None or read == OWN_VOICE else known[read]
 
 
 def _is_file(path: str | Path) -> bool:
