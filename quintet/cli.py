@@ -263,6 +263,8 @@ def world(
     """
     from quintet.commands.world import make_world, print_statistics, world_from
 
+    if recordings is not None and speakers:
+        raise UserError("Recordings have their own voices; leave out --speakers, or --from.")
     folder, workers = _folder(out), workers_of(processes, ray, 1, apart=False)
     if recordings is not None:
         found = world_from(recordings, folder, workers, view, model)

@@ -9,6 +9,8 @@ import click
 
 from quintet.config import UserError
 from quintet.live import Quintet
+from quintet.live.pretrained import Voice
+from quintet.live.speakers import read_voice
 from quintet.media.audio import read_audio, write_audio
 from quintet.media.images import read_image, write_image
 
@@ -24,7 +26,8 @@ class Chat:
 
     Args:
         out: the folder for pictures and sounds; None is a new temporary one, once it is needed.
-        voice: whom it answers as: a name of the model's or a recording; None, the model's own.
+        voice: whom it answers as: a name of the model's or a recording, which is read once; None,
+            the model's own.
 
     Raises:
         UserError: `out` is a file, or there is no such voice.
@@ -35,9 +38,11 @@ class Chat:
     ) -> None:
         if out is not None and out.exists() and not out.is_dir():
             raise UserError(f"{out} is a file; name a folder with --out.")
+        self.voice: Voice | None = None
         if voice is not None:
-            model.speaker(voice)  # a mistake is told before anything is typed
-        self.model, self.out, self.seed, self.voice = model, out, seed, voice
+            self.voice = read_voice(voice, model.voices)
+            model.speaker(self.voice)  # a mistake is told before anything is typed
+        self.model, self.out, self.seed = model, out, seed
         self.parts: list[object] = []
         self.turns = 0
 

@@ -20,7 +20,7 @@ from PIL import Image
 from quintet.config import STEP_SAMPLES, UserError
 from quintet.live.decoder import Answer, Rounds
 from quintet.live.sampling import Sampling
-from quintet.live.session import Inputs, Session, StepOutput
+from quintet.live.session import Inputs, Session, StepOutput, check_room
 from quintet.model.cache import KVCache
 from quintet.model.embedding import RowTensors
 from quintet.model.omni import Omni
@@ -55,7 +55,7 @@ class Engine:
         """The seat of a new session; its arguments are those of `Session`.
 
         Raises:
-            UserError: all seats are taken.
+            UserError: all seats are taken, or there is no room for the speaker.
         """
         free = [seat for seat in range(self.cache.batch) if seat not in self.sessions]
         if not free:
@@ -73,7 +73,12 @@ class Engine:
         seed: int = 0,
         speaker: np.ndarray | None = None,
     ) -> None:
-        """End the session at `seat` and begin another there."""
+        """End the session at `seat` and begin another there.
+
+        Raises:
+            UserError: there is no room for the speaker; the session goes on.
+        """
+        check_room(speaker, self.model.config, self.cache)
         self.leave(seat)
         self._sit(seat, sampling, seed, speaker)
 

@@ -12,7 +12,7 @@ from quintet.config import MISFITS, OmniConfig, UserError, from_dict
 from quintet.live.engine import Engine
 from quintet.live.sampling import Sampling
 from quintet.live.session import Session
-from quintet.live.speakers import load_voices, save_voices, speaker_codes
+from quintet.live.speakers import check_voices, load_voices, save_voices, speaker_codes
 from quintet.live.talk import Media, Reply, talk
 from quintet.live.turns import TurnReply, chat
 from quintet.model.omni import Omni
@@ -115,9 +115,10 @@ class Quintet:
         transformer in files of at most `max_shard_size`, such as "5GB".
 
         Raises:
-            UserError: that is no size; nothing is written.
+            UserError: that is no size, or the voices are not of this model; nothing is written.
         """
         check_shard_size(max_shard_size)
+        check_voices(self.voices, self.config.audio)
         folder = Path(folder)
         write_config(self.config.to_dict(), folder)
         save_weights(self.model, folder / WEIGHTS_FILE, max_shard_size)
@@ -125,7 +126,9 @@ class Quintet:
         save_weights(self.tokenizers.image, folder / IMAGE_FILE)
         self.tokenizers.text.save(folder / TEXT_FILE)
         if self.voices:
-            save_voices(self.voices, folder / VOICES_FILE)
+            save_voices(self.voices, folder / VOICES_FILE, self.config.audio)
+        else:  # those of a model that was here before
+            (folder / VOICES_FILE).unlink(missing_ok=True)
         card = self.card or CARD.format(name=self.config.name)
         (folder / CARD_FILE).write_text(card, encoding="utf-8")
 

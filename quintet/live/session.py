@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from quintet.config import MAX_TEXT_TOKENS, STEP_SAMPLES, UserError
+from quintet.config import MAX_TEXT_TOKENS, STEP_SAMPLES, OmniConfig, UserError
 from quintet.live.decoder import Answer, Rounds, TipDecoder
 from quintet.live.inputs import as_picture, as_sound
 from quintet.live.sampling import Sampling
@@ -74,6 +74,20 @@ class Inputs:
     image: np.ndarray
 
 
+def check_room(speaker: np.ndarray | None, config: OmniConfig, cache: KVCache) -> None:
+    """Raises:
+    UserError: a session's cache has no room for the codes [N, Q] of a speaker beside a full step.
+    """
+    if speaker is None:
+        return
+    needed = len(speaker) + config.rows_of_fullest_step
+    if needed > cache.max_rows:
+        raise UserError(
+            f"max_rows is {cache.max_rows}, and a voice beside a full step needs {needed}; use "
+            "the model's own voice, or raise max_rows in its config.json."
+        )
+
+
 class Session:
     """One conversation. Not safe to step from two threads at once.
 
@@ -110,12 +124,7 @@ class Session:
         self._picture: list[int] = []  # codes of the picture being drawn
 
     def _hear_speaker(self, codes: np.ndarray) -> None:
-        needed = len(codes) + self.config.rows_of_fullest_step
-        if needed > self.decoder.cache.max_rows:
-            raise UserError(
-                f"max_rows is {self.decoder.cache.max_rows}, and a voice beside a full step needs "
-                f"{needed}; use the model's own voice, or raise max_rows in its config.json."
-            )
+        check_room(codes, self.config, self.decoder.cache)
         self.decoder.extend(speaker_rows(codes, self.config.audio))
 
     def __enter__(self) -> Session:

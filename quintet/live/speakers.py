@@ -8,23 +8,24 @@ Shapes: N frames, Q codebooks, S samples.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from quintet.config import STEP_SAMPLES, AudioConfig, UserError
 from quintet.live.inputs import as_sound
 from quintet.media.audio import read_audio
 from quintet.media.loudness import speech_spans
+from quintet.media.whole_file import whole_file
 from quintet.tokenizers.bundle import Tokenizers
 
 SHORTEST, LONGEST = 4 * STEP_SAMPLES, 8 * STEP_SAMPLES  # of a speaker's sound, as in training
 LOUDNESS = 0.7  # its peak
 NAME_LENGTH, MOST = 64, 256  # of a folder's voices
+LARGEST_FILE = 16 * 2**20  # bytes of them all
 OWN_VOICE = "quintet"  # what the model's own is called
 
 
@@ -44,6 +45,28 @@ def speaker_sound(sound: np.ndarray) -> np.ndarray:
     return (padded * np.float32(LOUDNESS / np.abs(heard).max())).astype(np.float32)
 
 
+def read_voice(
+    voice: str | Path | np.ndarray | None, known: Mapping[str, np.ndarray]
+) -> str | np.ndarray | None:
+    """A recording's sound, float32 [S]; the name of a voice, or a sound, as it is. None: the
+    model's own.
+
+    Raises:
+        UserError: no such name or file.
+    """
+    if voice is None or isinstance(voice, np.ndarray):
+        return voice
+    name = str(voice)
+    if name == OWN_VOICE or name in known:
+        return name
+    if not _is_file(voice):
+        names = ", ".join(sorted(known)) or "none"
+        raise UserError(
+            f"There is no voice {name!r}; name a recording, or one of the model's: {names}."
+        )
+    return read_audio(Path(voice))
+
+
 def speaker_codes(
     voice: str | Path | np.ndarray | None, known: Mapping[str, np.ndarray], tokenizers: Tokenizers
 ) -> np.ndarray | None:
@@ -53,18 +76,10 @@ def speaker_codes(
     Raises:
         UserError: no such name or file, or too short a sound.
     """
-    if voice is None or (not isinstance(voice, np.ndarray) and str(voice) == OWN_VOICE):
-        return None
-    if isinstance(voice, np.ndarray):
-        return tokenizers.encode_audio(speaker_sound(voice))
-    if str(voice) in known:
-        return known[str(voice)]
-    if not _is_file(voice):
-        names = ", ".join(sorted(known)) or "none"
-        raise UserError(
-            f"There is no voice {str(voice)!r}; name a recording, or one of the model's: {names}."
-        )
-    return tokenizers.encode_audio(speaker_sound(read_audio(Path(voice))))
+    read = read_voice(voice, known)
+    if isinstance(read, np.ndarray):
+        return tokenizers.encode_audio(speaker_sound(read))
+    return None if read is None or read == OWN_VOICE else known[read]
 
 
 def _is_file(path: str | Path) -> bool:
@@ -87,11 +102,36 @@ def is_voice(codes: np.ndarray, audio: AudioConfig) -> bool:
     )
 
 
-def save_voices(voices: Mapping[str, np.ndarray], path: Path) -> None:
-    """Write the codes of each."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file({name: codes.astype(np.int32) for name, codes in voices.items()}, partial)
-    os.replace(partial, path)
+def check_voices(voices: Mapping[str, np.ndarray], audio: AudioConfig) -> None:
+    """Raises:
+    UserError: a folder of a model with such sound cannot hold these voices.
+    """
+    if len(voices) > MOST:
+        raise UserError(f"A model can ship {MOST} voices, not {len(voices):,}; leave some out.")
+    for name, codes in voices.items():
+        if len(name) > NAME_LENGTH:
+            raise UserError(
+                f"The name {name!r:.40}... is too long for a voice; use {NAME_LENGTH} characters "
+                "at most."
+            )
+        if not is_voice(codes, audio):
+            raise UserError(
+                f"The voice {name!r} has codes of another model, or too many; make them with "
+                "this model's `speaker`."
+            )
+
+
+def save_voices(voices: Mapping[str, np.ndarray], path: Path, audio: AudioConfig) -> None:
+    """Write the codes of each, whole or not at all, for everybody on the machine to read.
+
+    Raises:
+        UserError: as `check_voices`; nothing is written.
+    """
+    check_voices(voices, audio)
+    data = save({name: np.ascontiguousarray(codes) for name, codes in voices.items()})
+    assert len(data) <= LARGEST_FILE
+    with whole_file(path) as file:
+        file.write(data)
 
 
 def load_voices(path: Path, audio: AudioConfig) -> dict[str, np.ndarray]:
@@ -103,10 +143,15 @@ def load_voices(path: Path, audio: AudioConfig) -> dict[str, np.ndarray]:
     if not path.is_file():
         return {}
     try:
-        found = load_file(path)
-    except SafetensorError:
-        raise UserError(f"{path} is damaged; restore it, or delete it.") from None
-    for name, codes in found.items():
-        if not is_voice(codes, audio) or len(name) > NAME_LENGTH or len(found) > MOST:
-            raise UserError(f"{path} holds voices of another model; restore it, or delete it.")
+        found = load_file(path) if path.stat().st_size <= LARGEST_FILE else None
+    except (SafetensorError, OSError, TypeError, AttributeError, KeyError):  # kinds numpy has not
+        found = None
+    if found is None:
+        raise UserError(f"{path} is damaged; restore it, or delete it.")
+    try:
+        check_voices(found, audio)
+    except UserError:
+        raise UserError(
+            f"{path} holds voices of another model; restore it, or delete it."
+        ) from None
     return dict(sorted(found.items()))

@@ -15,8 +15,8 @@ Client to server, at any time and in any order:
     {"type": "transcribe", "id": 7, "seconds": 2.4}   write down the last sound that was sent, 30 s
                                                 of it at most
     {"type": "reset"}                           begin a new conversation
-    {"type": "voice", "name": "quintet"}        the same, in one of the voices of the hello event,
-                                                which later ones have, too
+    {"type": "voice", "name": "quintet"}        the same, in one of the voices of the hello
+                                                event; later conversations keep it
 
 Server to client:
 

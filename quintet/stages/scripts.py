@@ -1,7 +1,7 @@
 """Scripts: the base model learns to write scenes, of which `quintet world` then makes data.
 
 A branch beside the chain: who wants scenes of the model's own writing releases this stage as a
-model of its own and names it with `quintet world --wide --writer`.
+model of its own and names it with `quintet world --world wide --writer`.
 """
 
 from __future__ import annotations

@@ -109,3 +109,9 @@ def test_talk_and_chat_take_a_voice(
     assert run("chat", "--once", "hello.", *asked) == 0
     assert [codes.shape[1] for codes in heard] == [3, 3] and len(heard[0]) > 10
     assert np.array_equal(*heard)
+
+    chat_there = Chat(Quintet.from_pretrained(model_folder), tmp_path / "out", 0, str(file))
+    file.unlink()  # it was read once
+    chat_there.say("hello.")
+    chat_there.say("again.")
+    assert len(heard) == 4 and np.array_equal(heard[0], heard[3])

@@ -161,4 +161,6 @@ def test_the_command_cuts_recordings(tmp_path: Path, model_folder: Path, capsys)
                "--model", model_folder) == 0  # fmt: skip
     assert (tmp_path / "out" / "scene-0001" / "view.html").exists()
     assert run("world", "--from", tmp_path / "out" / "nothing", "--out", tmp_path / "out") == 2
+    assert run("world", "--from", tmp_path / "in", "--out", tmp_path / "no", "--speakers") == 2
+    assert not (tmp_path / "no").exists()
     assert "holds no recording" in capsys.readouterr().err

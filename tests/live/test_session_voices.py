@@ -22,8 +22,15 @@ from quintet.live.engine import Engine
 from quintet.live.pretrained import Quintet
 from quintet.live.recording import Recording, replay
 from quintet.live.sampling import Sampling
-from quintet.live.session import Session
-from quintet.live.speakers import LONGEST, load_voices, speaker_codes, speaker_sound
+from quintet.live.session import Session, StepOutput
+from quintet.live.speakers import (
+    LARGEST_FILE,
+    LONGEST,
+    load_voices,
+    save_voices,
+    speaker_codes,
+    speaker_sound,
+)
 from quintet.live.turns import TurnReply, _Conversation
 from quintet.media.audio import write_audio
 from quintet.media.speech import SPEAKERS
@@ -31,6 +38,7 @@ from quintet.model.omni import Omni
 from quintet.stages import release
 from quintet.tokenizers.bundle import Tokenizers
 
+ODD_KIND = b'{"linda":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}'  # numpy has none
 SILENCE = np.zeros(STEP_SAMPLES, np.float32)
 
 
@@ -138,6 +146,9 @@ def test_a_voice_without_room_is_told_and_takes_no_seat(
     with pytest.raises(UserError, match="max_rows"):
         engine.join(speaker=_codes(config))
     assert engine.join() == 0
+    with pytest.raises(UserError, match="max_rows"):
+        engine.renew(0, speaker=_codes(config))
+    assert isinstance(engine.step({0: (SILENCE, None, None)})[0], StepOutput)  # it goes on
 
 
 def test_a_recording_keeps_the_voice(kind: OmniConfig, tmp_path: Path) -> None:
@@ -229,9 +240,12 @@ def test_voices_are_part_of_a_folder(system: Quintet, tmp_path: Path) -> None:
     again = quintet.load(tmp_path / "model")
     assert list(again.voices) == ["adam", "linda"]
     assert all(np.array_equal(again.voices[n], system.voices[n]) for n in system.voices)
-    Quintet(system.model, system.tokenizers).save_pretrained(tmp_path / "plain")
-    assert not (tmp_path / "plain" / "voices.safetensors").exists()
-    assert quintet.load(tmp_path / "plain").voices == {}
+    modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "model").glob("*.safetensors")}
+    assert modes == {0o644}
+    for folder in (tmp_path / "plain", tmp_path / "model"):  # also over one that has some
+        Quintet(system.model, system.tokenizers).save_pretrained(folder)
+        assert not (folder / "voices.safetensors").exists()
+        assert quintet.load(folder).voices == {}
 
 
 @pytest.mark.parametrize("wrong", [
@@ -240,9 +254,29 @@ def test_voices_are_part_of_a_folder(system: Quintet, tmp_path: Path) -> None:
     np.zeros(6, np.int32),
 ], ids=["codebooks", "codes", "below", "kind", "nothing", "long", "flat"])  # fmt: skip
 def test_voices_of_another_model_are_told(wrong: np.ndarray, tmp_path: Path) -> None:
-    save_file({"linda": wrong}, tmp_path / "voices.safetensors")
+    path, audio = tmp_path / "voices.safetensors", make_config().audio
     with pytest.raises(UserError, match="another model"):
-        load_voices(tmp_path / "voices.safetensors", make_config().audio)
+        save_voices({"linda": wrong}, path, audio)
+    assert not list(tmp_path.iterdir())
+    save_file({"linda": wrong}, path)
+    with pytest.raises(UserError, match="another model"):
+        load_voices(path, audio)
+
+
+def test_voices_that_no_folder_can_hold_are_not_written(
+    system: Quintet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, audio, codes = tmp_path / "voices.safetensors", make_config().audio, _codes(make_config())
+    for voices, told in (({"n" * 65: codes}, "too long"),
+                         ({str(n): codes for n in range(257)}, "256 voices")):  # fmt: skip
+        with pytest.raises(UserError, match=told):
+            save_voices(voices, path, audio)
+        with pytest.raises(UserError, match=told):
+            Quintet(system.model, system.tokenizers, voices=voices).save_pretrained(tmp_path)
+    monkeypatch.setattr("os.replace", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        save_voices({"n" * 64: codes}, path, audio)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_damaged_file_of_voices_is_told(tmp_path: Path) -> None:
@@ -251,7 +285,9 @@ def test_a_damaged_file_of_voices_is_told(tmp_path: Path) -> None:
     save_file({"n" * 65: np.zeros((6, 3), np.int32)}, path)
     with pytest.raises(UserError, match="another model"):
         load_voices(path, audio)
-    for content in (b"", b"nonsense", path.read_bytes()[:-5]):
+    size = bytes([len(ODD_KIND), *[0] * 7])
+    large = path.read_bytes().ljust(LARGEST_FILE + 1)
+    for content in (b"", b"nonsense", path.read_bytes()[:-5], size + ODD_KIND + b"12", large):
         path.write_bytes(content)
         with pytest.raises(UserError, match="damaged"):
             load_voices(path, audio)

@@ -25,6 +25,8 @@ from quintet.config import STEP_SAMPLES
 from quintet.live.pretrained import Quintet
 from quintet.live.recording import Recording
 from quintet.serve import connection, create_app
+from quintet.serve.conductor import Conductor
+from quintet.serve.realtime.dialogue import Dialogue
 from quintet.serve.realtime.problems import RequestError
 from quintet.serve.realtime.realtime_socket import RealtimeConnection
 from quintet.serve.recorder import RecordedModel, Recorder
@@ -229,6 +231,39 @@ def test_what_an_old_session_says_to_silence_is_not_the_new_voice_s(
         live.send_json({"type": "input_audio_buffer.clear"})
         assert live.receive_json()["type"] == "input_audio_buffer.cleared"  # and no response
     assert model.speakers == [None, LINDA]
+
+
+def test_a_choice_during_the_change_to_another_loses_nothing_that_was_given(
+    client: TestClient, model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renew, ask = Conductor.renew, RealtimeConnection._ask
+    dialogues: list[Dialogue] = []
+    asked: list[tuple[Any, str | None]] = []  # in which voice, and what was read
+
+    async def renew_slowly(self: Conductor, seat: int, voice: str | None = None) -> None:
+        await renew(self, seat, voice)
+        if voice == "linda":
+            dialogues[-1].update(_voice("otto"))
+            dialogues[-1].script.append("hello")
+
+    async def ask_and_note(self: RealtimeConnection, *given: Any) -> Any:
+        dialogues.append(self.dialogue)
+        asked.append((model.speakers[-1], given[3]))
+        return await ask(self, *given)
+
+    monkeypatch.setattr(Conductor, "renew", renew_slowly)
+    monkeypatch.setattr(RealtimeConnection, "_ask", ask_and_note)
+    with client.websocket_connect("/v1/realtime?model=x") as live:
+        _until(live, "session.created")
+        while not asked:
+            time.sleep(0.01)
+        live.send_json({"type": "session.update", "session": _voice("linda")})
+        _until(live, "session.updated")
+        until = time.monotonic() + 10
+        while not any(text for _, text in asked) and time.monotonic() < until:
+            time.sleep(0.01)
+    assert [one for one in asked if one[1]] == [(OTHER, "hello")]
+    assert model.speakers == [None, LINDA, OTHER]
 
 
 # ---- the Live API and HTTP

@@ -80,6 +80,7 @@ let lettingGo = 0; // timer
 
 function showState(name, detail, seconds) {
   if (name !== "live" && state.state === "live") {
+    if (pendingStep) showStep(); // its sound was still to come
     conversation.divide("The conversation ended here. The model remembers nothing of it.");
     parts.speech?.clear();
     transcripts.clear();
@@ -122,8 +123,7 @@ function begin(hello) {
   conversation.memory = hello.window_steps / hello.steps_per_second;
   camera.memory = (1000 * hello.window_steps) / hello.steps_per_second - BLINK;
   camera.forget();
-  pendingStep = seen = drawing = null; // of the connection before
-  interrupted = false;
+  [pendingStep, seen, drawing, interrupted] = [null, null, null, false]; // of the one before
   if (Object.keys(settings.sampling).length > 1) socket.send(settings.sampling);
 }
 
@@ -148,8 +148,8 @@ function takeStep(step) {
   parts.speech.step(step);
   const hushed = step.speaking && parts.speech.hushed;
   pendingStep = Object.assign(step, { drawing, interrupted, hushed, loudness: 0 });
-  drawing = null;
-  interrupted = false;
+  [step.seen, seen] = step.counts.image_in ? [seen, null] : [null, seen];
+  [drawing, interrupted] = [null, false];
   if (!step.speaking) showStep();
 }
 
@@ -170,7 +170,6 @@ function showStep() {
   state.text += step.text;
   state.skipped += step.skipped;
   conversation.step(step);
-  [step.seen, seen] = step.counts.image_in ? [seen, null] : [null, seen];
   step.drawn = step.drawing && draw(step.drawing);
   timeline.add(step);
   status.step(step, step.hushed, state.answers.at(-1));
@@ -191,7 +190,7 @@ function forget() {
   timeline.clear();
   parts.speech.clear();
   camera.forget();
-  pendingStep = seen = drawing = null;
+  [pendingStep, seen, drawing, interrupted] = [null, null, null, false];
 }
 
 // ---- what the person gives
@@ -222,6 +221,7 @@ function endVoice() {
 
 /** Stop the speech that is heard. @param {number} since as of `performance.now()` */
 function interrupt(since) {
+  if (pendingStep) showStep();
   if (!parts.speech?.interrupt(since)) return;
   interrupted = true;
   conversation.interrupted();

@@ -118,7 +118,7 @@ class RealtimeConnection(ApiConnection):
         self.skipped = 0
         for _ in range(AHEAD):
             began = clock()
-            if self.voice != self.dialogue.voice.name:  # chosen before anything was said
+            while self.voice != self.dialogue.voice.name:  # chosen before anything was said
                 self.voice = self.dialogue.voice.name
                 await self.conductor.renew(seat, self.voice)
             output = await self._ask(seat, *self.dialogue.given())
