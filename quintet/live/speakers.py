@@ -22,8 +22,9 @@ from quintet.media.loudness import speech_spans
 from quintet.media.whole_file import whole_file
 from quintet.tokenizers.bundle import Tokenizers
 
-SHORTEST, LONGEST = 4 * STEP_SAMPLES, 8 * STEP_SAMPLES  # of a speaker's sound, as in training
-LOUDNESS = 0.7  # its peak
+LONGEST = 8 * STEP_SAMPLES  # of a speaker's sound: what training lets one hear
+SHORTEST = 4 * STEP_SAMPLES  # less is refused
+LOUDNESS = 0.7  # its peak; training's speakers peak between 0.4 and 1
 NAME_LENGTH, MOST = 64, 256  # of a folder's voices
 LARGEST_FILE = 16 * 2**20  # bytes of them all
 OWN_VOICE = "quintet"  # what the model's own is called
