@@ -38,7 +38,7 @@ import click
 ROOT = Path(__file__).parent.parent
 # Where the folder's code is tested: its own tests, and laws of the whole.
 TESTS = {
-    "timeline": ["tests/timeline", "tests/model/test_laws.py"],
+    "timeline": ["tests/timeline", "tests/model/test_laws.py", "tests/model/test_prompt.py"],
     "live": ["tests/live"],
 }
 SWAPPED: dict[type[ast.AST], type[Any]] = {
