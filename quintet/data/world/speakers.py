@@ -19,7 +19,8 @@ NAMED_SHARE = 0.5
 PITCHES = (30, 71)  # of those that have no name
 SPEED = 145  # words a minute, as the assistant's own voice: a moment's hearing tells it badly
 PROMPT_STEPS = 8  # at most: two seconds
-HEARD = "Hello, this is how I speak, and how I will answer you."  # of a speaker with a name
+# Of a speaker with a name. The kind of sentence that training has: what it has not, nano answers.
+HEARD = "draw me some fire. please repeat: a yellow flower."
 
 
 @dataclass(frozen=True)
