@@ -60,6 +60,8 @@ SCORES = {
     "wrong words as it writes down what is said": "live_transcription_word_error_rate",
     "the same in noise, 10 dB below the voice": "live_transcription_word_error_rate_10_db",
     "wrong words in its speech": "word_error_rate_of_speech",
+    "answers rightly in a voice that has a name": "answers_in_exact_words_as_named_speaker",
+    "steps with output then, nothing asked": "false_output_steps_as_named_speaker",
     "wrong words in a voice that has a name": "word_error_rate_of_speech_as_named_speaker",
     "is nearer to that voice than to its own": "nearer_to_named_speaker_than_to_own_voice",
     "wrong words in a voice it only heard now": "word_error_rate_of_speech_as_unheard_speaker",

@@ -14,7 +14,7 @@ import numpy as np
 
 from quintet.data.world.scenes import Scene, make_scene
 from quintet.data.world.speakers import Speaker
-from quintet.evals.live_scores import Outcome, SteppedSession, run_scene
+from quintet.evals.live_scores import Outcome, SceneResult, SteppedSession, run_scene
 from quintet.evals.recognizer import Recognizer, word_errors
 from quintet.evals.scores import Score, mean, ratio, share
 from quintet.evals.voice_likeness import candidates, distances, through_codec
@@ -43,20 +43,35 @@ def speaks_as(
         tokenizers: those of the model, through which the real voices go too.
         done: called after each scene.
     """
-    answers: dict[str, Answers] = {group: [] for group in GROUPS}
+    played: dict[str, list[SceneResult]] = {group: [] for group in GROUPS}
     for index in range(scenes):
         first = FIRST_SEED + seed * 100_000
         scene = make_scene(first + index, "test", KINDS, other_speaker=True)
         assert scene.speaker is not None
-        result = run_scene(new_session(scene, index), scene)
         group = GROUPS[scene.speaker.voice not in SPEAKERS.values()]
-        answers[group] += [(scene.speaker, outcome) for outcome in result.outcomes]
+        played[group].append(run_scene(new_session(scene, index), scene))
         done()
     scores: dict[str, Score] = {}
-    for group, given in answers.items():
+    for group, results in played.items():
+        given = [(r.scene.speaker, o) for r in results for o in r.outcomes if r.scene.speaker]
+        scores |= _manners(results, group)
         scores |= _likeness(tokenizers, given, group, seed)
         scores |= _words(tokenizers, recognizer, given, group)
     return scores
+
+
+def _manners(results: list[SceneResult], group: str) -> dict[str, Score]:
+    """Whether it does as in its own voice: answers, rightly, and is silent else."""
+    outcomes = [outcome for result in results for outcome in result.outcomes]
+    scenes = [id(outcome.scene) for outcome in outcomes]
+    quiet = [(r, step) for r in results for step in range(r.quiet_steps)]
+    return {
+        f"answers_in_exact_words_as_{group}": share((o.is_exact for o in outcomes), scenes=scenes),
+        f"false_output_steps_as_{group}": share(
+            (step < r.false_output_steps for r, step in quiet),
+            scenes=[id(r.scene) for r, _ in quiet],
+        ),
+    }
 
 
 def _likeness(tokenizers: Tokenizers, given: Answers, group: str, seed: int) -> dict[str, Score]:

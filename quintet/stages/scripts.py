@@ -6,21 +6,13 @@ model of its own and names it with `quintet world --world wide --writer`.
 
 from __future__ import annotations
 
-from quintet import train
+from quintet.stages.answers import learn_answers
 from quintet.stages.context import Context
-from quintet.stages.documents import training_and_held_out
-from quintet.stages.omni_task import OMNI_SETTINGS, OmniTask
-from quintet.stages.shown import Shown
+from quintet.stages.omni_task import OMNI_SETTINGS
 
 SETTINGS = OMNI_SETTINGS
 START = "instruct"  # unless the setting `start_from` names another stage
 
 
 def run(context: Context) -> dict[str, float]:
-    samples, held_out = training_and_held_out(context, "scripts")
-    task = OmniTask(
-        context.preset, context.train, samples, held_out,
-        start_from=context.start(START),
-        shows=Shown(context).answer,
-    )  # fmt: skip
-    return train.run(task, context.train, context.folder, context.name)
+    return learn_answers(context, "scripts", START)

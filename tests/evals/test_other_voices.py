@@ -59,16 +59,33 @@ def test_who_speaks_as_asked_is_told_from_who_does_not(
         assert wrong[f"voice_of_{group}_is_nearest"].value == 0
         assert wrong[f"nearer_to_{group}_than_to_own_voice"].value == 0
         # What was said is what the recognizer is given: here the voice itself.
+        assert right[f"answers_in_exact_words_as_{group}"].value == 1
+        assert right[f"false_output_steps_as_{group}"].value == 0
         words = right[f"word_error_rate_of_speech_as_{group}"].value
         assert words == pytest.approx(right[f"judge_word_error_rate_{group}"].value or 0, abs=0.2)
 
 
 @needs_world
 def test_silence_is_nobodys_voice(tokenizers: Tokenizers, recognizer: Recognizer) -> None:
-    scores = speaks_as(lambda s, number: Silent(s), tokenizers, recognizer, 3)
+    scores = speaks_as(lambda s, number: Silent(s), tokenizers, recognizer, SCENES)
     for group in GROUPS:
+        assert scores[f"answers_in_exact_words_as_{group}"].value == 0
         assert scores[f"voice_of_{group}_is_nearest"].value is None
         assert scores[f"word_error_rate_of_speech_as_{group}"].value is None
+
+
+@needs_world
+def test_who_answers_the_prompt_is_found_out(
+    tokenizers: Tokenizers, recognizer: Recognizer
+) -> None:
+    """As if the speaker had asked for something."""
+
+    def early(scene: Scene, number: int) -> Player:
+        first = replace(scene.replies[0], step=1)
+        return Player(replace(scene, replies=(first, *scene.replies)))
+
+    scores = speaks_as(early, tokenizers, recognizer, SCENES)
+    assert all((scores[f"false_output_steps_as_{group}"].value or 0) > 0 for group in GROUPS)
 
 
 @needs_world
