@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from quintet.config import UserError
+from quintet.config import STEP_SAMPLES, UserError
 from quintet.media.images import on_white
+
+QUIET_SHARE = 0.1  # of the loudest step: under it, a step of a sound is a pause
+PAUSE_STEPS = 2  # after speech: the first may still hold the end of a last soft consonant
 
 
 def as_sound(value: object) -> np.ndarray:
@@ -53,3 +56,23 @@ def as_picture(value: object) -> np.ndarray:
             f"shape {value.shape}; convert it."
         )
     return value
+
+
+def loud_steps(sound_S: np.ndarray) -> np.ndarray:
+    """Which steps of a sound are louder than its pauses: bool [steps], the last may be short."""
+    padded = np.pad(sound_S, (0, -len(sound_S) % STEP_SAMPLES)).reshape(-1, STEP_SAMPLES)
+    loudness = np.sqrt(np.square(padded).mean(1))
+    loudest, room = loudness.max(initial=0), loudness.min(initial=1)
+    # A noisy room is heard in every step: its pauses are as loud as the quietest one.
+    return loudness > max(QUIET_SHARE * loudest, min(2 * room, loudest / 2))
+
+
+def spoken_part(sound_S: np.ndarray) -> np.ndarray:
+    """A sound from a step before its first loud one to `PAUSE_STEPS` after its last; as it is
+    where nothing is loud. What is missing at the end is silence."""
+    loud = np.flatnonzero(loud_steps(sound_S))
+    if not len(loud):
+        return sound_S
+    start = max(0, int(loud[0]) - 1) * STEP_SAMPLES
+    end = (int(loud[-1]) + 1 + PAUSE_STEPS) * STEP_SAMPLES
+    return np.pad(sound_S[start:end], (0, max(0, end - max(len(sound_S), start))))

@@ -15,15 +15,14 @@ import numpy as np
 from PIL import Image
 
 from quintet.config import STEP_SAMPLES, STEPS_PER_SECOND, UserError
-from quintet.live.inputs import as_picture, as_sound
+from quintet.live.inputs import as_picture, as_sound, loud_steps
 from quintet.live.session import Session, StepOutput
 from quintet.live.timeline_plot import plot_timeline
 from quintet.media.audio import read_audio, write_audio
 from quintet.media.images import read_image, write_image
 
-LEAD_STEPS = 1  # after the pictures, before the sound: the step in which the text arrives
+LEAD_STEPS = 1  # before anything comes in: no training scene begins with a request
 QUIET_STEPS = 6  # after the input has ended: this long without output ends the session
-QUIET_SHARE = 0.1  # of the loudest step: under it, a step of the input is a pause
 LONGEST_REPLY_STEPS = 80  # 20 s after the input has ended
 MAX_TEXT = 4_000  # characters
 LONGEST_WRITING = 60.0  # seconds without a new file of a reply
@@ -126,8 +125,8 @@ def talk(
 ) -> Reply:
     """Run `session` over the inputs until the reply has ended.
 
-    Pictures arrive one a step from the first step on, text in the step after the last of them,
-    and the sound begins in the step after that one, with or without a text.
+    After a quiet step pictures arrive one a step, text in the step after the last of them, and
+    the sound begins in the step after all of these.
 
     Raises:
         UserError: nothing to hear, see or read; a file that cannot be read; an array that is no
@@ -140,9 +139,9 @@ def talk(
     sound, pictures = _sound(audio), _pictures(image)
     if not len(sound) and not pictures and not text:
         raise UserError("There is nothing to answer; give a sound, a picture or a text.")
-    first_sound = LEAD_STEPS + len(pictures)
-    sound_steps = -(-len(sound) // STEP_SAMPLES)
-    input_steps = first_sound + sound_steps if sound_steps else len(pictures) + bool(text)
+    typed = LEAD_STEPS + len(pictures)
+    first_sound = typed + bool(text)
+    input_steps = first_sound + -(-len(sound) // STEP_SAMPLES)
     padded = np.zeros((input_steps + LONGEST_REPLY_STEPS) * STEP_SAMPLES, np.float32)
     start = first_sound * STEP_SAMPLES
     padded[start : start + len(sound)] = sound
@@ -151,8 +150,8 @@ def talk(
         outputs.append(
             session.step(
                 padded[step * STEP_SAMPLES : (step + 1) * STEP_SAMPLES],
-                pictures[step] if step < len(pictures) else None,
-                text if step == len(pictures) else None,
+                pictures[step - LEAD_STEPS] if LEAD_STEPS <= step < typed else None,
+                text if step == typed else None,
             )
         )
         recent = outputs[-QUIET_STEPS:]
@@ -160,20 +159,9 @@ def talk(
             o.speaking or o.text or o.image is not None for o in recent
         ):
             break
-    spoken = _spoken_steps(sound)
-    asked_steps = first_sound + spoken if spoken else min(input_steps, first_sound)
+    spoken = np.flatnonzero(loud_steps(sound))
+    asked_steps = first_sound + (int(spoken[-1]) + 1 if len(spoken) else 0)
     return collect(outputs, input_steps, asked_steps)
-
-
-def _spoken_steps(sound: np.ndarray) -> int:
-    """Steps of `sound` (float32 [samples]) until the last one that is louder than its pauses."""
-    padded = np.pad(sound, (0, -len(sound) % STEP_SAMPLES)).reshape(-1, STEP_SAMPLES)
-    loudness = np.sqrt(np.square(padded).mean(1))
-    loudest, room = loudness.max(initial=0), loudness.min(initial=1)
-    # A noisy room is heard in every step: its pauses are as loud as the quietest one.
-    pause = max(QUIET_SHARE * loudest, min(2 * room, loudest / 2))
-    loud = np.flatnonzero(loudness > pause)
-    return int(loud[-1]) + 1 if len(loud) else 0
 
 
 def collect(outputs: list[StepOutput], input_steps: int, asked_steps: int) -> Reply:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from quintet.config import STEP_SAMPLES, UserError
 from quintet.live.decoder import Answer, TipDecoder
-from quintet.live.inputs import as_picture, as_sound
+from quintet.live.inputs import as_picture, as_sound, spoken_part
 from quintet.live.sampling import Sampling
 from quintet.live.session import Words
 from quintet.media.images import fit_image
@@ -77,14 +77,15 @@ class _Conversation:
         words = Stream.TEXT_IN if is_user else Stream.TEXT_OUT
         if isinstance(part, str):
             self._entries(words, Modality.TEXT, [*text.encode(part), text.end_id])
-        elif isinstance(part, Image.Image) or part.ndim == 3:
+        elif _is_picture(part):
             picture = Image.fromarray(as_picture(part))
             codes = self.tokenizers.encode_image(fit_image(picture, self.config.image.size))
             self._entries(words, Modality.TEXT, [text.image_id])
             offset = self.config.text.vocab_size
             self._entries(words, Modality.IMAGE, (codes + offset).tolist())
         else:
-            self._add_sound(Stream.AUDIO_IN if is_user else Stream.AUDIO_OUT, as_sound(part))
+            sound = spoken_part(as_sound(part)) if is_user else as_sound(part)
+            self._add_sound(Stream.AUDIO_IN if is_user else Stream.AUDIO_OUT, sound)
 
     def _add_sound(self, stream: Stream, sound: np.ndarray) -> None:
         if not len(sound):
@@ -161,7 +162,9 @@ def chat(
     called before each part that is read and each row that is written: it may wait, so that others
     have the processor. `speaker` is codes [N, Q] of the voice to answer in.
 
-    Of each message pictures and sounds are read before words, as training has them. A model that
+    Of the user's messages pictures are read before words and words before sounds, as training has
+    them: a question after the picture that it is of, an order before the sound that it is for. A
+    sound is heard from a step before its first word to two after its last. A model that
     answers the whole conversation with silence is asked the last message alone: small ones are
     trained on single turns, and an earlier answer without its sound is foreign.
 
@@ -187,7 +190,7 @@ def chat(
 
 
 def _checked(message: dict[str, object]) -> tuple[str, list[Part]]:
-    """The role and the parts of a message, words last.
+    """The role and the parts of a message, the user's in the order that they are read in.
 
     Raises:
         UserError: it has another role, nothing, or something that is no part.
@@ -203,7 +206,17 @@ def _checked(message: dict[str, object]) -> tuple[str, list[Part]]:
             "A message holds something that is not a text, a sound or a picture; "
             "give strings, arrays of samples, or pictures."
         )
-    return str(role), sorted(parts, key=lambda part: isinstance(part, str))
+    return str(role), sorted(parts, key=_reading_order) if role == "user" else parts
+
+
+def _reading_order(part: Part) -> int:
+    if isinstance(part, str):
+        return 1
+    return 0 if _is_picture(part) else 2
+
+
+def _is_picture(part: Image.Image | np.ndarray) -> bool:
+    return isinstance(part, Image.Image) or part.ndim == 3
 
 
 @torch.no_grad()

@@ -10,12 +10,11 @@ from PIL import Image
 from scripted import ScriptedSession, silent, speaking
 
 from quintet.config import STEP_SAMPLES, UserError
-from quintet.live.inputs import as_picture, as_sound
+from quintet.live.inputs import as_picture, as_sound, loud_steps, spoken_part
 from quintet.live.talk import (
     LONGEST_REPLY_STEPS,
     MAX_TEXT,
     QUIET_STEPS,
-    _spoken_steps,
     collect,
     talk,
 )
@@ -32,9 +31,9 @@ def _talk(script: list, *given: object) -> ScriptedSession:
 
 def test_pictures_come_first_then_the_text_then_the_sound() -> None:
     heard = _talk([], SOUND, [PICTURE, PICTURE], "hello.").heard
-    assert heard[:6] == [
-        (False, True, None), (False, True, None), (False, False, "hello."), (True, False, None),
-        (True, False, None), (False, False, None),
+    assert heard[:7] == [
+        (False, False, None), (False, True, None), (False, True, None), (False, False, "hello."),
+        (True, False, None), (True, False, None), (False, False, None),
     ]  # fmt: skip
 
 
@@ -49,7 +48,7 @@ def test_silence_ends_it_and_what_is_said_prolongs_it() -> None:
 
 
 def test_the_text_has_a_length() -> None:
-    assert _talk([], None, None, "a" * MAX_TEXT).heard[0][2] == "a" * MAX_TEXT
+    assert _talk([], None, None, "a" * MAX_TEXT).heard[1][2] == "a" * MAX_TEXT
     with pytest.raises(UserError, match=re.escape(f"{MAX_TEXT + 1:,} characters")):
         _talk([], None, None, "a" * (MAX_TEXT + 1))
 
@@ -86,8 +85,25 @@ def test_the_reply_is_on_the_clock_of_its_input() -> None:
 )
 def test_a_recording_ends_with_its_last_word(loudness: list[float], spoken: int) -> None:
     sound = np.repeat(np.array(loudness, np.float32), STEP_SAMPLES)
-    assert _spoken_steps(sound) == spoken
-    assert _spoken_steps(sound[: len(sound) - 5]) == spoken  # the last step may be short
+    for heard in (sound, sound[: len(sound) - 5]):  # the last step may be short
+        assert np.flatnonzero(loud_steps(heard)).tolist() == list(range(spoken))
+
+
+@pytest.mark.parametrize(
+    ("loudness", "left"),
+    [
+        ([0, 0, 0, 9, 9, 0, 9, 0, 0, 0], [0, 9, 9, 0, 9, 0, 0]),
+        ([9, 9], [9, 9, 0, 0]),
+        ([0, 9, 0], [0, 9, 0, 0]),
+        ([0, 0, 0], [0, 0, 0]),
+        ([], []),
+    ],
+)
+def test_silence_around_speech_is_left_out(loudness: list[int], left: list[int]) -> None:
+    sound = np.repeat(np.array(loudness, np.float32) / 10, STEP_SAMPLES)
+    assert np.array_equal(spoken_part(sound), np.repeat(np.float32(left) / 10, STEP_SAMPLES))
+    if len(left) > len(loudness):  # a step that was begun is ended, and others follow
+        assert len(spoken_part(sound[:-5])) == len(left) * STEP_SAMPLES
 
 
 @pytest.mark.parametrize(

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 import pytest
-from conftest import make_config, make_model, make_tokenizers
+from conftest import make_config, make_model, make_tokenizers, needs_world
 
 import quintet
 from quintet.config import STEP_SAMPLES, UserError
 from quintet.live.decoder import Answer
+from quintet.live.inputs import PAUSE_STEPS
 from quintet.live.sampling import Sampling
 from quintet.live.turns import (
     MAX_ANSWER_FRAMES,
     MAX_ANSWER_ROWS,
     MAX_ROWS,
     TurnReply,
+    _checked,
     _Conversation,
     chat,
 )
+from quintet.media.speech import Voice, synthesize
 from quintet.timeline.streams import Modality
 
 
@@ -62,11 +67,11 @@ def test_what_is_given_is_counted_by_kind(conversation: _Conversation) -> None:
     text, audio = conversation.tokenizers.text, conversation.config.audio
     conversation.add("user", "a cat")
     conversation.add("user", np.zeros((9, 9, 3), np.uint8))
-    conversation.add("user", np.full(STEP_SAMPLES + 1, 0.1, np.float32))
+    conversation.add("user", np.full(STEP_SAMPLES, 0.1, np.float32))
     added = conversation.counts - before
     pictures = conversation.config.image.num_tokens
     words = len(text.encode("a cat")) + 2  # the end of the message, the beginning of the picture
-    sound = audio.frames_before(2)
+    sound = audio.frames_before(1 + PAUSE_STEPS)
     assert added == {"text_in": words, "image_in": pictures, "audio_in": sound}
     assert conversation.decoder.cache.length - length == words + pictures + sound
     with pytest.raises(UserError, match="no length"):
@@ -97,6 +102,26 @@ def test_words_are_read_after_what_is_shown() -> None:
         model.chat([{"role": "user", "content": parts}], seed=2) for parts in (asked, asked[::-1])
     )
     assert first.text == second.text and first.counts == second.counts
+
+
+@needs_world
+@pytest.mark.parametrize("order_first", [True, False])
+def test_what_is_said_is_written_down(order_first: bool) -> None:
+    said = ["what is this?", "count to five.", "please repeat: a yellow flower."]
+    written, model = list[str](), quintet.load("nano")
+    for words in said:
+        parts: list[object] = ["transcribe this.", synthesize(words, Voice("en+m8"))]
+        content = parts if order_first else parts[::-1]
+        written.append(model.chat([{"role": "user", "content": content}]).text.strip())
+    assert written == said
+
+
+def test_only_what_the_user_gives_is_put_in_order() -> None:
+    picture, words, sound = np.zeros((9, 9, 3), np.uint8), "a cat", np.ones(9, np.float32)
+    for given in permutations([picture, words, sound]):
+        for role, read in (("user", (picture, words, sound)), ("assistant", given)):
+            parts = _checked({"role": role, "content": given})[1]
+            assert all(p is q for p, q in zip(parts, read, strict=True))
 
 
 def test_a_conversation_that_it_does_not_know_still_gets_an_answer() -> None:
