@@ -34,9 +34,9 @@ HOW = (
     "turn taking, interruption, backchannel, talking to others and background speech are named "
     "after Full-Duplex-Bench: a take-over is any output in the time asked about, an error where "
     "silence is right (pauses, talk to others, background). A named speaker is one of the voices "
-    "that the model ships (of seven); an unheard one was in no training: of both it hears two "
-    "seconds first. Its voice is nearest when, of eight, the words in that voice lie closest to "
-    "what it said."
+    "that the model ships (of seven); an unheard one was in no training: of both it hears one "
+    "to two seconds of any lines first. Its voice is nearest when, of eight, the words in that "
+    "voice lie closest to what it said. Messages are turn mode, without a clock."
 )
 SECOND = (
     " A second recognizer, PocketSphinx, chooses one of the 64 names; it was made elsewhere.",

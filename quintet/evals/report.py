@@ -32,6 +32,7 @@ from quintet.evals.behaviour import (
     turn_taking,
 )
 from quintet.evals.live_scores import Outcome, SceneResult, names_only, outcomes_of, run_scene
+from quintet.evals.messages import in_turns
 from quintet.evals.page import write_page
 from quintet.evals.picture_judge import PictureJudge
 from quintet.evals.recognizer import Recognizer, spell, word_errors
@@ -83,6 +84,7 @@ def evaluate(
     results = play(model, scenes_per_kind, seed)
     scores = score_all(results, judges) | in_time(model, results, scenes_per_kind, seed, minutes)
     scores |= as_speakers(model, judges, scenes_per_kind, seed) | bits_per_byte(model, seed)
+    scores |= in_turns(model, judges.pictures.name, 2 * scenes_per_kind, seed)
     scores |= voice(results, judges, model.tokenizers, seed)
     scores |= judge_ceilings(results, judges, model.tokenizers, seed)
     report = {

@@ -7,9 +7,9 @@ from PIL import Image
 
 from quintet.config import STEP_SAMPLES, UserError
 from quintet.media.images import on_white
+from quintet.media.loudness import speech_spans
 
-QUIET_SHARE = 0.1  # of the loudest step: under it, a step of a sound is a pause
-PAUSE_STEPS = 2  # after speech: the first may still hold the end of a last soft consonant
+LEAD_SAMPLES = STEP_SAMPLES // 2  # before the first word of a sound
 
 
 def as_sound(value: object) -> np.ndarray:
@@ -58,21 +58,12 @@ def as_picture(value: object) -> np.ndarray:
     return value
 
 
-def loud_steps(sound_S: np.ndarray) -> np.ndarray:
-    """Which steps of a sound are louder than its pauses: bool [steps], the last may be short."""
-    padded = np.pad(sound_S, (0, -len(sound_S) % STEP_SAMPLES)).reshape(-1, STEP_SAMPLES)
-    loudness = np.sqrt(np.square(padded).mean(1))
-    loudest, room = loudness.max(initial=0), loudness.min(initial=1)
-    # A noisy room is heard in every step: its pauses are as loud as the quietest one.
-    return loudness > max(QUIET_SHARE * loudest, min(2 * room, loudest / 2))
-
-
 def spoken_part(sound_S: np.ndarray) -> np.ndarray:
-    """A sound from a step before its first loud one to `PAUSE_STEPS` after its last; as it is
-    where nothing is loud. What is missing at the end is silence."""
-    loud = np.flatnonzero(loud_steps(sound_S))
-    if not len(loud):
+    """A sound from a moment before its first word to a step or two after its last, whole steps; as
+    it is where nobody speaks. What is missing at the end is silence."""
+    spans = speech_spans(sound_S)
+    if not spans:
         return sound_S
-    start = max(0, int(loud[0]) - 1) * STEP_SAMPLES
-    end = (int(loud[-1]) + 1 + PAUSE_STEPS) * STEP_SAMPLES
-    return np.pad(sound_S[start:end], (0, max(0, end - max(len(sound_S), start))))
+    heard = sound_S[max(0, spans[0][0] - LEAD_SAMPLES) : spans[-1][1] + STEP_SAMPLES]
+    quiet = max(0, spans[-1][1] + STEP_SAMPLES - len(sound_S))
+    return np.pad(heard, (0, quiet + -(len(heard) + quiet) % STEP_SAMPLES))

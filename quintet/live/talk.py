@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from quintet.config import STEP_SAMPLES, STEPS_PER_SECOND, UserError
-from quintet.live.inputs import as_picture, as_sound, loud_steps
+from quintet.live.inputs import as_picture, as_sound
 from quintet.live.session import Session, StepOutput
 from quintet.live.timeline_plot import plot_timeline
 from quintet.media.audio import read_audio, write_audio
@@ -23,6 +23,7 @@ from quintet.media.images import read_image, write_image
 
 LEAD_STEPS = 1  # before anything comes in: no training scene begins with a request
 QUIET_STEPS = 6  # after the input has ended: this long without output ends the session
+QUIET_SHARE = 0.1  # of the loudest step: under it, a step of the input is a pause
 LONGEST_REPLY_STEPS = 80  # 20 s after the input has ended
 MAX_TEXT = 4_000  # characters
 LONGEST_WRITING = 60.0  # seconds without a new file of a reply
@@ -159,9 +160,18 @@ def talk(
             o.speaking or o.text or o.image is not None for o in recent
         ):
             break
-    spoken = np.flatnonzero(loud_steps(sound))
-    asked_steps = first_sound + (int(spoken[-1]) + 1 if len(spoken) else 0)
-    return collect(outputs, input_steps, asked_steps)
+    return collect(outputs, input_steps, first_sound + _spoken_steps(sound))
+
+
+def _spoken_steps(sound: np.ndarray) -> int:
+    """Steps of `sound` (float32 [samples]) until the last one that is louder than its pauses."""
+    padded = np.pad(sound, (0, -len(sound) % STEP_SAMPLES)).reshape(-1, STEP_SAMPLES)
+    loudness = np.sqrt(np.square(padded).mean(1))
+    loudest, room = loudness.max(initial=0), loudness.min(initial=1)
+    # A noisy room is heard in every step: its pauses are as loud as the quietest one.
+    pause = max(QUIET_SHARE * loudest, min(2 * room, loudest / 2))
+    loud = np.flatnonzero(loudness > pause)
+    return int(loud[-1]) + 1 if len(loud) else 0
 
 
 def collect(outputs: list[StepOutput], input_steps: int, asked_steps: int) -> Reply:

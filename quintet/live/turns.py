@@ -164,9 +164,9 @@ def chat(
 
     Of the user's messages pictures are read before words and words before sounds, as training has
     them: a question after the picture that it is of, an order before the sound that it is for. A
-    sound is heard from a step before its first word to two after its last. A model that
-    answers the whole conversation with silence is asked the last message alone: small ones are
-    trained on single turns, and an earlier answer without its sound is foreign.
+    sound is heard without the silence around its words. A model that answers the whole conversation
+    with silence is asked the last message alone: small ones are trained on single turns, and an
+    earlier answer without its sound is foreign.
 
     Raises:
         UserError: no message, an unknown role, an empty message, or too long a conversation.

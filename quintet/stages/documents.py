@@ -54,10 +54,13 @@ MAKERS: dict[str, Callable[[DocumentMaker, int, int], list[Sample]]] = {
 }
 
 
+SPOKEN_SEED = 25_000_000  # its scenes are not those of "realtime" and "encounters" once more
+
+
 def make_spoken(seed: int, split: str) -> Scene:
     """A short scene or an encounter, by turns, in which the assistant has another's voice."""
     make = (make_scene, make_encounter)[seed % 2]
-    return make(seed, split, other_speaker=True)
+    return make(SPOKEN_SEED + seed, split, other_speaker=True)
 
 
 SCENES: dict[str, tuple[Callable[[int, str], Scene], str]] = {  # live ones, of which split

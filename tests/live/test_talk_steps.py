@@ -10,14 +10,16 @@ from PIL import Image
 from scripted import ScriptedSession, silent, speaking
 
 from quintet.config import STEP_SAMPLES, UserError
-from quintet.live.inputs import as_picture, as_sound, loud_steps, spoken_part
+from quintet.live.inputs import as_picture, as_sound, spoken_part
 from quintet.live.talk import (
     LONGEST_REPLY_STEPS,
     MAX_TEXT,
     QUIET_STEPS,
+    _spoken_steps,
     collect,
     talk,
 )
+from quintet.media.speech import Voice, synthesize
 
 SOUND = np.full(STEP_SAMPLES + 1, 0.1, np.float32)  # two steps
 PICTURE = np.zeros((4, 4, 3), np.uint8)
@@ -85,25 +87,25 @@ def test_the_reply_is_on_the_clock_of_its_input() -> None:
 )
 def test_a_recording_ends_with_its_last_word(loudness: list[float], spoken: int) -> None:
     sound = np.repeat(np.array(loudness, np.float32), STEP_SAMPLES)
-    for heard in (sound, sound[: len(sound) - 5]):  # the last step may be short
-        assert np.flatnonzero(loud_steps(heard)).tolist() == list(range(spoken))
+    assert _spoken_steps(sound) == spoken
+    assert _spoken_steps(sound[: len(sound) - 5]) == spoken  # the last step may be short
 
 
-@pytest.mark.parametrize(
-    ("loudness", "left"),
-    [
-        ([0, 0, 0, 9, 9, 0, 9, 0, 0, 0], [0, 9, 9, 0, 9, 0, 0]),
-        ([9, 9], [9, 9, 0, 0]),
-        ([0, 9, 0], [0, 9, 0, 0]),
-        ([0, 0, 0], [0, 0, 0]),
-        ([], []),
-    ],
-)
-def test_silence_around_speech_is_left_out(loudness: list[int], left: list[int]) -> None:
-    sound = np.repeat(np.array(loudness, np.float32) / 10, STEP_SAMPLES)
-    assert np.array_equal(spoken_part(sound), np.repeat(np.float32(left) / 10, STEP_SAMPLES))
-    if len(left) > len(loudness):  # a step that was begun is ended, and others follow
-        assert len(spoken_part(sound[:-5])) == len(left) * STEP_SAMPLES
+@pytest.mark.parametrize(("before", "after"), [(0, 0), (9, 1), (2_000, 6_000), (30_000, 50_000)])
+def test_silence_around_speech_is_left_out(before: int, after: int) -> None:
+    speech = synthesize("what is this?", Voice("en+m8"))
+    part = spoken_part(np.pad(speech, (before, after)))
+    assert len(part) % STEP_SAMPLES == 0
+    loud = np.flatnonzero(np.abs(part) > 1e-4)
+    heard = np.flatnonzero(np.abs(speech) > 1e-4)
+    assert np.array_equal(part[loud], speech[heard])  # all of it
+    assert loud[0] <= min(before, STEP_SAMPLES)
+    assert 0.6 * STEP_SAMPLES < len(part) - loud[-1] < 2.4 * STEP_SAMPLES
+
+
+def test_where_nobody_speaks_a_sound_stays_as_it_is() -> None:
+    for sound in (np.zeros(0, np.float32), np.zeros(99, np.float32), SOUND):
+        assert spoken_part(sound) is sound
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from conftest import make_config, make_model, make_tokenizers, needs_world
 import quintet
 from quintet.config import STEP_SAMPLES, UserError
 from quintet.live.decoder import Answer
-from quintet.live.inputs import PAUSE_STEPS
 from quintet.live.sampling import Sampling
 from quintet.live.turns import (
     MAX_ANSWER_FRAMES,
@@ -71,7 +70,7 @@ def test_what_is_given_is_counted_by_kind(conversation: _Conversation) -> None:
     added = conversation.counts - before
     pictures = conversation.config.image.num_tokens
     words = len(text.encode("a cat")) + 2  # the end of the message, the beginning of the picture
-    sound = audio.frames_before(1 + PAUSE_STEPS)
+    sound = audio.frames_before(1)
     assert added == {"text_in": words, "image_in": pictures, "audio_in": sound}
     assert conversation.decoder.cache.length - length == words + pictures + sound
     with pytest.raises(UserError, match="no length"):

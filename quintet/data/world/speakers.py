@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from quintet.config import STEP_SAMPLES
-from quintet.data.world.grammar import request
+from quintet.data.world.grammar import KINDS, request
 from quintet.media.speech import SPEAKERS, TEST_VOICES, TRAIN_THROATS, Voice, synthesize, throat
 
 NAMED_SHARE = 0.5
 PITCHES = (30, 71)  # of those that have no name
 SPEED = 145  # words a minute, as the assistant's own voice: a moment's hearing tells it badly
-PROMPT_STEPS = 8  # at most: two seconds
+LEAST_STEPS, PROMPT_STEPS = 4, 8  # that are heard of a speaker: one to two seconds
 # Of a speaker with a name. The kind of sentence that training has: what it has not, nano answers.
 HEARD = "draw me some fire. please repeat: a yellow flower."
 
@@ -50,9 +50,10 @@ def draw_speaker(seed: int, split: str, present: Collection[Voice]) -> Speaker:
         voice = _draw_voice(rng, split)
         if throat(voice.name) not in taken:
             break
-    # What is said means nothing: any two requests.
-    said = " ".join(request(kind, rng).text for kind in ("draw", "repeat"))
-    return Speaker(voice, whole_steps(synthesize(said, voice)))
+    # What is said means nothing: any two lines, cut off anywhere after a second.
+    said = " ".join(request(str(kind), rng).text for kind in rng.choice(KINDS, 2))
+    steps = int(rng.integers(LEAST_STEPS, PROMPT_STEPS + 1))
+    return Speaker(voice, whole_steps(synthesize(said, voice)[: steps * STEP_SAMPLES]))
 
 
 def _draw_voice(rng: np.random.Generator, split: str) -> Voice:

@@ -1,0 +1,73 @@
+"""Turn mode's scores: what right, wrong and no answers to the messages are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from quintet.data.documents import TRANSCRIBE
+from quintet.data.world.things import THINGS
+from quintet.evals import messages
+from quintet.evals.messages import in_turns
+from quintet.live.turns import TurnReply
+
+COUNT = 6
+
+
+class Scripted:
+    """Answers what it is given by `words`, and keeps what that was."""
+
+    def __init__(self, line: str, thing: str) -> None:
+        self.line, self.thing, self.given = line, thing, list[list[object]]()
+
+    def chat(self, said: Sequence[dict[str, object]], seed: int = 0) -> TurnReply:
+        parts = said[0]["content"]
+        assert isinstance(parts, list) and said[0]["role"] == "user" and len(said) == 1
+        self.given.append(parts)
+        words = next(part for part in parts if isinstance(part, str))
+        drawn = [np.zeros((2, 2, 3), np.uint8)] if words.startswith("draw ") else []
+        text = self.line if words in TRANSCRIBE else f"This is {self.thing}."
+        return TurnReply(text, drawn, np.zeros(0, np.float32))
+
+
+@pytest.fixture(autouse=True)
+def _one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = type("Said", (), {"text": "draw a cat."})
+    monkeypatch.setattr(messages, "request", lambda kind, rng: said)
+    monkeypatch.setattr(messages, "THINGS", THINGS[:1])
+
+
+@pytest.mark.parametrize(
+    ("line", "thing", "values"),
+    [
+        ("draw a cat.", THINGS[0].name, (0.0, 1.0, 1.0)),
+        ("draw a hat.", "nothing", (1 / 3, 0.0, 0.0)),
+        ("", f"{THINGS[0].name} or {THINGS[1].name}", (1.0, 0.0, 0.0)),
+    ],
+)
+def test_answers_are_counted(line: str, thing: str, values: tuple[float, ...]) -> None:
+    scores = in_turns(Scripted(line, thing), lambda picture: thing, COUNT)
+    assert tuple(score.value for score in scores.values()) == pytest.approx(values)
+    assert {score.n for score in scores.values()} == {COUNT}
+
+
+def test_parts_come_in_any_order_and_silence_of_any_length_stands_around_speech() -> None:
+    model = Scripted("", "")
+    in_turns(model, lambda picture: "", COUNT)
+    pairs = [parts for parts in model.given if len(parts) == 2]
+    assert len(pairs) == 2 * COUNT and len(model.given) == 3 * COUNT
+    assert {isinstance(parts[0], str) for parts in pairs} == {False, True}
+    sounds = [part for parts in pairs for part in parts if getattr(part, "ndim", 0) == 1]
+    quiet = [np.flatnonzero(sound)[0] for sound in sounds if isinstance(sound, np.ndarray)]
+    assert len(set(quiet)) == COUNT and max(quiet) < messages.LONGEST_SILENCE * 24_000
+
+
+def test_a_model_that_gives_nothing_has_every_word_wrong() -> None:
+    class Silent:
+        def chat(self, said: Sequence[dict[str, object]], seed: int = 0) -> TurnReply:
+            return TurnReply("", [], np.zeros(0, np.float32))
+
+    values = [score.value for score in in_turns(Silent(), lambda picture: "", 2).values()]
+    assert values == [1.0, 0.0, 0.0]
