@@ -1,14 +1,15 @@
 """Reasoning written, thought, and left out: long multiplication, as the recipe multiplication
-trains it.
+trains it, or the synthetic world's spelling and counting, as the recipe spelling does.
 
-    right        share of held-out products that are right to the last digit, with its 95 % interval
+    right        share of held-out questions whose answers are right to the last character, with its
+                 95 % interval
     entries      text entries that the model writes for one answer, reasoning and all
     ms           of a core, for one answer alone as turn mode writes it: the question read into a
                  fresh cache, then entry after entry (the median; one thread)
 
 The three models have the same sizes: "explicit" writes its reasoning, "internalize" goes on from
 it until none is left, "direct" never had any and trains for as many steps as the two together. The
-second table is internalization on its way: held-out products right, by rows of reasoning removed.
+second table is internalization on its way: held-out answers right, by rows of reasoning removed.
 
     quintet train multiplication
     python -m benchmarks.reasoning [--runs FOLDER] [--recipe NAME] [--json FILE]
@@ -27,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import ScoreRow, interval
-from quintet.data.reasoning import FreshProducts, ReasoningMaker
+from quintet.data.reasoning import FreshProducts, ReasoningMaker, world_problem
 from quintet.evals.reasoning import LONGER, question_of, right_answers, written_in
 from quintet.live.decoder import TipDecoder
 from quintet.live.sampling import Sampling
@@ -40,7 +41,7 @@ from quintet.timeline.targets import Sample
 from quintet.tokenizers.weight_files import load_weights
 from quintet.train.loop import LOG
 
-SEED = 1_000  # of the products that are judged here; those of the stage's evaluations have others
+SEED = 1_000  # of the questions that are judged here; those of the stage's evaluations have others
 TIMED, MAX_ROWS = 100, 256
 
 
@@ -69,8 +70,12 @@ def milliseconds(model: Omni, maker: ReasoningMaker, samples: list[Sample]) -> f
 def rows_of(context: Context, count: int) -> list[ScoreRow]:
     """All figures of one model."""
     model, maker = trained(context), maker_of(context)
-    drawn = FreshProducts(maker, context.settings["digits"], "test", count, SEED).batch(0)
-    # There are few of two digits: one that was drawn twice counts once.
+    if digits := context.settings.get("digits", 0):
+        drawn = FreshProducts(maker, digits, "test", count, SEED).batch(0)
+    else:
+        rng = np.random.default_rng(SEED)
+        drawn = [maker.sample(world_problem(rng, "test")) for _ in range(count)]
+    # There are few of two digits, and of the world: what was drawn twice counts once.
     samples = list({sample.rows.tokens.tobytes(): sample for sample in drawn}.values())
     right, entries = right_answers(model, maker.text, maker.mark, samples)
     value, low, high = interval(right.astype(np.float64))
@@ -113,7 +118,7 @@ def _show(rows: list[ScoreRow]) -> Table:
 @click.command()
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
 @click.option("--recipe", "name", default="multiplication", show_default=True)
-@click.option("--count", default=1_000, show_default=True, help="Products to be drawn and judged.")
+@click.option("--count", default=1_000, show_default=True, help="Questions to be drawn and judged.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path))
 def main(runs: Path, name: str, count: int, json_file: Path | None) -> None:
     """Judge what the recipe has trained; print two tables."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from benchmarks import reasoning
-from benchmarks.reasoning import SEED, curve, main
-from quintet.data.reasoning import FreshProducts
+from benchmarks.reasoning import SEED, curve, main, rows_of
+from quintet.data.reasoning import FreshProducts, world_problem
 from quintet.stages import internalize
 from quintet.stages.internalize import maker_of
 from quintet.stages.recipe import Recipe, run_stage
@@ -41,6 +42,21 @@ digits = 2
 reasoning = "none"
 train = { steps = 1 }
 """
+SPELLING = """
+preset = "nano"
+tokenizers = "nano"
+[[stages]]
+name = "documents"
+shard_size = 8
+pictures_each = 1
+processes = 1
+shards = { reasoning = 1, reasoning_test = 1 }
+[[stages]]
+name = "explicit"
+stage = "internalize"
+reasoning = "written"
+train = { steps = 1, batch_size = 4 }
+"""
 
 
 def test_one_command_prints_all_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,3 +85,19 @@ def test_one_command_prints_all_figures(tmp_path: Path, monkeypatch: pytest.Monk
     # Two digits: 3 + 1 + 4 rows and the mark; removed before steps 0 and 1, none is left.
     assert [removed for removed, _ in curve(stages[2])] == [5, 9]
     assert "rows removed" in done.output
+
+
+def test_questions_of_the_world_are_judged_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(internalize, "ANSWERED", 4)
+    monkeypatch.setattr(reasoning, "TIMED", 2)
+    path = tmp_path / "mine.toml"
+    path.write_text(SPELLING)
+    stages = Recipe.load(str(path), tmp_path).stages
+    for context in stages:
+        run_stage(context)
+    (right, *_) = rows_of(stages[1], 40)
+    rng = np.random.default_rng(SEED)
+    asked = {world_problem(rng, "test").question for _ in range(40)}
+    assert right["name"] == "explicit, right" and right["n"] == len(asked) < 40
