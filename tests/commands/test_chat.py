@@ -86,7 +86,7 @@ def test_a_voice_is_told_and_a_wrong_one_before_anything_is_typed(tmp_path: Path
         Chat(Model(), tmp_path, 0, "otto")  # type: ignore[arg-type]
 
 
-def test_talk_and_chat_take_a_voice(
+def test_the_commands_take_a_voice_and_chat_reads_it_once(
     model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "somebody.wav"
