@@ -171,7 +171,7 @@ def test_a_turn_fixes_the_voice_however_quiet_it_is(how: str) -> None:
     elif how == "committed":
         talk.dialogue.ears.append(QUIET)
         talk.dialogue.commit()
-        talk.step(silent())
+        talk.step(*[silent()] * 3)
         assert "input_audio_buffer.committed" in talk.kinds()
     else:
         talk.hear(*[QUIET] * 20)
