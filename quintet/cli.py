@@ -22,8 +22,9 @@ from quintet.config import UserError
 FOLDER = click.Path(path_type=Path)
 MODEL = click.option("--model", default="nano", show_default=True, help="Name, folder or hub id.")
 VOICE = click.option("--voice", metavar="NAME|FILE",
-                     help="Whose voice it answers in: one of the model's by name, or somebody "
-                          "who speaks in this recording, a second or more.")  # fmt: skip
+                     help="Whose voice it answers in: quintet, its own; another of the model's by "
+                          "name; or that of who speaks in this recording, of which one to two "
+                          "seconds are heard.")  # fmt: skip
 SEED = click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31))
 
 
@@ -153,7 +154,7 @@ def talk(
     stats = reply.stats
     latency, when = stats["first_audio_seconds"], "never came"
     if latency is not None:
-        when = f"{latency} s after the question"
+        when = f"{latency} s after the question" if latency else "in the step after the question"
     elif stats["spoken_seconds"]:
         when = "before the question had ended"
     click.echo(f"It says: {reply.text or '(nothing)'}")
@@ -261,17 +262,16 @@ def world(
     With --from, real ones: recordings with their text beside them (.txt), or conversations on two
     channels, the person on the left and the assistant on the right. See docs/world.md.
     """
-    from quintet.commands.world import make_world, print_statistics, world_from
+    from quintet.commands import world as worlds
 
-    if recordings is not None and speakers:
-        raise UserError("Recordings have their own voices; leave out --speakers, or --from.")
+    worlds.refuse_unheeded(click.get_current_context())
     folder, workers = _folder(out), workers_of(processes, ray, 1, apart=False)
     if recordings is not None:
-        found = world_from(recordings, folder, workers, view, model)
+        found = worlds.world_from(recordings, folder, workers, view, model)
     else:
         wide = writer if which == "wide" else None
-        found = make_world(folder, scenes, seed, split, workers, view, model, wide, speakers)
-    print_statistics(found)
+        found = worlds.make_world(folder, scenes, seed, split, workers, view, model, wide, speakers)
+    worlds.print_statistics(found)
     click.echo(f"{found['scenes']:,} scenes; look at them in {folder / 'index.html'}")
 
 

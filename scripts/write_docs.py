@@ -57,7 +57,7 @@ SCORES = {
     "goes on when somebody says mm-hm": "user_backchannel_goes_on",
     "tells when it sees what it watches for": "watching_told",
     "tells it of something else": "watching_false_alarms",
-    "wrong words as it writes down what is said": "live_transcription_word_error_rate",
+    "wrong words in live dictation, in a quiet room": "live_transcription_word_error_rate",
     "the same in noise, 10 dB below the voice": "live_transcription_word_error_rate_10_db",
     "wrong words in its speech": "word_error_rate_of_speech",
     "answers rightly in a voice that has a name": "answers_in_exact_words_as_named_speaker",

@@ -6,11 +6,10 @@ import tempfile
 from pathlib import Path
 
 import click
+import numpy as np
 
 from quintet.config import UserError
 from quintet.live import Quintet
-from quintet.live.pretrained import Voice
-from quintet.live.speakers import read_voice
 from quintet.media.audio import read_audio, write_audio
 from quintet.media.images import read_image, write_image
 
@@ -26,8 +25,8 @@ class Chat:
 
     Args:
         out: the folder for pictures and sounds; None is a new temporary one, once it is needed.
-        voice: whom it answers as: a name of the model's or a recording, which is read once; None,
-            the model's own.
+        voice: whom it answers as: a name of the model's or a recording, which is read and encoded
+            once; None, the model's own.
 
     Raises:
         UserError: `out` is a file, or there is no such voice.
@@ -38,10 +37,9 @@ class Chat:
     ) -> None:
         if out is not None and out.exists() and not out.is_dir():
             raise UserError(f"{out} is a file; name a folder with --out.")
-        self.voice: Voice | None = None
-        if voice is not None:
-            self.voice = read_voice(voice, model.voices)
-            model.speaker(self.voice)  # a mistake is told before anything is typed
+        self.voice: np.ndarray | None = None  # codes [N, Q]
+        if voice is not None:  # a mistake is told before anything is typed
+            self.voice = model.speaker(voice)
         self.model, self.out, self.seed = model, out, seed
         self.parts: list[object] = []
         self.turns = 0

@@ -8,6 +8,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -26,6 +28,28 @@ from quintet.data.world.writers import (
 )
 
 VIEWED = 64  # scenes that get a page unless --view or --no-view says otherwise
+# What is said of scenes that are made: those of recordings are what they are.
+OF_MADE = ("--scenes", "--seed", "--split", "--world", "--writer", "--speakers")
+
+
+def refuse_unheeded(context: click.Context) -> None:
+    """Tell who gives an option that would mean nothing beside the others.
+
+    Raises:
+        UserError: one of scenes that are made beside --from, or --writer without the wide world.
+    """
+    given = [
+        option.opts[0] for option in context.command.params
+        if context.get_parameter_source(str(option.name)) != ParameterSource.DEFAULT
+    ]  # fmt: skip
+    if "--from" in given and (unheeded := [name for name in OF_MADE if name in given]):
+        raise UserError(
+            f"Recordings are cut as they are; leave out {' and '.join(unheeded)}, or --from."
+        )
+    if "--writer" in given and context.params["which"] != "wide":
+        raise UserError(
+            "Only the wide world has scripts to write; add --world wide, or leave out --writer."
+        )
 
 
 class _Viewer:
@@ -153,6 +177,9 @@ def print_statistics(found: dict[str, Any]) -> None:
     for kind in ("spoken", "typed"):
         table.add_row(f"latency, {kind}", _range(found[f"latency_{kind}"], "s"))
     table.add_row("voices", f"{len(found['voices'])}: {_list(found['voices'], 5)}")
+    if (speakers := found["speakers"])["scenes"]:
+        table.add_row("speakers", f"{speakers['scenes']:,} scenes, {speakers['distinct']:,} "
+                                  f"different: {_list(speakers['voices'], 5)}")  # fmt: skip
     for whose in ("said", "answered"):
         words = found[f"words_{whose}"]
         table.add_row(f"words {whose}", f"{words['total']:,}, {words['distinct']:,} different")

@@ -12,7 +12,13 @@ from quintet.config import MISFITS, OmniConfig, UserError, from_dict
 from quintet.live.engine import Engine
 from quintet.live.sampling import Sampling
 from quintet.live.session import Session
-from quintet.live.speakers import check_voices, load_voices, save_voices, speaker_codes
+from quintet.live.speakers import (
+    check_voices,
+    is_voice,
+    load_voices,
+    save_voices,
+    speaker_codes,
+)
 from quintet.live.talk import Media, Reply, talk
 from quintet.live.turns import TurnReply, chat
 from quintet.model.omni import Omni
@@ -39,7 +45,7 @@ from quintet.tokenizers.weight_files import (
     save_weights,
 )
 
-Voice = str | Path | np.ndarray  # a name, a recording, or a sound
+Voice = str | Path | np.ndarray  # a name, a recording, a sound, or codes
 
 # What a folder of one tokenizer is, what reads it, and what it is for, by its "kind".
 PARTS = {
@@ -145,11 +151,14 @@ class Quintet:
 
     def speaker(self, voice: Voice | None) -> np.ndarray | None:
         """Codes [N, Q] of a voice: a name of `voices`, a recording's path, or a sound (float32
-        [S] at 24 kHz) in which somebody speaks. None: the model's own.
+        [S] at 24 kHz) in which somebody speaks. None: the model's own. Such codes (int32) are
+        given back, so that who asks often in one voice has it encoded once.
 
         Raises:
             UserError: no such name or file, or less than a second of speech.
         """
+        if isinstance(voice, np.ndarray) and is_voice(voice, self.config.audio):
+            return voice
         return speaker_codes(voice, self.voices, self.tokenizers)
 
     def session(

@@ -8,6 +8,7 @@ Shapes: N frames, Q codebooks, S samples.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -66,10 +67,12 @@ def read_voice(
     if isinstance(voice, str) and (name == OWN_VOICE or name in known):
         return name
     if not _is_file(voice):
-        names = ", ".join(sorted(known)) or "none"
-        raise UserError(
-            f"There is no voice {name!r}; name a recording, or one of the model's: {names}."
-        )
+        names = ", ".join([OWN_VOICE, *sorted(set(known) - {OWN_VOICE})])
+        if isinstance(voice, Path) or Path(name).suffix or "/" in name or os.sep in name:
+            raise UserError(
+                f"There is no file {name!r}; name another recording, or one of: {names}."
+            )
+        raise UserError(f"There is no voice {name!r}; name one of: {names}, or a recording.")
     return read_audio(Path(voice))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import numpy as np
 
@@ -36,6 +37,11 @@ def known_voice(wanted: Any, model: Voiced) -> str | None:
     name = getattr(wanted, "id", wanted)
     is_known = isinstance(name, str) and name != OWN_VOICE and name in model.voices
     return name if is_known else None
+
+
+def voice_header(wanted: Any, model: Voiced) -> dict[str, str]:
+    """The header that tells in which voice an answer is spoken, for `wanted` as `known_voice`."""
+    return {"Quintet-Voice": quote(known_voice(wanted, model) or OWN_VOICE)}
 
 
 def speaker_of(voice: str | None, model: Voiced) -> np.ndarray | None:

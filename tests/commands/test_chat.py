@@ -15,6 +15,7 @@ from quintet.live.pretrained import Quintet
 from quintet.live.speakers import speaker_codes
 from quintet.live.turns import TurnReply
 from quintet.media.audio import write_audio
+from quintet.tokenizers.bundle import Tokenizers
 
 
 class _Refusing:
@@ -80,10 +81,22 @@ def test_a_voice_is_told_and_a_wrong_one_before_anything_is_typed(tmp_path: Path
 
     for voice in ("linda", "quintet", None):
         Chat(Model(), tmp_path, 0, voice).say("hello")  # type: ignore[arg-type]
-    assert told == ["linda", "quintet", None]
+    assert told[0] is Model.voices["linda"] and told[1:] == [None, None]
     assert Model().speaker("quintet") is None  # the model's own has this name everywhere
-    with pytest.raises(UserError, match=r"no voice 'otto'; .* linda\.$"):
+    with pytest.raises(UserError, match=r"no voice 'otto'; .* linda, or a recording\.$"):
         Chat(Model(), tmp_path, 0, "otto")  # type: ignore[arg-type]
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
+    """Every sound that is encoded from now on."""
+    encode, sounds = Tokenizers.encode_audio, list[np.ndarray]()
+
+    def note(self: Tokenizers, sound: np.ndarray) -> np.ndarray:
+        sounds.append(sound)
+        return encode(self, sound)
+
+    monkeypatch.setattr(Tokenizers, "encode_audio", note)
+    return sounds
 
 
 def test_the_commands_take_a_voice_and_chat_reads_it_once(
@@ -110,8 +123,9 @@ def test_the_commands_take_a_voice_and_chat_reads_it_once(
     assert [codes.shape[1] for codes in heard] == [3, 3] and len(heard[0]) > 10
     assert np.array_equal(*heard)
 
+    listened = counted(monkeypatch)
     chat_there = Chat(Quintet.from_pretrained(model_folder), tmp_path / "out", 0, str(file))
-    file.unlink()  # it was read once
+    file.unlink()  # it was read once, and encoded once
     chat_there.say("hello.")
     chat_there.say("again.")
-    assert len(heard) == 4 and np.array_equal(heard[0], heard[3])
+    assert len(heard) == 4 and np.array_equal(heard[0], heard[3]) and len(listened) == 1

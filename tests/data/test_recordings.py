@@ -161,6 +161,15 @@ def test_the_command_cuts_recordings(tmp_path: Path, model_folder: Path, capsys)
                "--model", model_folder) == 0  # fmt: skip
     assert (tmp_path / "out" / "scene-0001" / "view.html").exists()
     assert run("world", "--from", tmp_path / "out" / "nothing", "--out", tmp_path / "out") == 2
-    assert run("world", "--from", tmp_path / "in", "--out", tmp_path / "no", "--speakers") == 2
-    assert not (tmp_path / "no").exists()
     assert "holds no recording" in capsys.readouterr().err
+
+
+def test_what_means_nothing_is_refused(tmp_path: Path, capsys) -> None:
+    """Also where it is what would have been taken anyway."""
+    out = ("--out", tmp_path / "no")
+    for given in (["--split", "train"], ["--writer", "grammar"], ["--speakers"], ["--scenes", 8]):
+        assert run("world", "--from", tmp_path, *out, *given) == 2
+        assert f"leave out {given[0]}, or --from." in capsys.readouterr().err
+    assert run("world", *out, "--writer", "grammar") == 2
+    assert "add --world wide" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import needs_world, run
 
+from quintet.commands.world import print_statistics
 from quintet.data.world.pictures import TEST_HUE, TEST_SIZES, TRAIN_SIZES
 from quintet.data.world.scene_files import labels
 from quintet.data.world.scenes import make_scene
@@ -148,6 +149,17 @@ def test_statistics_of_a_scene_that_was_counted_by_hand() -> None:
     assert found["latency_spoken"]["n"] == 1
     assert found["latency_spoken"]["mean"] == -0.5  # it interrupts
     assert collect([])["scene_seconds"] == {"n": 0}
+
+
+def test_statistics_tell_of_speakers(capsys) -> None:
+    scene = {"num_steps": 8, "split": "train", "lines": [], "typed": [], "shown": [],
+             "replies": []}  # fmt: skip
+    linda, low = ({"name": "en-us+linda", "speed": 145, "pitch": pitch} for pitch in (60, 40))
+    found = collect([scene, *({**scene, "speaker": voice} for voice in (linda, low, linda))])
+    assert found["speakers"] == {"scenes": 3, "distinct": 2, "voices": {"en-us+linda": 3}}
+    print_statistics(found)
+    print_statistics(collect([scene]))  # which has none
+    assert capsys.readouterr().out.count("3 scenes, 2 different: en-us+linda 3") == 1
 
 
 @needs_world

@@ -236,10 +236,20 @@ def test_a_voice_is_a_name_a_recording_or_a_sound(system: Quintet, tmp_path: Pat
         with pytest.raises(UserError) as told:
             system.speaker(voice)
         assert str(told.value).endswith(".") and "\n" not in str(told.value)
-    with pytest.raises(UserError, match="adam, linda"):
+    with pytest.raises(UserError, match="no voice 'nobody'; name one of: quintet, adam, linda, "):
         system.speaker("nobody")
-    with pytest.raises(UserError, match="the model's: none"):
+    with pytest.raises(UserError, match="one of: quintet, or a recording"):
         speaker_codes("nobody", {}, system.tokenizers)
+    for path in ("me.flac", "voices/me", Path("me")):
+        with pytest.raises(UserError, match=r"There is no file '.*me.*one of: quintet, adam"):
+            system.speaker(path)
+
+
+def test_codes_of_a_voice_are_a_voice(system: Quintet) -> None:
+    codes = system.speaker(_tone(1.5))
+    assert codes is not None and system.speaker(codes) is codes
+    with pytest.raises(UserError):  # of another model
+        system.speaker(codes + system.config.audio.codebook_size)
 
 
 def test_talk_and_chat_take_a_voice(system: Quintet, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from conftest import run
 from PIL import Image
 from scripted import ScriptedSession, silent, speaking
 
@@ -41,6 +44,18 @@ def test_latency_is_counted_from_the_step_after_the_last_input(
         session = ScriptedSession([speaking(last + 1 + late)])
         reply = talk(session, *given)  # type: ignore[arg-type]
         assert reply.stats["first_audio_seconds"] == late / 4
+
+
+@pytest.mark.parametrize(("late", "told"), [(0, "in the step after"), (2, "0.5 s after")])
+def test_an_answer_in_the_next_step_is_told_as_such(
+    late: int, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    def answer(*given: Any, voice: None) -> Reply:
+        return talk(ScriptedSession([speaking(2 + late)]), *given[:3])  # type: ignore[arg-type]
+
+    monkeypatch.setattr("quintet.cli._load", lambda _: SimpleNamespace(talk=answer))
+    assert run("talk", "--text", "hello.", "--out", tmp_path) == 0
+    assert f"first sound {told} the question;" in capsys.readouterr().out
 
 
 def test_a_recording_may_end_in_silence() -> None:

@@ -31,7 +31,7 @@ from quintet.serve.realtime.dialogue import Dialogue
 from quintet.serve.realtime.problems import RequestError
 from quintet.serve.realtime.realtime_socket import RealtimeConnection
 from quintet.serve.recorder import RecordedModel, Recorder
-from quintet.serve.voices import known_voice, voice_names
+from quintet.serve.voices import known_voice, voice_header, voice_names
 
 LINDA, OTHER = [[1, 2, 3]], [[4, 5, 6], [7, 8, 9]]
 VOICES = {"linda": np.array(LINDA, np.int32), "quintet": np.array(OTHER, np.int32),
@@ -59,6 +59,8 @@ def test_the_own_voice_is_first_and_no_other_takes_its_name(model: FakeModel) ->
     assert voice_names(model) == ["quintet", "linda", "otto"]
     assert voice_names(FakeModel()) == ["quintet"]
     assert known_voice("linda", model) == "linda"
+    model.voices = {"Zoë\n": VOICES["linda"]}  # a header is ASCII, and one line
+    assert voice_header("Zoë\n", model) == {"Quintet-Voice": "Zo%C3%AB%0A"}
     for none in (None, "quintet", "alloy", "Linda", "", 3, ["linda"], {"id": "linda"}):
         assert known_voice(none, model) is None
 
@@ -334,13 +336,19 @@ def test_http_answers_in_the_voice_that_is_asked_for(
     for name, known in (("linda", "linda"), ("alloy", None), (str(file), None), (None, None),
                         ({"id": "otto"}, "otto"), ("quintet", None)):  # fmt: skip
         asked = {"input": "hello", "voice": name, "response_format": "pcm"}
-        assert client.post("/v1/audio/speech", json=asked).status_code == 200
+        answered = client.post("/v1/audio/speech", json=asked)
+        assert answered.status_code == 200
+        assert answered.headers["quintet-voice"] == (known or "quintet")
         assert model.chat_voices[-1] == known
         asked = {"messages": hello, "modalities": ["text", "audio"],
                  "audio": {"voice": name, "format": "wav"}}  # fmt: skip
-        assert client.post("/v1/chat/completions", json=asked).status_code == 200
-        assert model.chat_voices[-1] == known
-    client.post("/v1/chat/completions", json={"messages": hello, "audio": {"voice": "linda"}})
+        for stream in (False, True):
+            answered = client.post("/v1/chat/completions", json=asked | {"stream": stream})
+            assert answered.status_code == 200
+            assert answered.headers["quintet-voice"] == (known or "quintet")
+            assert model.chat_voices[-1] == known
+    asked = {"messages": hello, "audio": {"voice": "linda"}}
+    assert "quintet-voice" not in client.post("/v1/chat/completions", json=asked).headers
     assert model.chat_voices[-1] is None  # nobody hears it
 
 

@@ -48,6 +48,7 @@ def collect(scenes: Iterable[dict[str, Any]]) -> dict[str, Any]:
         "latency_typed": summary(_latencies(found, typed=True)),
         "lines": _counted(line["speaker"] for line in lines),
         "voices": _counted(line["voice"]["name"] for line in lines if line["voice"]),
+        "speakers": _speakers(found),
         "words_said": _words(said),
         "words_answered": _words(answered),
         "pictures_shown": _counted(picture["thing"] for picture in shown),
@@ -56,6 +57,15 @@ def collect(scenes: Iterable[dict[str, Any]]) -> dict[str, Any]:
         "picture_sizes": summary([look["size"] for look in looks]),
         **_staged(found),
     }
+
+
+def _speakers(scenes: list[dict[str, Any]]) -> dict[str, Any]:
+    """In how many scenes the assistant has another's voice, and how many such voices there are:
+    one name at another speed or pitch is another voice."""
+    voices = [scene["speaker"] for scene in scenes if "speaker" in scene]
+    distinct = {(voice["name"], voice["speed"], voice["pitch"]) for voice in voices}
+    names = _counted(voice["name"] for voice in voices)
+    return {"scenes": len(voices), "distinct": len(distinct), "voices": names}
 
 
 def _staged(scenes: list[dict[str, Any]]) -> dict[str, Any]:

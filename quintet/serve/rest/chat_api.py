@@ -67,6 +67,7 @@ class Completion:
         self.speaks = "audio" in asked.modalities
         self.tells_usage = bool(asked.stream_options and asked.stream_options.include_usage)
         self.format = (asked.audio or AudioWish()).format
+        self.voice = asked.audio.voice if self.speaks and asked.audio else None
         self._messages: list[dict[str, object]] = []
 
     async def prepare(self) -> None:
@@ -130,8 +131,7 @@ class Completion:
         Raises:
             RequestError: the model refuses the messages, or too many ask.
         """
-        voice = self.asked.audio.voice if self.speaks and self.asked.audio else None
-        return await answer(self.turns, self._messages, self.asked.seed, tell, voice)
+        return await answer(self.turns, self._messages, self.asked.seed, tell, self.voice)
 
     async def _sound(self, reply: TurnReply) -> dict[str, Any]:
         data = await asyncio.to_thread(encode_file, reply.audio, self.format)

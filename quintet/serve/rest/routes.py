@@ -41,7 +41,7 @@ from quintet.serve.rest.requests import (
 )
 from quintet.serve.rest.sound_api import SpeechRequest, speak, transcribe
 from quintet.serve.turn_mode import TurnMode
-from quintet.serve.voices import voice_names
+from quintet.serve.voices import voice_header, voice_names
 
 JSON, EVENTS = "application/json", "text/event-stream"
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
@@ -86,9 +86,10 @@ def add_endpoints(app: FastAPI, api: Api, turns: TurnMode) -> None:
     async def chat(request: Request) -> Response:
         asked = Completion(api.name, await api.json(request, ChatRequest), turns)
         await asked.prepare()
+        told = voice_header(asked.voice, turns.model) if asked.speaks else None
         if asked.asked.stream:
-            return StreamingResponse(asked.pieces(), media_type=EVENTS)
-        return JSONResponse(await asked.whole())
+            return StreamingResponse(asked.pieces(), media_type=EVENTS, headers=told)
+        return JSONResponse(await asked.whole(), headers=told)
 
     sounds = dict.fromkeys([media_type(kind) for kind in (*SOUND_FORMATS, *RAW_FORMATS)], STRING)
 

@@ -27,6 +27,7 @@ from quintet.serve.rest.requests import (
     media_type,
 )
 from quintet.serve.turn_mode import TurnMode, transcript_of
+from quintet.serve.voices import voice_header
 
 SAY = "repeat after me: {}"  # an order that the model knows
 MAX_SECONDS = 120.0  # of a file that is transcribed
@@ -68,7 +69,8 @@ async def speak(api: Api, turns: TurnMode, request: Request) -> Response:
             "The model did not say this; try a text of its world.", "nothing_said", status=422
         )
     data = await asyncio.to_thread(encode_file, reply.audio, asked.response_format)
-    return Response(data, media_type=media_type(asked.response_format))
+    told = voice_header(asked.voice, turns.model)
+    return Response(data, media_type=media_type(asked.response_format), headers=told)
 
 
 async def transcribe(api: Api, turns: TurnMode, request: Request) -> Response:
