@@ -11,25 +11,53 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rich.progress import track
 
-from quintet.commands.world import WRITING_TEMPERATURE
 from quintet.config import UserError
 from quintet.data.script_documents import training_scripts
 from quintet.data.world.script import Intent, Said, Script
 from quintet.data.world.script_sense import unseen_thing
 from quintet.data.world.script_text import parse
 from quintet.data.world.staging import stage_script
-from quintet.data.world.writers import ModelWriter, drawn_things, things_of
+from quintet.data.world.writers import TEMPERATURE, ModelWriter, drawn_things, things_of
 from quintet.evals.scores import Score, share
 from quintet.live import Quintet, Sampling, load
 
 ORDERS, SEED = 200, 1_000_000
 SHARDS, SHARD_SIZE = 40, 250  # of the recipe
+REASONS = 8  # of repairs and of refusals that are told, the most frequent
+
+
+@dataclass(frozen=True)
+class Written:
+    """A script that answers the order of `seed`."""
+
+    script: Script
+    seed: int
+    repairs: Sequence[str]
+    unstaged: str  # why nobody can stage it; "" where it can be
+
+
+def write(writer: ModelWriter, seed: int) -> Written:
+    """The first answer to the order of `seed`.
+
+    Raises:
+        UserError: it is no script, with the reason.
+    """
+    repairs: list[str] = []
+    script = parse(writer.answer(seed), repairs)
+    try:
+        stage_script(script, seed, "train")
+    except UserError as error:
+        return Written(script, seed, repairs, str(error))
+    return Written(script, seed, repairs, "")
 
 
 def lines_of(script: Script) -> list[str]:
+    """What is said and typed in it, in order."""
     return [cue.text for cue in script.cues if isinstance(cue, Said)]
 
 
@@ -43,55 +71,55 @@ def learned(model: Quintet) -> tuple[set[str], set[str]]:
     return scripts, lines
 
 
-def tell(what: str, score: Score) -> None:
-    if score.value is not None:
-        interval = f"({score.low:.1%} - {score.high:.1%})"
-        print(f"{what:32} {score.value:6.1%}  {interval}, n {score.n}")
+def scores_of(
+    written: Sequence[Written], orders: int, known: set[str], known_lines: set[str]
+) -> dict[str, Score]:
+    """Shares, by what they are of: of the orders, of the scripts, or of what is in these.
+
+    Args:
+        written: the scripts that came of so many `orders`.
+        known: scripts that are not new.
+        known_lines: nor are these lines.
+    """
+    showing = [one for one in written if things_of(one.script)]
+    ordered = [(one, thing) for one in written for thing in drawn_things(one.seed)]
+    lines = [(one, line) for one in written for line in lines_of(one.script)]
+    return {
+        "a script at once": share(place < len(written) for place in range(orders)),
+        "of these without a repair": share(not one.repairs for one in written),
+        "that names what is shown alone": share(not unseen_thing(one.script) for one in showing),
+        "that can be staged": share(not one.unstaged for one in written),
+        "scripts that are new": share(one.script.write() not in known for one in written),
+        "ordered things that are in it": share(
+            (thing in things_of(one.script) for one, thing in ordered),
+            scenes=[one.seed for one, _ in ordered],
+        ),
+        "lines that are new": share(
+            (line not in known_lines for _, line in lines), scenes=[one.seed for one, _ in lines]
+        ),
+    }
 
 
 def main(name: str, orders: int = ORDERS) -> None:
+    """Give so many orders to the model of that name or folder, and print what came of them."""
     model = load(name)
-    writer = ModelWriter.of(model, Sampling(text_temperature=WRITING_TEMPERATURE))
-    known, known_lines = learned(model)
-    valid, clean, true, staged, new, new_lines = (list[bool]() for _ in range(6))
-    ordered, spoken = list[int](), list[int]()  # the script that each belongs to
-    had, intents, repairs, refusals = list[bool](), Counter[str](), Counter[str](), Counter[str]()
+    writer = ModelWriter.of(model, Sampling(text_temperature=TEMPERATURE))
+    written, refused = list[Written](), Counter[str]()
     for seed in track(range(SEED, SEED + orders), "orders", transient=True):
-        made: list[str] = []
         try:
-            script = parse(writer.answer(seed), made)
+            written.append(write(writer, seed))
         except UserError as error:
-            refusals[str(error)] += 1
-            valid.append(False)
-            continue
-        valid.append(True)
-        clean.append(not made)
-        repairs.update(made)
-        if things_of(script):
-            true.append(not unseen_thing(script))
-        intents.update(cue.name for cue in script.cues if isinstance(cue, Intent))
-        had += [thing in things_of(script) for thing in drawn_things(seed)]
-        ordered += [seed] * len(drawn_things(seed))
-        new.append(script.write() not in known)
-        new_lines += [line not in known_lines for line in lines_of(script)]
-        spoken += [seed] * len(lines_of(script))
-        try:
-            stage_script(script, seed, "train")
-            staged.append(True)
-        except UserError as error:
-            refusals[f"staging: {error}"] += 1
-            staged.append(False)
-    for what, found in (
-        ("a script at once", valid), ("of these without a repair", clean),
-        ("that names what is shown alone", true), ("that can be staged", staged),
-        ("scripts that are new", new),
-    ):  # fmt: skip
-        tell(what, share(found))
-    tell("ordered things that are in it", share(had, scenes=ordered))
-    tell("lines that are new", share(new_lines, scenes=spoken))
-    print(f"kinds of request: {len(intents)}")
-    for title, counter in (("repairs", repairs), ("refused", refusals)):
-        for reason, count in counter.most_common(8):
+            refused[str(error)] += 1
+    for what, score in scores_of(written, orders, *learned(model)).items():
+        if score.value is not None:
+            interval = f"({score.low:.1%} - {score.high:.1%})"
+            print(f"{what:32} {score.value:6.1%}  {interval}, n {score.n}")
+    cues = [cue for one in written for cue in one.script.cues]
+    print(f"kinds of request: {len({cue.name for cue in cues if isinstance(cue, Intent)})}")
+    repairs = Counter(repair for one in written for repair in one.repairs)
+    refused.update(f"staging: {one.unstaged}" for one in written if one.unstaged)
+    for title, counter in (("repairs", repairs), ("refused", refused)):
+        for reason, count in counter.most_common(REASONS):
             print(f"{title}: {count} x {reason}")
 
 

@@ -18,6 +18,7 @@ from quintet.settings import UserError, from_dict, read_toml
 SAMPLE_RATE = 24_000  # samples of sound per second, everywhere inside the system
 STEPS_PER_SECOND = 4  # the clock of the live session
 STEP_SAMPLES = SAMPLE_RATE // STEPS_PER_SECOND  # 6,000 samples of sound in one step
+LEAST_SPEAKER_STEPS, MOST_SPEAKER_STEPS = 4, 8  # heard of whose voice is taken: one to two seconds
 MAX_TEXT_TOKENS = 512  # of one typed message; the key-value cache must have room for it
 
 GROUP_CHANNELS = 8  # of the image tokenizer, normalized together with normalization "group"

@@ -21,7 +21,7 @@ from safetensors.torch import load_file as load_torch
 from safetensors.torch import save_file as save_torch
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
-from quintet.data.world.scenes import assistant_says
+from quintet.data.world.scenes import _in_own_voice
 from quintet.media import espeak
 
 
@@ -269,7 +269,7 @@ def test_without_the_speech_program_a_sentence_says_what_to_install(
     program = tmp_path / "espeak_process.py"
     text = espeak.PROGRAM.read_text(encoding="utf-8")
     program.write_text(text.replace("libespeak-ng", "libmissing"), encoding="utf-8")
-    assistant_says.cache_clear()
+    _in_own_voice.cache_clear()
     espeak.close()
     monkeypatch.setattr(espeak, "PROGRAM", program)
     assert run("world", "--out", tmp_path / "world", "--scenes", 9, "--seed", 500) == 2

@@ -19,9 +19,14 @@ from quintet.data.workers import Each, WorkerDied, Workers
 from quintet.data.world.recordings import cut_recordings
 from quintet.data.world.scene_files import load_scene, scene_folder
 from quintet.data.world.sets import make_in, make_wide_in
-from quintet.data.world.writers import GrammarWriter, ModelWriter, Writer, endpoint_writer
+from quintet.data.world.writers import (
+    TEMPERATURE,
+    GrammarWriter,
+    ModelWriter,
+    Writer,
+    endpoint_writer,
+)
 
-WRITING_TEMPERATURE = 0.8  # of a model of ours: at 0 an order would have one script
 VIEWED = 64  # scenes that get a page unless --view or --no-view says otherwise
 # What is said of scenes that are made: those of recordings are what they are.
 OF_MADE = ("--scenes", "--seed", "--split", "--world", "--writer", "--speakers")
@@ -95,7 +100,7 @@ def _writer(name: str) -> Writer:
         return endpoint_writer(url, model or "default")
     from quintet.live import Sampling, load
 
-    return ModelWriter.of(load(name), Sampling(text_temperature=WRITING_TEMPERATURE))
+    return ModelWriter.of(load(name), Sampling(text_temperature=TEMPERATURE))
 
 
 def _view(folder: Path, index: int) -> None:

@@ -60,7 +60,7 @@ class DocumentMaker:
     def __init__(self, config: OmniConfig, tokenizers: Tokenizers, material: Material) -> None:
         self.config, self.tokenizers, self.material = config, tokenizers, material
         self.vocabulary = Vocabulary(config.text_image_vocab_size, config.audio.codebook_size)
-        self._answers: dict[tuple[str, Voice], np.ndarray] = {}
+        self._answers: dict[str, np.ndarray] = {}
 
     def _timeline(self) -> Timeline:
         return Timeline(self.config.audio.num_codebooks, self.config.text.vocab_size)
@@ -124,11 +124,14 @@ class DocumentMaker:
         return timeline.turns()
 
     def _answer_codes(self, text: str, voice: Voice = ASSISTANT_VOICE) -> np.ndarray:
-        if (text, voice) not in self._answers:
-            sound = assistant_speech(text, voice)
-            sound = np.pad(sound, (0, -len(sound) % STEP_SAMPLES))
-            self._answers[text, voice] = self.tokenizers.encode_audio(sound)
-        return self._answers[text, voice]
+        """Codes [T, Q], kept of the assistant's own voice: in others, few lines come again."""
+        if text in self._answers and voice == ASSISTANT_VOICE:
+            return self._answers[text]
+        sound = assistant_speech(text, voice)
+        codes = self.tokenizers.encode_audio(np.pad(sound, (0, -len(sound) % STEP_SAMPLES)))
+        if voice == ASSISTANT_VOICE:
+            self._answers[text] = codes
+        return codes
 
     def conversation(self, rng: np.random.Generator, speaker: Speaker | None = None) -> Sample:
         """A request, written or spoken, with a picture where it needs one, and its answer."""

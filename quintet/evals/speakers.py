@@ -17,7 +17,7 @@ from quintet.data.world.speakers import Speaker
 from quintet.evals.live_scores import Outcome, SceneResult, SteppedSession, run_scene
 from quintet.evals.recognizer import Recognizer, word_errors
 from quintet.evals.scores import Score, mean, ratio, share
-from quintet.evals.voice_likeness import candidates, distances, through_codec
+from quintet.evals.voice_likeness import candidates, distances, said_by, through_codec
 from quintet.media.speech import SPEAKERS, Voice
 from quintet.tokenizers.bundle import Tokenizers
 
@@ -86,18 +86,19 @@ def _likeness(tokenizers: Tokenizers, given: Answers, group: str, seed: int) -> 
     }
     scenes = [id(outcome.scene) for outcome in right.values()]
     chance, scores = 1 / len(candidates(seed)), dict[str, Score]()
-    for way in ("", "_after_codec"):
-        from_asked, is_nearest, is_nearer = list[float](), list[bool](), list[bool]()
-        for (text, voice), outcome in right.items():
-            sound = outcome.speech if not way else through_codec(tokenizers, outcome.reply.speech)
-            asked, own, *others = distances(sound, text, candidates(seed, voice))
-            from_asked.append(asked)
-            is_nearest.append(asked < min(own, *others))
-            is_nearer.append(asked < own)
+    found: dict[str, list[list[float]]] = {"": [], "_after_codec": []}
+    for (text, voice), outcome in right.items():
+        said = said_by(text, candidates(seed, voice))
+        found[""].append(distances(outcome.speech, said))
+        coded = through_codec(tokenizers, outcome.reply.speech)
+        found["_after_codec"].append(distances(coded, said))
+    for way, each in found.items():
+        is_nearest = (asked < min(others) for asked, *others in each)
+        is_nearer = (asked < own for asked, own, *_ in each)
         scores |= {
             f"voice_of_{group}_is_nearest{way}": share(is_nearest, chance, scenes),
             f"nearer_to_{group}_than_to_own_voice{way}": share(is_nearer, 0.5, scenes),
-            f"decibels_from_{group}{way}": mean(from_asked, scenes=scenes),
+            f"decibels_from_{group}{way}": mean([asked for asked, *_ in each], scenes=scenes),
         }
     return scores
 

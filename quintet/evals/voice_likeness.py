@@ -91,10 +91,15 @@ def _warped(cost_ST: np.ndarray) -> float:
 
 def nearest(sound: np.ndarray, text: str, voices: Sequence[Voice]) -> tuple[int, float]:
     """Which of `voices` says `text` most like `sound`, and the distance to the first of them."""
-    found = distances(sound, text, voices)
+    found = distances(sound, said_by(text, voices))
     return int(np.argmin(found)), found[0]
 
 
-def distances(sound: np.ndarray, text: str, voices: Sequence[Voice]) -> list[float]:
-    """Decibels from `sound` to each of `voices` saying `text`."""
-    return [spectral_distance(sound, synthesize(text, voice)) for voice in voices]
+def said_by(text: str, voices: Sequence[Voice]) -> list[np.ndarray]:
+    """Each of `voices` saying `text`, float32 [samples]."""
+    return [synthesize(text, voice) for voice in voices]
+
+
+def distances(sound: np.ndarray, said: Sequence[np.ndarray]) -> list[float]:
+    """Decibels from `sound` to each of those that say the same."""
+    return [spectral_distance(sound, one) for one in said]

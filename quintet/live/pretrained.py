@@ -114,7 +114,7 @@ class Quintet:
                 "restore it from where the model came from."
             ) from None
         about = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
-        return cls(model, tokenizers, about, load_voices(folder / VOICES_FILE, config.audio))
+        return cls(model, tokenizers, about, load_voices(folder / VOICES_FILE, config))
 
     def save_pretrained(self, folder: str | Path, max_shard_size: str = MAX_SHARD_SIZE) -> None:
         """Write the folder that `from_pretrained` reads; weights as float16, those of the
@@ -124,7 +124,7 @@ class Quintet:
             UserError: that is no size, or the voices are not of this model; nothing is written.
         """
         check_shard_size(max_shard_size)
-        check_voices(self.voices, self.config.audio)
+        check_voices(self.voices, self.config)
         folder = Path(folder)
         write_config(self.config.to_dict(), folder)
         save_weights(self.model, folder / WEIGHTS_FILE, max_shard_size)
@@ -132,7 +132,7 @@ class Quintet:
         save_weights(self.tokenizers.image, folder / IMAGE_FILE)
         self.tokenizers.text.save(folder / TEXT_FILE)
         if self.voices:
-            save_voices(self.voices, folder / VOICES_FILE, self.config.audio)
+            save_voices(self.voices, folder / VOICES_FILE, self.config)
         else:  # those of a model that was here before
             (folder / VOICES_FILE).unlink(missing_ok=True)
         card = self.card or CARD.format(name=self.config.name)

@@ -13,7 +13,7 @@ The file is safetensors, in a version of its own:
     frames              int32 [M, Q]: codes of each row of the audio stream
     frame_counts        int32 [T]
     no_output           float32 [T, 2]: the probability of silence of the two heads
-    speaker             int32 [N, Q]: the voice to answer in, if the session was given one
+    speaker             int32 [N, Q]: the voice to answer in, if it was given one (version 2)
 
 and, in its header, the settings, the texts and the changes of temperature by step, and how the
 session ended.
@@ -45,7 +45,8 @@ from quintet.live.speakers import is_voice
 from quintet.media.images import fit_image
 from quintet.timeline.streams import Modality
 
-KIND, FORMAT_VERSION = "recording", "1"
+KIND = "recording"
+PLAIN, WITH_SPEAKER = "1", "2"  # versions of the file: who knows only the first refuses the second
 INT16 = 32_768  # by which samples of 16 bits are divided
 
 
@@ -108,8 +109,9 @@ class Recording:
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all, readable for its owner alone."""
         tensors = _tensors(self)
+        version = PLAIN if self.speaker is None else WITH_SPEAKER
         header = {
-            "kind": KIND, "format_version": FORMAT_VERSION, "config": self.config.to_dict(),
+            "kind": KIND, "format_version": version, "config": self.config.to_dict(),
             "seed": self.seed, "sampling": asdict(self.sampling), "ended": self.ended,
             "texts": {str(step): text for step, text in self.texts.items()},
             "tuned": {str(step): asdict(sampling) for step, sampling in self.tuned.items()},
@@ -137,7 +139,7 @@ class Recording:
             with safe_open(path, "np") as file:
                 header = {name: json.loads(value) for name, value in file.metadata().items()}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            if header["kind"] != KIND or header["format_version"] != FORMAT_VERSION:
+            if header["kind"] != KIND or header["format_version"] not in (PLAIN, WITH_SPEAKER):
                 raise ValueError("another kind or version")
             return _from_file(header, tensors, path)
         except UserError:

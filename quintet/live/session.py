@@ -75,8 +75,11 @@ class Inputs:
 
 
 def check_room(speaker: np.ndarray | None, config: OmniConfig, cache: KVCache) -> None:
-    """Raises:
-    UserError: a session's cache has no room for the codes [N, Q] of a speaker beside a full step.
+    """Refuse the codes [N, Q] of a speaker if a session's cache has no room for them beside a full
+    step.
+
+    Raises:
+        UserError: it has none.
     """
     if speaker is None:
         return

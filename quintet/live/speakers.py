@@ -16,15 +16,20 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from quintet.config import STEP_SAMPLES, AudioConfig, UserError
+from quintet.config import (
+    LEAST_SPEAKER_STEPS,
+    MOST_SPEAKER_STEPS,
+    STEP_SAMPLES,
+    AudioConfig,
+    OmniConfig,
+    UserError,
+)
 from quintet.live.inputs import as_sound
 from quintet.media.audio import read_audio
 from quintet.media.loudness import speech_spans
 from quintet.media.whole_file import whole_file
 from quintet.tokenizers.bundle import Tokenizers
 
-LONGEST = 8 * STEP_SAMPLES  # of a speaker's sound: what training lets one hear
-SHORTEST = 4 * STEP_SAMPLES  # less is refused
 LOUDNESS = 0.7  # its peak; training's speakers peak between 0.4 and 1
 NAME_LENGTH, MOST = 64, 256  # of a folder's voices
 LARGEST_FILE = 16 * 2**20  # bytes of them all
@@ -32,16 +37,16 @@ OWN_VOICE = "quintet"  # what the model's own is called
 
 
 def speaker_sound(sound: np.ndarray) -> np.ndarray:
-    """What is heard of a speaker in float32 [S]: from the first word on, whole steps, as loud as
-    in training.
+    """What is heard of a speaker in float32 [S]: the first two seconds of speech, without the
+    pauses between, in whole steps, as loud as in training.
 
     Raises:
-        UserError: less than a second of anything.
+        UserError: less than a second of speech.
     """
     sound = as_sound(sound)
-    spans = speech_spans(sound)
-    heard = sound[spans[0][0] : spans[-1][1]][:LONGEST] if spans else sound[:0]
-    if len(heard) < SHORTEST:
+    spoken = [sound[start:end] for start, end in speech_spans(sound)]
+    heard = np.concatenate([sound[:0], *spoken])[: MOST_SPEAKER_STEPS * STEP_SAMPLES]
+    if len(heard) < LEAST_SPEAKER_STEPS * STEP_SAMPLES:
         raise UserError("A voice needs at least a second of speech; give a longer recording.")
     padded = np.pad(heard, (0, -len(heard) % STEP_SAMPLES))
     return (padded * np.float32(LOUDNESS / np.abs(heard).max())).astype(np.float32)
@@ -59,7 +64,7 @@ def read_voice(
     if voice is None or isinstance(voice, np.ndarray):
         return voice
     name = str(voice)
-    if name == OWN_VOICE or name in known:
+    if isinstance(voice, str) and (name == OWN_VOICE or name in known):
         return name
     if not _is_file(voice):
         names = ", ".join([OWN_VOICE, *sorted(set(known) - {OWN_VOICE})])
@@ -95,7 +100,7 @@ def _is_file(path: str | Path) -> bool:
 
 def is_voice(codes: np.ndarray, audio: AudioConfig) -> bool:
     """Whether these may be the codes [N, Q] of a speaker, of a model with such sound."""
-    longest = audio.frames_before(LONGEST // STEP_SAMPLES)
+    longest = audio.frames_before(MOST_SPEAKER_STEPS)
     return bool(
         codes.dtype == np.int32
         and codes.ndim == 2
@@ -106,9 +111,12 @@ def is_voice(codes: np.ndarray, audio: AudioConfig) -> bool:
     )
 
 
-def check_voices(voices: Mapping[str, np.ndarray], audio: AudioConfig) -> None:
-    """Raises:
-    UserError: a folder of a model with such sound cannot hold these voices.
+def check_voices(voices: Mapping[str, np.ndarray], config: OmniConfig) -> None:
+    """Refuse voices that the folder of such a model cannot hold, or that its sessions cannot have.
+
+    Raises:
+        UserError: too many, a name that means something else, codes of another model, or more
+            than its cache has room for.
     """
     if len(voices) > MOST:
         raise UserError(f"A model can ship {MOST} voices, not {len(voices):,}; leave some out.")
@@ -118,31 +126,39 @@ def check_voices(voices: Mapping[str, np.ndarray], audio: AudioConfig) -> None:
                 f"The name {name!r:.40}... is too long for a voice; use {NAME_LENGTH} characters "
                 "at most."
             )
-        if not is_voice(codes, audio):
+        if name in ("", OWN_VOICE):
+            raise UserError(f"The name {name!r} means the model's own voice; use another.")
+        if not is_voice(codes, config.audio):
             raise UserError(
                 f"The voice {name!r} has codes of another model, or too many; make them with "
                 "this model's `speaker`."
             )
+        needed = len(codes) + config.rows_of_fullest_step
+        if needed > config.live.max_rows:
+            raise UserError(
+                f"The voice {name!r} beside a full step needs max_rows = {needed} in config.json, "
+                f"which is {config.live.max_rows}; raise it, or leave the voice out."
+            )
 
 
-def save_voices(voices: Mapping[str, np.ndarray], path: Path, audio: AudioConfig) -> None:
+def save_voices(voices: Mapping[str, np.ndarray], path: Path, config: OmniConfig) -> None:
     """Write the codes of each, whole or not at all, for everybody on the machine to read.
 
     Raises:
         UserError: as `check_voices`; nothing is written.
     """
-    check_voices(voices, audio)
+    check_voices(voices, config)
     data = save({name: np.ascontiguousarray(codes) for name, codes in voices.items()})
     assert len(data) <= LARGEST_FILE
     with whole_file(path) as file:
         file.write(data)
 
 
-def load_voices(path: Path, audio: AudioConfig) -> dict[str, np.ndarray]:
+def load_voices(path: Path, config: OmniConfig) -> dict[str, np.ndarray]:
     """What `save_voices` wrote, in the order of their names; none without a file.
 
     Raises:
-        UserError: the file is damaged, or of another model.
+        UserError: the file is damaged, or not of this model.
     """
     if not path.is_file():
         return {}
@@ -153,9 +169,8 @@ def load_voices(path: Path, audio: AudioConfig) -> dict[str, np.ndarray]:
     if found is None:
         raise UserError(f"{path} is damaged; restore it, or delete it.")
     try:
-        check_voices(found, audio)
-    except UserError:
-        raise UserError(
-            f"{path} holds voices of another model; restore it, or delete it."
-        ) from None
+        check_voices(found, config)
+    except UserError as error:
+        reason = str(error).partition(";")[0]
+        raise UserError(f"{path} does not fit: {reason}; restore it, or delete it.") from None
     return dict(sorted(found.items()))

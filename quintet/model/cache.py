@@ -4,7 +4,8 @@ Order is in the embedding or in the keys, so attention does not care where a row
 takes the lowest free slot, and a step that leaves the window frees its own: nothing moves and
 nothing grows, and a session of hours costs what a full window costs.
 
-Shapes: B sessions, T new rows of each, C slots, S slots in use, G key-value heads, E head width.
+Shapes: B sessions, T new rows of each, C slots, S slots in use, P of them the system prompt's,
+G key-value heads, E head width.
 """
 
 from __future__ import annotations
@@ -32,6 +33,15 @@ class Place:
     is_causal: bool  # the new rows are all there is, in order
 
 
+@dataclass(frozen=True)
+class Prompt:
+    """The system prompt of one session, as it was read; no row of it ever leaves or moves."""
+
+    slots_P: Tensor  # int64
+    keys: Tensor  # [layers, G, P, E]
+    last: int  # order of its last row
+
+
 class KVCache:
     """What sessions remember: keys and values of every layer, and the step of each row.
 
@@ -55,7 +65,7 @@ class KVCache:
         self.order = np.full((batch, max_rows), FREE, np.int64)  # of each session's rows: 0, 1, ...
         self.steps = np.zeros((batch, max_rows), np.int64)
         self.count = np.zeros(batch, np.int64)  # rows that a session ever had
-        self.prompt: Tensor | None = None  # keys of the prompt as they were read, once it is moved
+        self.prompt: Prompt | None = None  # once it has been moved
 
     @property
     def device(self) -> torch.device:
@@ -162,23 +172,26 @@ class KVCache:
         a whole they are, to the last layer, those of a prompt that was read there: it sees itself
         alone, and within it nothing moves.
         """
-        held = self.order[0] != FREE
-        is_prompt = held & (self.steps[0] < 0)
-        if not is_prompt.any() or is_prompt.sum() == held.sum():
+        held, lives = self.order[0] != FREE, self.steps[0] >= 0
+        if self.prompt is None:
+            last = int(self.order[0, held & ~lives].max(initial=FREE))
+        else:
+            last = self.prompt.last
+        others = held & lives
+        if last == FREE or not others.any():
             return
-        others = held & ~is_prompt
-        places = int(self.order[0, others].min() - self.order[0, is_prompt].max()) - 1
+        places = int(self.order[0, others].min()) - last - 1
         steps = int(self.steps[0, others].min())
         if not places and not steps:
             return
-        slots = torch.from_numpy(np.flatnonzero(is_prompt)).to(self.device)
         if self.prompt is None:
-            self.prompt = self.keys[:, 0, :, slots].clone()
+            slots_P = torch.from_numpy(np.flatnonzero(held & ~lives)).to(self.device)
+            self.prompt = Prompt(slots_P, self.keys[:, 0].index_select(2, slots_P), last)
         place_11 = torch.tensor([[places]], device=self.device)
         step_11 = torch.tensor([[steps]], device=self.device)
         angles = turns(place_11, step_11, self.keys.shape[-1])
-        turned = turn(self.prompt.flatten(0, 2)[None, None], angles)
-        self.keys[:, 0, :, slots] = turned.view_as(self.prompt)
+        turned = turn(self.prompt.keys.flatten(0, 2)[None, None], angles)
+        self.keys[:, 0].index_copy_(2, self.prompt.slots_P, turned.view_as(self.prompt.keys))
 
     @torch.inference_mode()
     def leave(self, session: int) -> None:

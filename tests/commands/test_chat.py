@@ -99,7 +99,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
     return sounds
 
 
-def test_talk_and_chat_take_a_voice(
+def test_the_commands_take_a_voice_and_chat_reads_it_once(
     model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "somebody.wav"

@@ -12,22 +12,16 @@ import pytest
 from conftest import make_config, make_tokenizers, needs_world
 from scene_digest import digest
 
-from quintet.config import STEP_SAMPLES, UserError
+from quintet.config import LEAST_SPEAKER_STEPS, MOST_SPEAKER_STEPS, STEP_SAMPLES, UserError
 from quintet.data.documents import DocumentMaker, Material
 from quintet.data.scene_rows import SceneEncoder
 from quintet.data.world.encounters import make_encounter
 from quintet.data.world.grammar import request
 from quintet.data.world.scene_files import labels, load_scene, save_scene
-from quintet.data.world.scenes import Scene, assistant_speech, make_scene
+from quintet.data.world.scenes import Scene, _in_own_voice, assistant_speech, make_scene
 from quintet.data.world.script_text import parse
 from quintet.data.world.sets import make_in
-from quintet.data.world.speakers import (
-    LEAST_STEPS,
-    PROMPT_STEPS,
-    Speaker,
-    draw_speaker,
-    named_speaker,
-)
+from quintet.data.world.speakers import Speaker, draw_speaker, named_speaker
 from quintet.data.world.staging import stage_script
 from quintet.data.world.view import scene_data
 from quintet.media.speech import (
@@ -36,6 +30,7 @@ from quintet.media.speech import (
     TEST_VOICES,
     TRAIN_THROATS,
     random_voice,
+    synthesize,
     throat,
 )
 from quintet.stages.documents import SCENES, SPOKEN_SEED, make_spoken
@@ -63,7 +58,7 @@ def _speaker(scene: Scene) -> Speaker:
 
 def _is_heard_well(speaker: Speaker) -> None:
     assert speaker.sound.dtype == np.float32 and speaker.sound.any()
-    assert 0 < len(speaker.sound) <= PROMPT_STEPS * STEP_SAMPLES == 48_000
+    assert 0 < len(speaker.sound) <= MOST_SPEAKER_STEPS * STEP_SAMPLES == 48_000
     assert len(speaker.sound) % STEP_SAMPLES == 0
 
 
@@ -167,6 +162,17 @@ def test_conversations_are_answered_in_the_voice_that_was_heard(encoder: SceneEn
     assert not np.array_equal(own.rows.tokens[own.rows.stream == Stream.AUDIO_OUT], spoken)
 
 
+def test_only_the_own_voice_is_kept(encoder: SceneEncoder) -> None:
+    """A process makes thousands of scenes, each in a voice of its own."""
+    maker = DocumentMaker(encoder.config, encoder.tokenizers, Material({}, {}))
+    _in_own_voice.cache_clear()
+    for voice in (ASSISTANT_VOICE, SPEAKERS["linda"], ASSISTANT_VOICE, SPEAKERS["adam"]):
+        assert np.array_equal(assistant_speech("Moon.", voice), synthesize("Moon.", voice))
+        codes = maker._answer_codes("Moon.", voice)
+        assert (codes is maker._answers["Moon."]) == (voice == ASSISTANT_VOICE)
+    assert _in_own_voice.cache_info().currsize == len(maker._answers) == 1
+
+
 def test_documents_of_speakers_are_short_and_long_scenes_by_turns() -> None:
     assert SCENES["speakers"] == (make_spoken, "train")
     for seed, make in ((2, make_scene), (3, make_encounter)):
@@ -178,7 +184,7 @@ def test_documents_of_speakers_are_short_and_long_scenes_by_turns() -> None:
 def test_of_speakers_any_line_is_heard_for_one_to_two_seconds() -> None:
     sounds = [draw_speaker(seed, "train", ()).sound for seed in range(60)]
     lengths = {len(sound) // STEP_SAMPLES for sound in sounds}
-    assert lengths == set(range(LEAST_STEPS, PROMPT_STEPS + 1))
+    assert lengths == set(range(LEAST_SPEAKER_STEPS, MOST_SPEAKER_STEPS + 1))
 
 
 def test_a_saved_scene_keeps_its_speaker(tmp_path: Path) -> None:

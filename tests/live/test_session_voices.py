@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,13 +12,21 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_config, make_model, make_tokenizers, needs_world
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from test_engine import _alike
 from test_session import HOT, _inputs, _lively, _same
 from torch import Tensor
 
 import quintet
-from quintet.config import SAMPLE_RATE, STEP_SAMPLES, ModelConfig, OmniConfig, UserError
+from quintet.config import (
+    MOST_SPEAKER_STEPS,
+    SAMPLE_RATE,
+    STEP_SAMPLES,
+    ModelConfig,
+    OmniConfig,
+    UserError,
+)
 from quintet.live.engine import Engine
 from quintet.live.pretrained import Quintet
 from quintet.live.recording import Recording, replay
@@ -25,7 +34,6 @@ from quintet.live.sampling import Sampling
 from quintet.live.session import Session, StepOutput
 from quintet.live.speakers import (
     LARGEST_FILE,
-    LONGEST,
     load_voices,
     save_voices,
     speaker_codes,
@@ -151,6 +159,11 @@ def test_a_voice_without_room_is_told_and_takes_no_seat(
     assert isinstance(engine.step({0: (SILENCE, None, None)})[0], StepOutput)  # it goes on
 
 
+def _version(path: Path) -> str:
+    with safe_open(path, "np") as file:
+        return str(json.loads(file.metadata()["format_version"]))
+
+
 def test_a_recording_keeps_the_voice(kind: OmniConfig, tmp_path: Path) -> None:
     model, tokenizers = make_model(kind), make_tokenizers(kind)
     _lively(model, tokenizers)
@@ -167,6 +180,9 @@ def test_a_recording_keeps_the_voice(kind: OmniConfig, tmp_path: Path) -> None:
     assert replay(again, system) is None
     again.speaker = None
     assert replay(again, system)  # the voice mattered
+    again.save(tmp_path / "own")
+    assert [_version(tmp_path / name) for name in ("one", "own")] == ["2", "1"]
+    assert Recording.load(tmp_path / "own").speaker is None
     for wrong in (codes + 100, codes[:, :1], codes[0], np.zeros((0, 3), np.int32)):
         recording.speaker = wrong
         recording.save(tmp_path / "wrong")
@@ -175,15 +191,26 @@ def test_a_recording_keeps_the_voice(kind: OmniConfig, tmp_path: Path) -> None:
 
 
 def test_what_is_heard_of_a_voice_begins_with_its_first_word() -> None:
+    longest = MOST_SPEAKER_STEPS * STEP_SAMPLES
     heard = speaker_sound(_tone(3, before=2))
-    assert len(heard) == LONGEST and heard.dtype == np.float32
+    assert len(heard) == longest and heard.dtype == np.float32
     assert np.abs(heard).max() == pytest.approx(0.7)
     assert np.abs(heard[: STEP_SAMPLES // 2]).max() > 0.2
     short = speaker_sound(_tone(1.3))
-    assert len(short) % STEP_SAMPLES == 0 and len(short) < LONGEST
+    assert len(short) % STEP_SAMPLES == 0 and len(short) < longest
     for sound in (np.zeros(0, np.float32), np.zeros(96_000, np.float32), _tone(0.4)):
         with pytest.raises(UserError, match="at least a second"):
             speaker_sound(sound)
+
+
+def test_pauses_are_no_part_of_a_voice() -> None:
+    cough = _tone(0.2)
+    with pytest.raises(UserError, match="at least a second of speech"):
+        speaker_sound(np.concatenate([cough, _tone(0.2, before=3)]))
+    heard = speaker_sound(np.concatenate([cough, _tone(3, before=3)]))
+    assert len(heard) == MOST_SPEAKER_STEPS * STEP_SAMPLES
+    loudest = np.abs(heard.reshape(MOST_SPEAKER_STEPS, -1)).max(1)
+    assert loudest.min() > 0.2  # in every step somebody speaks
 
 
 def test_a_voice_is_a_name_a_recording_or_a_sound(system: Quintet, tmp_path: Path) -> None:
@@ -198,6 +225,9 @@ def test_a_voice_is_a_name_a_recording_or_a_sound(system: Quintet, tmp_path: Pat
         read = system.speaker(path)
         assert read is not None and read.shape == codes.shape
     (tmp_path / "no.wav").write_bytes(b"no sound")
+    for path in (Path("linda"), Path("quintet")):  # of files, whatever voices there are
+        with pytest.raises(UserError):
+            system.speaker(path)
     wrong: tuple[Any, ...] = (
         "nobody", tmp_path / "missing.wav", tmp_path, "x" * 5_000, "\0", "",
         tmp_path / "no.wav", np.zeros((5, 2), np.float32), np.zeros(48_000, np.int16),
@@ -264,43 +294,61 @@ def test_voices_are_part_of_a_folder(system: Quintet, tmp_path: Path) -> None:
     np.zeros(6, np.int32),
 ], ids=["codebooks", "codes", "below", "kind", "nothing", "long", "flat"])  # fmt: skip
 def test_voices_of_another_model_are_told(wrong: np.ndarray, tmp_path: Path) -> None:
-    path, audio = tmp_path / "voices.safetensors", make_config().audio
+    path, config = tmp_path / "voices.safetensors", make_config()
     with pytest.raises(UserError, match="another model"):
-        save_voices({"linda": wrong}, path, audio)
+        save_voices({"linda": wrong}, path, config)
     assert not list(tmp_path.iterdir())
     save_file({"linda": wrong}, path)
     with pytest.raises(UserError, match="another model"):
-        load_voices(path, audio)
+        load_voices(path, config)
+
+
+def test_a_voice_without_room_is_told_before_anybody_can_choose_it(
+    system: Quintet, tmp_path: Path
+) -> None:
+    codes, config = system.voices["linda"], system.config
+    most = config.rows_of_fullest_step + len(codes)
+    small, fits = (replace(config, live=replace(config.live, max_rows=n)) for n in (most - 1, most))
+    path = tmp_path / "voices.safetensors"
+    with pytest.raises(UserError, match=f"'linda' .* needs max_rows = {most} .* raise it, or"):
+        save_voices({"linda": codes}, path, small)
+    assert not list(tmp_path.iterdir())
+    save_voices({"linda": codes}, path, fits)
+    assert Session(Omni(fits), system.tokenizers, speaker=load_voices(path, fits)["linda"])
+    with pytest.raises(UserError, match=f"voices.safetensors does not fit: .*{most}.* delete it"):
+        load_voices(path, small)
 
 
 def test_voices_that_no_folder_can_hold_are_not_written(
     system: Quintet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, audio, codes = tmp_path / "voices.safetensors", make_config().audio, _codes(make_config())
-    for voices, told in (({"n" * 65: codes}, "too long"),
+    path, config, codes = tmp_path / "voices.safetensors", make_config(), _codes(make_config())
+    for voices, told in (({"n" * 65: codes}, "too long"), ({"": codes}, "own voice"),
+                         ({"quintet": codes}, "own voice"),
                          ({str(n): codes for n in range(257)}, "256 voices")):  # fmt: skip
         with pytest.raises(UserError, match=told):
-            save_voices(voices, path, audio)
+            save_voices(voices, path, config)
         with pytest.raises(UserError, match=told):
             Quintet(system.model, system.tokenizers, voices=voices).save_pretrained(tmp_path)
     monkeypatch.setattr("os.replace", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        save_voices({"n" * 64: codes}, path, audio)
+        save_voices({"n" * 64: codes}, path, config)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_damaged_file_of_voices_is_told(tmp_path: Path) -> None:
-    path, audio = tmp_path / "voices.safetensors", make_config().audio
-    assert load_voices(path, audio) == {}
-    save_file({"n" * 65: np.zeros((6, 3), np.int32)}, path)
-    with pytest.raises(UserError, match="another model"):
-        load_voices(path, audio)
+    path, config = tmp_path / "voices.safetensors", make_config()
+    assert load_voices(path, config) == {}
+    for name, reason in (("n" * 65, "too long"), ("quintet", "own voice")):
+        save_file({name: np.zeros((6, 3), np.int32)}, path)
+        with pytest.raises(UserError, match=f"does not fit: .*{reason}"):
+            load_voices(path, config)
     size = bytes([len(ODD_KIND), *[0] * 7])
     large = path.read_bytes().ljust(LARGEST_FILE + 1)
     for content in (b"", b"nonsense", path.read_bytes()[:-5], size + ODD_KIND + b"12", large):
         path.write_bytes(content)
         with pytest.raises(UserError, match="damaged"):
-            load_voices(path, audio)
+            load_voices(path, config)
 
 
 @needs_world

@@ -26,6 +26,7 @@ from quintet.live.pretrained import Quintet
 from quintet.live.recording import Recording
 from quintet.serve import connection, create_app
 from quintet.serve.conductor import Conductor
+from quintet.serve.protocol import encode_sound
 from quintet.serve.realtime.dialogue import Dialogue
 from quintet.serve.realtime.problems import RequestError
 from quintet.serve.realtime.realtime_socket import RealtimeConnection
@@ -153,6 +154,43 @@ def test_whatever_the_model_had_to_do_with_fixes_its_voice(how: str) -> None:
         talk.dialogue.update(_voice("linda"))
     for none in ("alloy", "marin", "quintet"):  # these are one: the model's own
         talk.dialogue.update(_voice(none))
+
+
+@pytest.mark.parametrize("how", ["begun", "committed", "timed out"])
+def test_a_turn_fixes_the_voice_however_quiet_it_is(how: str) -> None:
+    vad: dict[str, Any] = {"type": "server_vad", "threshold": 0.2}
+    if how == "timed out":
+        vad["idle_timeout_ms"] = 5_000
+    talk = Talk({"turn_detection": vad}, voices=VOICES)
+    faint = np.random.default_rng(0).standard_normal(STEP_SAMPLES).astype(np.float32)
+    faint = encode_sound(np.float32(0.008) * faint)  # less than what is silence to the choice
+    talk.hear(*[QUIET] * 4)
+    talk.dialogue.update(_voice("linda"))
+    talk.events.clear()
+    if how == "begun":
+        talk.hear(*[faint] * 2)
+        assert talk.kinds() == ["input_audio_buffer.speech_started"]
+    elif how == "committed":
+        talk.dialogue.ears.append(QUIET)
+        talk.dialogue.commit()
+        talk.step(*[silent()] * 3)
+        assert "input_audio_buffer.committed" in talk.kinds()
+    else:
+        talk.hear(*[QUIET] * 20)
+        assert "input_audio_buffer.timeout_triggered" in talk.kinds()
+    with pytest.raises(RequestError) as refused:
+        talk.dialogue.update(_voice("otto"))
+    assert refused.value.code == "cannot_update_voice"
+
+
+def test_what_is_committed_by_push_to_talk_waits_for_whoever_is_there() -> None:
+    talk = Talk({"turn_detection": None}, voices=VOICES)
+    talk.dialogue.ears.append(LOUD)
+    talk.dialogue.commit()
+    talk.dialogue.update(_voice("linda"))
+    talk.dialogue.respond(None, None)
+    talk.step(silent())
+    assert talk.dialogue.voice.name == "linda" and talk.given[-1][0]  # the sound was not lost
 
 
 def test_a_response_has_no_voice_but_its_session_s() -> None:
@@ -287,7 +325,11 @@ def test_a_live_session_starts_in_its_voice(
 def test_http_answers_in_the_voice_that_is_asked_for(
     client: TestClient, model: FakeModel, tmp_path: Path
 ) -> None:
-    assert client.get("/v1/models").json()["data"][0]["voices"] == ["quintet", "linda", "otto"]
+    about = client.get("/v1/models").json()["data"][0]
+    assert about["voices"] == ["quintet", "linda", "otto"]
+    told = client.get("/openapi.json").json()["paths"]["/v1/models"]["get"]["responses"]["200"]
+    described = told["content"]["application/json"]["schema"]["properties"]["data"]["items"]
+    assert about.keys() == described["properties"].keys() == set(described["required"])
     file = tmp_path / "voice.wav"
     file.write_bytes(b"nobody asks for this")
     hello = [{"role": "user", "content": "hello"}]

@@ -254,7 +254,7 @@ def make_encounter(
     """A long scene of at most `max_steps` steps, a pure function of its arguments.
 
     `kinds` restricts its events to some of `SHARES`, of which each scene then holds one or two;
-    `other_speaker` as there.
+    with `other_speaker` the assistant answers in a voice that is drawn from the seed.
 
     Raises:
         UserError: as `scenes.make_scene`.

@@ -16,7 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from quintet.config import SAMPLE_RATE, STEP_SAMPLES, STEPS_PER_SECOND, UserError
+from quintet.config import (
+    MOST_SPEAKER_STEPS,
+    SAMPLE_RATE,
+    STEP_SAMPLES,
+    STEPS_PER_SECOND,
+    UserError,
+)
 from quintet.data.world.pictures import Look
 from quintet.data.world.room import Room
 from quintet.data.world.scenes import (
@@ -29,7 +35,7 @@ from quintet.data.world.scenes import (
     Shown,
     Typed,
 )
-from quintet.data.world.speakers import PROMPT_STEPS, Speaker
+from quintet.data.world.speakers import Speaker
 from quintet.data.world.wide_things import WIDE_BY_NAME
 from quintet.media.audio import read_audio, write_audio
 from quintet.media.images import read_image, write_image
@@ -247,7 +253,7 @@ def _line(found: dict[str, Any]) -> Line:
 
 
 def _speaker(folder: Path, voice: dict[str, Any]) -> Speaker:
-    sound = read_audio(folder / SPEAKER_FILE, PROMPT_STEPS / STEPS_PER_SECOND)
+    sound = read_audio(folder / SPEAKER_FILE, MOST_SPEAKER_STEPS / STEPS_PER_SECOND)
     if len(sound) % STEP_SAMPLES:
         raise ValueError("a speaker's sound is whole steps")
     return Speaker(Voice(**voice), sound)

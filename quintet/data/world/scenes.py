@@ -159,12 +159,17 @@ def assistant_speech(text: str, voice: Voice = ASSISTANT_VOICE) -> np.ndarray:
     return assistant_says(text, voice)[0]
 
 
-@functools.lru_cache(maxsize=4_096)
 def assistant_says(
     text: str, voice: Voice = ASSISTANT_VOICE
 ) -> tuple[np.ndarray, tuple[Word, ...]]:
     """The same, and its words."""
-    return say(text, voice)
+    return _in_own_voice(text) if voice == ASSISTANT_VOICE else say(text, voice)
+
+
+@functools.lru_cache(maxsize=4_096)
+def _in_own_voice(text: str) -> tuple[np.ndarray, tuple[Word, ...]]:
+    """Kept, for its answers come again; in voices that are drawn for a scene they do not."""
+    return say(text, ASSISTANT_VOICE)
 
 
 @dataclass

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quintet.config import STEP_SAMPLES
+from quintet.config import LEAST_SPEAKER_STEPS, MOST_SPEAKER_STEPS, STEP_SAMPLES
 from quintet.data.world.grammar import KINDS, request
 from quintet.media.speech import SPEAKERS, TEST_VOICES, TRAIN_THROATS, Voice, synthesize, throat
 
 NAMED_SHARE = 0.5
 PITCHES = (30, 71)  # of those that have no name
 SPEED = 145  # words a minute, as the assistant's own voice: a moment's hearing tells it badly
-LEAST_STEPS, PROMPT_STEPS = 4, 8  # that are heard of a speaker: one to two seconds
-# Of a speaker with a name. The kind of sentence that training has: what it has not, nano answers.
+# What a speaker with a name says there: requests, as the others do. A model that learned to let
+# such lines pass may answer one of another kind, in every session that begins with it.
 HEARD = "draw me some fire. please repeat: a yellow flower."
 
 
@@ -32,8 +32,8 @@ class Speaker:
 
 
 def whole_steps(sound: np.ndarray) -> np.ndarray:
-    """The first `PROMPT_STEPS` of a sound, filled up to whole steps."""
-    sound = sound[: PROMPT_STEPS * STEP_SAMPLES]
+    """The first `MOST_SPEAKER_STEPS` of a sound, filled up to whole steps."""
+    sound = sound[: MOST_SPEAKER_STEPS * STEP_SAMPLES]
     return np.pad(sound, (0, -len(sound) % STEP_SAMPLES))
 
 
@@ -52,7 +52,7 @@ def draw_speaker(seed: int, split: str, present: Collection[Voice]) -> Speaker:
             break
     # What is said means nothing: any two lines, cut off anywhere after a second.
     said = " ".join(request(str(kind), rng).text for kind in rng.choice(KINDS, 2))
-    steps = int(rng.integers(LEAST_STEPS, PROMPT_STEPS + 1))
+    steps = int(rng.integers(LEAST_SPEAKER_STEPS, MOST_SPEAKER_STEPS + 1))
     return Speaker(voice, whole_steps(synthesize(said, voice)[: steps * STEP_SAMPLES]))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,7 @@ INTENTS = {**EXCHANGES, **COMMANDS}
 COMMAND_SHARE = 0.4  # of the intents: one that takes time
 MAX_TOKENS = 254  # of a script that a model of ours writes: what turn mode writes at once
 TRIES = 4  # answers of a model that are read for one script
+TEMPERATURE = 0.8  # of a model of ours: at 0 an order would have one script
 KEY_VARIABLE = "QUINTET_ENDPOINT_KEY"  # holds the key of an endpoint that wants one
 
 INSTRUCTIONS = """Write a short script of a person who talks with an assistant that hears, sees,
@@ -129,6 +130,24 @@ def drawn_things(seed: int) -> list[str]:
     return [WIDE_THINGS[int(index)].name for index in chosen]
 
 
+Sampling = TypeVar("Sampling", contravariant=True)
+
+
+class Reply(Protocol):
+    """What is read of `quintet.live.TurnReply`."""
+
+    @property
+    def text(self) -> str: ...
+
+
+class Chatting(Protocol[Sampling]):
+    """What is asked of `quintet.live.Quintet`, which is above this."""
+
+    def chat(
+        self, messages: Sequence[dict[str, object]], seed: int = 0, sampling: Sampling | None = None
+    ) -> Reply: ...
+
+
 class ModelWriter:
     """A model that is asked for scripts; what it writes passes the parser, and speaks of what is
     to be seen, or is asked anew.
@@ -146,14 +165,14 @@ class ModelWriter:
         self.counts: Counter[str] = Counter()
 
     @classmethod
-    def of(cls, model: Any, sampling: Any = None) -> ModelWriter:
+    def of(cls, model: Chatting[Sampling], sampling: Sampling | None = None) -> ModelWriter:
         """Ask a model of ours, as `quintet.load` gives it, in turn mode; the stage `scripts`
-        trains such a one. With `sampling` of a temperature it writes more than one script to an
-        order."""
+        trains such a one. With `sampling` of a temperature, such as `TEMPERATURE`, it writes more
+        than one script to an order."""
 
         def answer(seed: int) -> str:
-            asked = [{"role": "user", "content": [order(drawn_things(seed))]}]
-            return str(model.chat(asked, seed=seed, sampling=sampling).text)
+            asked: dict[str, object] = {"role": "user", "content": [order(drawn_things(seed))]}
+            return model.chat([asked], seed=seed, sampling=sampling).text
 
         return cls(answer)
 

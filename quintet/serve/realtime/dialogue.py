@@ -240,6 +240,7 @@ class Dialogue:
         return audio, picture, entry if isinstance(entry, str) else None
 
     def _heard(self, one: Heard) -> None:
+        self.voice.turned()
         vad = self.settings.audio.input.turn_detection
         if isinstance(one, Started):
             self.send(events.speech_started(one.item_id, one.ms))
@@ -259,6 +260,7 @@ class Dialogue:
 
     def _time_out(self) -> None:
         """Nobody spoke for long: the silence is a turn, and the model may say something."""
+        self.voice.turned()
         silence, vad = self.ears.time_out(), self.settings.audio.input.turn_detection
         self.send(events.timeout_triggered(silence.item_id, self.idle.since_ms, self.ears.ms))
         self._turn(silence)

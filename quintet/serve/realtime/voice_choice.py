@@ -2,7 +2,7 @@
 
 A voice belongs to the model's session from its start, so another means another session. Nothing
 that was said may be lost with the old one: it is begun anew only as long as the model was given
-nothing but silence, and has said nothing itself.
+nothing but silence, of which no turn was made, and has said nothing itself.
 """
 
 from __future__ import annotations
@@ -65,6 +65,10 @@ class VoiceChoice:
         if picture is not None or words or level(audio) > QUIET:
             self.fixed = True
         return step
+
+    def turned(self) -> None:
+        """A turn began or ended in what the model was given, however quiet that was."""
+        self.fixed = True
 
     def took(self, output: StepOutput) -> None:
         """Note what the model says."""

@@ -35,7 +35,11 @@ USAGE: dict[str, Any] = {
     "type": "object", "required": ["prompt_tokens", "completion_tokens", "total_tokens"],
     "properties": dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"), NUMBER),
 }  # fmt: skip
-MODEL = {"type": "object", "required": ["id", "object", "created", "owned_by"]}
+MODEL = {
+    "type": "object", "required": ["id", "object", "created", "owned_by", "voices"],
+    "properties": {"id": STRING, "object": STRING, "created": NUMBER, "owned_by": STRING,
+                   "voices": {"type": "array", "minItems": 1, "items": STRING}},
+}  # fmt: skip
 MODELS = {"type": "object", "required": ["object", "data"],
           "properties": {"data": {"type": "array", "items": MODEL}}}  # fmt: skip
 COMPLETION = {
