@@ -20,7 +20,10 @@ from quintet.stages.record import alone
 from quintet.tokenizers.text import TextTokenizer
 
 OPTIONAL = {"audio_decoder", "prefer", "internalize"}  # stages that the bundled model went without
-PARTS = ("codec", "pictures-4k", "pictures-65k", "multiplication", "multiplication-2")  # no system
+# No whole system.
+PARTS = (
+    "codec", "pictures-4k", "pictures-65k", "multiplication", "multiplication-2", "spelling",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

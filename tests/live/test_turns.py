@@ -116,11 +116,14 @@ def test_what_is_said_is_written_down(order_first: bool) -> None:
 
 
 def test_only_what_the_user_gives_is_put_in_order() -> None:
-    picture, words, sound = np.zeros((9, 9, 3), np.uint8), "a cat", np.ones(9, np.float32)
-    for given in permutations([picture, words, sound]):
-        for role, read in (("user", (picture, words, sound)), ("assistant", given)):
+    picture, words = np.zeros((9, 9, 3), np.uint8), "a cat"
+    speech = synthesize("what is this?", Voice("en"))
+    for given in permutations([picture, words, speech]):
+        for role, read in (("user", (picture, words, speech)), ("assistant", given)):
             parts = _checked({"role": role, "content": given})[1]
             assert all(p is q for p, q in zip(parts, read, strict=True))
+    silence = np.zeros(9, np.float32)  # stands before what is to be answered
+    assert _checked({"role": "user", "content": [words, silence]})[1] == [silence, words]
 
 
 def test_a_conversation_that_it_does_not_know_still_gets_an_answer() -> None:
