@@ -56,7 +56,7 @@ class Chat:
         Raises:
             UserError: there is nothing to send.
         """
-        parts = [*self.parts, line] if line else self.parts
+        parts = [*self.parts, line] if line.strip() else self.parts
         if not parts:
             raise UserError("There is nothing to answer; type something.")
         message: dict[str, object] = {"role": "user", "content": parts}
@@ -95,6 +95,8 @@ class Chat:
 
     def _line(self, line: str) -> None:
         command, _, rest = line.partition(" ")
+        if command in ("/image", "/sound") and not rest.strip():
+            raise UserError(f"Name a file: {command} FILE.")
         if command == "/image":
             self.attach_image(Path(rest))
         elif command == "/sound":

@@ -9,8 +9,6 @@ from quintet.config import STEP_SAMPLES, UserError
 from quintet.media.images import on_white
 from quintet.media.loudness import speech_spans
 
-LEAD_SAMPLES = STEP_SAMPLES // 2  # before the first word of a sound
-
 
 def as_sound(value: object) -> np.ndarray:
     """`value` as float32 [samples].
@@ -59,11 +57,11 @@ def as_picture(value: object) -> np.ndarray:
 
 
 def spoken_part(sound_S: np.ndarray) -> np.ndarray:
-    """A sound from a moment before its first word to a step or two after its last, whole steps; as
-    it is where nobody speaks. What is missing at the end is silence."""
+    """A sound from a step before its first word to a step or two after its last, whole steps; as
+    it is where nobody speaks. What is missing at its ends is silence."""
     spans = speech_spans(sound_S)
     if not spans:
         return sound_S
-    heard = sound_S[max(0, spans[0][0] - LEAD_SAMPLES) : spans[-1][1] + STEP_SAMPLES]
-    quiet = max(0, spans[-1][1] + STEP_SAMPLES - len(sound_S))
-    return np.pad(heard, (0, quiet + -(len(heard) + quiet) % STEP_SAMPLES))
+    start, end = spans[0][0] - STEP_SAMPLES, spans[-1][1] + STEP_SAMPLES
+    end += (start - end) % STEP_SAMPLES
+    return np.pad(sound_S[max(0, start) : end], (max(0, -start), max(0, end - len(sound_S))))

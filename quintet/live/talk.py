@@ -138,6 +138,7 @@ def talk(
             f"The text has {len(text):,} characters and may have {MAX_TEXT:,}; shorten it."
         )
     sound, pictures = _sound(audio), _pictures(image)
+    text = text if text and text.strip() else None
     if not len(sound) and not pictures and not text:
         raise UserError("There is nothing to answer; give a sound, a picture or a text.")
     typed = LEAD_STEPS + len(pictures)

@@ -200,7 +200,7 @@ def _checked(message: dict[str, object]) -> tuple[str, list[Part]]:
     if role not in ROLES:
         raise UserError(f"A message has role {role!r}; use one of: {', '.join(ROLES)}.")
     parts: list[Any] = list(content) if isinstance(content, list | tuple) else [content]
-    if all(isinstance(p, str) and not p for p in parts):
+    if all(isinstance(p, str) and not p.strip() for p in parts):
         raise UserError("A message is empty; write something in it.")
     if not all(isinstance(p, str | np.ndarray | Image.Image) for p in parts):
         raise UserError(

@@ -42,6 +42,16 @@ def test_what_is_attached_stays_until_it_is_answered(tmp_path: Path) -> None:
     assert chat.parts == []
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [("/image", "/image FILE"), ("/sound  ", "/sound FILE"), ("  ", "nothing"), ("/sing", "/sing")],
+)
+def test_a_line_that_says_nothing_is_told(line: str, says: str, tmp_path: Path) -> None:
+    chat = Chat(_Refusing(), tmp_path, 0)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=says):
+        chat._line(line)
+
+
 class _Drawing:
     def chat(self, messages: list[dict[str, object]], seed: int, **_: object) -> TurnReply:
         sound, picture = np.zeros(240, np.float32), np.zeros((4, 4, 3), np.uint8)
