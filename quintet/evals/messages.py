@@ -35,7 +35,8 @@ def in_turns(
     model: Chatting, sees: Callable[[np.ndarray], str], count: int, seed: int = 0
 ) -> dict[str, Score]:
     """Every score, of so many messages of each kind; `sees` names the thing of a picture."""
-    written, named, drawn = list[tuple[int, int]](), list[bool](), list[bool]()
+    written, named = list[tuple[int, int]](), list[bool]()
+    typed, spoken = list[bool](), list[bool]()
     for index in range(count):
         rng = np.random.default_rng((seed, index, 37))
         line = request(str(rng.choice(KINDS)), rng).text
@@ -44,13 +45,16 @@ def in_turns(
         thing = THINGS[int(rng.integers(len(THINGS)))]
         picture = render_picture(thing, rng, "test")
         named.append(names_only(_answer(model, rng, "what is this?", picture).text, thing.name))
-        pictures = _answer(model, rng, f"draw {with_article(thing.name)}.").images
-        drawn.append(bool(pictures) and sees(pictures[0]) == thing.name)
+        order = f"draw {with_article(thing.name)}."
+        for right, asked in ((typed, order), (spoken, _spoken(order, rng))):
+            pictures = _answer(model, rng, asked).images
+            right.append(bool(pictures) and sees(pictures[0]) == thing.name)
     guess = 1 / len(THINGS)
     return {
         "messages_transcribed_word_error_rate": ratio(written),
         "messages_name_what_is_shown": share(named, guess),
-        "messages_draw_what_is_asked": share(drawn, guess),
+        "messages_draw_asked_by_text": share(typed, guess),
+        "messages_draw_asked_by_voice": share(spoken, guess),
     }
 
 
@@ -60,8 +64,8 @@ def _answer(model: Chatting, rng: np.random.Generator, *parts: object) -> TurnRe
 
 
 def _spoken(line: str, rng: np.random.Generator) -> np.ndarray:
-    """A line in a held-out voice, as long a silence around it as a recording may have."""
+    """A line in a held-out voice; around every other one as long a silence as a recording has."""
     sound = synthesize(line, random_voice(rng, "test"))
     sound = sound * np.float32(rng.uniform(*PEAKS) / np.abs(sound).max())
-    before, after = rng.integers(0, round(LONGEST_SILENCE * SAMPLE_RATE), 2)
+    before, after = rng.integers(0, round(LONGEST_SILENCE * SAMPLE_RATE), 2) * rng.integers(2)
     return np.pad(sound, (int(before), int(after)))

@@ -1,4 +1,4 @@
-"""What a caller hands in as sound or picture, checked at the border: one rule for all doors."""
+"""Sound and pictures as callers hand them in: checked, and of a sound what is said in it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from PIL import Image
 
 from quintet.config import STEP_SAMPLES, UserError
 from quintet.media.images import on_white
-from quintet.media.loudness import speech_spans
+from quintet.media.loudness import FAINTEST, loudness, speech_spans
 
 
 def as_sound(value: object) -> np.ndarray:
@@ -56,10 +56,19 @@ def as_picture(value: object) -> np.ndarray:
     return value
 
 
+def spoken_spans(sound_S: np.ndarray) -> list[tuple[int, int]]:
+    """As `speech_spans`; but what is as loud throughout may be a word cut off at both ends, so it
+    is speech where it can be heard."""
+    if found := speech_spans(sound_S):
+        return found
+    is_heard = len(sound_S) > 0 and loudness(sound_S).max() > FAINTEST
+    return [(0, len(sound_S))] if is_heard else []
+
+
 def spoken_part(sound_S: np.ndarray) -> np.ndarray:
     """A sound from a step before its first word to a step or two after its last, whole steps; as
-    it is where nobody speaks. What is missing at its ends is silence."""
-    spans = speech_spans(sound_S)
+    it is where nothing is heard. What is missing at its ends is silence."""
+    spans = spoken_spans(sound_S)
     if not spans:
         return sound_S
     start, end = spans[0][0] - STEP_SAMPLES, spans[-1][1] + STEP_SAMPLES

@@ -13,11 +13,10 @@ from PIL import Image
 
 from quintet.config import STEP_SAMPLES, UserError
 from quintet.live.decoder import Answer, TipDecoder
-from quintet.live.inputs import as_picture, as_sound, spoken_part
+from quintet.live.inputs import as_picture, as_sound, spoken_part, spoken_spans
 from quintet.live.sampling import Sampling
 from quintet.live.session import Words
 from quintet.media.images import fit_image
-from quintet.media.loudness import speech_spans
 from quintet.model.cache import KVCache
 from quintet.model.omni import Omni
 from quintet.timeline.rows import Rows, single_column
@@ -211,10 +210,10 @@ def _checked(message: dict[str, object]) -> tuple[str, list[Part]]:
 
 
 def _reading_order(part: Part) -> int:
-    """What is shown, words, and speech; a sound without any is nothing to wait for after words."""
+    """What is shown, words, and speech; silence is nothing to wait for after words."""
     if isinstance(part, str):
         return 1
-    return 0 if _is_picture(part) or not speech_spans(as_sound(part)) else 2
+    return 0 if _is_picture(part) or not spoken_spans(as_sound(part)) else 2
 
 
 def _is_picture(part: Image.Image | np.ndarray) -> bool:

@@ -10,7 +10,7 @@ from PIL import Image
 from scripted import ScriptedSession, silent, speaking
 
 from quintet.config import STEP_SAMPLES, UserError
-from quintet.live.inputs import as_picture, as_sound, spoken_part
+from quintet.live.inputs import as_picture, as_sound, spoken_part, spoken_spans
 from quintet.live.talk import (
     LONGEST_REPLY_STEPS,
     MAX_TEXT,
@@ -103,9 +103,17 @@ def test_silence_around_speech_is_left_out(before: int, after: int) -> None:
     assert 0.6 * STEP_SAMPLES < len(part) - loud[-1] < 2.4 * STEP_SAMPLES
 
 
-def test_where_nobody_speaks_a_sound_stays_as_it_is() -> None:
-    for sound in (np.zeros(0, np.float32), np.zeros(99, np.float32), SOUND):
-        assert spoken_part(sound) is sound
+def test_where_nothing_is_heard_a_sound_stays_as_it_is() -> None:
+    for sound in (np.zeros(0, np.float32), np.zeros(99, np.float32)):
+        assert spoken_part(sound) is sound and not spoken_spans(sound)
+
+
+def test_what_is_as_loud_throughout_may_be_a_word() -> None:
+    part = spoken_part(SOUND)
+    assert np.array_equal(part[STEP_SAMPLES:][: len(SOUND)], SOUND)
+    assert len(part) % STEP_SAMPLES == 0 and not part[:STEP_SAMPLES].any()
+    assert not part[len(SOUND) + STEP_SAMPLES :].any()
+    assert STEP_SAMPLES <= len(part) - len(SOUND) - STEP_SAMPLES < 2 * STEP_SAMPLES
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_what_is_given_is_counted_by_kind(conversation: _Conversation) -> None:
     added = conversation.counts - before
     pictures = conversation.config.image.num_tokens
     words = len(text.encode("a cat")) + 2  # the end of the message, the beginning of the picture
-    sound = audio.frames_before(1)
+    sound = audio.frames_before(3)  # a step of silence before and after
     assert added == {"text_in": words, "image_in": pictures, "audio_in": sound}
     assert conversation.decoder.cache.length - length == words + pictures + sound
     with pytest.raises(UserError, match="no length"):
