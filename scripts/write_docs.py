@@ -60,6 +60,7 @@ SCORES = {
     "wrong words in live dictation, in a quiet room": "live_transcription_word_error_rate",
     "the same in noise, 10 dB below the voice": "live_transcription_word_error_rate_10_db",
     "wrong words in a recording, written down in a message": "messages_transcribed_word_error_rate",
+    "draws what a recording asks for, in a message": "messages_draw_asked_by_voice",
     "wrong words in its speech": "word_error_rate_of_speech",
     "answers rightly in a voice that has a name": "answers_in_exact_words_as_named_speaker",
     "steps with output then, nothing asked": "false_output_steps_as_named_speaker",
