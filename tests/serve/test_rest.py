@@ -184,6 +184,8 @@ def test_speech(client: OpenAI, kind: Any) -> None:
         assert len(sound) >= 6_000
     with pytest.raises(openai.BadRequestError, match="choose one"):
         client.audio.speech.create(model="any", voice="x", input="y", response_format="aac")
+    with pytest.raises(openai.BadRequestError, match="nothing to say"):
+        client.audio.speech.create(model="any", voice="x", input=" \n")
 
 
 def test_transcripts(client: OpenAI) -> None:

@@ -59,6 +59,8 @@ async def speak(api: Api, turns: TurnMode, request: Request) -> Response:
     asked: SpeechRequest = await api.json(request, SpeechRequest)
     if asked.stream_format == "sse":
         raise RequestError("Speech comes as audio; leave out sse.", "unsupported", "stream_format")
+    if not asked.input.strip():
+        raise RequestError("There is nothing to say; write something.", "invalid_value", "input")
     empty = np.zeros(0, np.float32)
     data = await asyncio.to_thread(encode_file, empty, asked.response_format)  # refuses early
     order = SAY.format(asked.input.encode("utf-8", "replace").decode("utf-8"))
