@@ -63,12 +63,22 @@ def make_spoken(seed: int, split: str) -> Scene:
     return make(SPOKEN_SEED + seed, split, other_speaker=True)
 
 
+MOMENT_SEED = 30_000_000
+MOMENT_KINDS = ("interruption", "backchannel", "watch")  # what a model learns last, by itself
+
+
+def make_moment(seed: int, split: str) -> Scene:
+    """An encounter of one or two events, in which to wait one's turn is not enough."""
+    return make_encounter(MOMENT_SEED + seed, split, MOMENT_KINDS)
+
+
 SCENES: dict[str, tuple[Callable[[int, str], Scene], str]] = {  # live ones, of which split
     "realtime": (make_scene, "train"),
     "realtime_test": (make_scene, "test"),
     "encounters": (make_encounter, "train"),
     "encounters_test": (make_encounter, "test"),
     "speakers": (make_spoken, "train"),
+    "moments": (make_moment, "train"),
 }
 PREFERENCES = "preferences"  # of which a shard holds `shard_size` pairs
 KINDS = (*MAKERS, *SCENES, PREFERENCES)

@@ -14,6 +14,7 @@ from quintet.data.scene_rows import SceneEncoder
 from quintet.data.world.encounters import FILLERS, SHARES, make_encounter
 from quintet.data.world.scene_files import load_scene, save_scene
 from quintet.data.world.scenes import CUT_DELAY, Moment, Scene
+from quintet.stages.documents import MOMENT_KINDS, MOMENT_SEED, SCENES
 from quintet.timeline.streams import Stream
 
 LONG_WATCHES = (111, 240)  # seeds of scenes in which the pictures come slowly
@@ -174,3 +175,10 @@ def test_unknown_events_are_refused() -> None:
     with pytest.raises(UserError, match="juggling"):
         make_encounter(0, "train", ("juggling",))
     assert set(SHARES) >= {"interruption", "backchannel", "hesitation", "watch", "dictation"}
+
+
+def test_documents_of_moments_hold_some_kinds_of_event_of_seeds_of_their_own() -> None:
+    make, split = SCENES["moments"]
+    scene = make(7, split)
+    assert scene.seed == MOMENT_SEED + 7 and split == "train"
+    assert {one.kind for seed in range(12) for one in make(seed, split).moments} == {*MOMENT_KINDS}

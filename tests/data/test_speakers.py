@@ -88,12 +88,12 @@ def test_a_scene_with_a_speaker_is_a_function_of_its_arguments(
     make: Callable[..., Scene],
 ) -> None:
     """Besides, everything that happens up to the first answer is as without."""
-    one, other = (make(4, "train", other_speaker=True) for _ in range(2))
+    one, other = (make(8, "train", other_speaker=True) for _ in range(2))
     assert digest(one) == digest(other) and _speaker(one).voice == _speaker(other).voice
     assert np.array_equal(_speaker(one).sound, _speaker(other).sound)
-    plain = make(4, "train")
+    plain = make(8, "train")
     assert plain.speaker is None
-    assert digest(plain) == digest(make(4, "train", other_speaker=False)) != digest(one)
+    assert digest(plain) == digest(make(8, "train", other_speaker=False)) != digest(one)
     assert plain.lines[:1] == one.lines[:1]
 
 

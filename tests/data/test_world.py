@@ -9,7 +9,7 @@ from conftest import needs_world
 
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES, UserError
 from quintet.data.world.grammar import KINDS, request
-from quintet.data.world.pictures import canonical_picture, render_picture
+from quintet.data.world.pictures import canonical_picture, make_background, render_picture
 from quintet.data.world.scene_files import labels, load_scene, save_scene
 from quintet.data.world.scenes import Scene, make_scene
 from quintet.data.world.things import BY_NAME, THINGS, with_article
@@ -45,6 +45,16 @@ def test_pictures_are_squares_and_deterministic(size: int, split: str) -> None:
         assert seen.shape == (size, size, 3)
         assert seen.dtype == np.uint8
         assert np.array_equal(seen, again)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_backgrounds_are_pale_and_dark_as_walls_and_screens_are(split: str) -> None:
+    drawn = [make_background(np.random.default_rng(seed), split, 8) for seed in range(400)]
+    plain = np.array([pixels[0, 0] for pixels, kind, _ in drawn if kind == "plain"])
+    pale = (plain.min(-1) > 200) & (plain.min(-1) < 255)
+    dark = plain.max(-1) < 55
+    between = (plain.max(-1) > 100) & (plain.min(-1) < 155)
+    assert all(0.08 < share.mean() < 0.7 for share in (pale, dark, between))
 
 
 @needs_world

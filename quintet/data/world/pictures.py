@@ -13,6 +13,7 @@ from quintet.media.emoji import render_emoji
 WHITE = (255, 255, 255)
 TEST_SIZES = (0.68, 0.76)  # share of the picture's side; they lie in a gap of the training sizes
 TRAIN_SIZES = ((0.52, 0.67), (0.77, 0.95))
+PURE = 0.3  # share of hues whose channels are each at one end: red, yellow, none ...
 TEST_HUE = 2  # of the six sixths of the colour circle, from red on
 
 
@@ -28,12 +29,13 @@ class Look:
 def _colour(rng: np.random.Generator, split: str) -> np.ndarray:
     """A background colour [3], float in [0, 255]; the splits share no colour.
 
-    The test split takes the hues (of the colour circle, in sixths) that training leaves out.
+    A hue mixed with as much white or black as may be: walls and paper are pale, screens dark. The
+    test split takes the hues (of the colour circle, in sixths) that training leaves out.
     """
     while True:
-        colour = rng.uniform(30, 255, 3)
-        if bool(_is_held_out(colour)) == (split == "test"):
-            return colour
+        hue = 255.0 * rng.integers(0, 2, 3) if rng.random() < PURE else rng.uniform(0, 255, 3)
+        if bool(_is_held_out(hue)) == (split == "test"):
+            return hue + (255.0 * rng.integers(0, 2) - hue) * rng.random()
 
 
 def _is_held_out(colours: np.ndarray) -> np.ndarray:
