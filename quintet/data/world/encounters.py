@@ -7,7 +7,8 @@ Beside the requests of `scenes`, in a row of up to a dozen:
   is heard first, and answers what is asked;
 - *backchannel*: "mm-hm" while the assistant speaks. It goes on;
 - *hesitation*: a request breaks off in the middle and goes on later. The gap is not for answering;
-- *watch*: "tell me when you see a cat". Other pictures are passed over, the cat is told at once;
+- *watch*: "tell me when you see a cat". "Okay, a cat." Other pictures are passed over, the cat is
+  told at once;
 - *dictation*: until told to stop, the assistant writes down every line, silently.
 
 Each leaves a `Moment`. A scene is a pure function of its seed and split, as all are.
@@ -188,7 +189,9 @@ class _Encounter(Draft):
         sought: Thing = THINGS[int(order[0])]
         text = pick(self.rng, WATCH).format(a=with_article(sought.name))
         self.step = self.speak(text, "user") + SPOKEN_DELAY
-        agreed = Request("watch", text, "Okay.")
+        # What was heard is repeated: people learn so whether it was heard rightly, and what is
+        # sought then stands in the model's own words, with which a picture is sooner compared.
+        agreed = Request("watch", text, f"Okay, {with_article(sought.name)}.")
         self.step += self.answer(agreed, self.step, typed=False)
         by = self.step + WATCHED_STEPS
         for number in order[1 : 1 + int(self.rng.integers(0, 4))].tolist():

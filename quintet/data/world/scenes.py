@@ -322,7 +322,7 @@ def make_scene(
     if kinds is not None:
         shares = {kind: share for kind, share in shares.items() if kind in kinds}
     weights = np.array(list(shares.values())) / (sum(shares.values()) or 1)
-    script.pause(*((12, 30) if rng.random() < LONG_WAITS else (1, 6)))
+    script.pause(*((12, 30) if rng.random() < LONG_WAITS else (0, 6)))
     for _ in range(int(rng.integers(1, 4)) if shares else 0):
         kind = str(rng.choice(list(shares), p=weights))
         if not script.attempt(functools.partial(script.event, request(kind, rng))):
