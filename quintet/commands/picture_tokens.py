@@ -39,7 +39,7 @@ from quintet.tokenizers.image_folder import load_image_tokenizer
 from quintet.train.structure import WINDOW, psnr, structural_similarity
 
 # Of a picture, and of the pixels that they stand for; fewer tokens where the tokenizer cannot take
-# it in tiles, and needs 0.9 KB a pixel (nano).
+# it in tiles, and needs 0.9 KB a pixel (at nano's widths).
 MAX_TOKENS, MAX_TOKENS_AT_ONCE = 1_000_000, 65_536
 
 
