@@ -29,11 +29,29 @@ PRESETS = Path(__file__).parent / "presets"
 MISFITS = (TypeError, ValueError, AttributeError, KeyError, RuntimeError, ZeroDivisionError)
 
 
+def _check_least(sizes: object, least: dict[str, int]) -> None:
+    """Refuse a size that is smaller than makes sense.
+
+    Raises:
+        UserError: one is.
+    """
+    for name, smallest in least.items():
+        if getattr(sizes, name) < smallest:
+            raise UserError(f"{name} is {getattr(sizes, name)}; raise it to at least {smallest}.")
+
+
 @dataclass(frozen=True)
 class TextConfig:
-    """SentencePiece BPE with byte fallback."""
+    """SentencePiece BPE with byte fallback.
+
+    Raises:
+        UserError: no entries.
+    """
 
     vocab_size: int = 1_024
+
+    def __post_init__(self) -> None:
+        _check_least(self, {"vocab_size": 1})
 
 
 @dataclass(frozen=True)
@@ -68,11 +86,7 @@ class AudioConfig:
             )
         least = {"channels": 2, "kernel_size": 1, "lstm_layers": 1, "latent_dim": 1,
                  "num_codebooks": 1, "codebook_size": 2}  # fmt: skip
-        for name, smallest in least.items():
-            if getattr(self, name) < smallest:
-                raise UserError(
-                    f"{name} is {getattr(self, name)}; raise it to at least {smallest}."
-                )
+        _check_least(self, least)
 
     @property
     def hop(self) -> int:
@@ -189,7 +203,11 @@ class ImageConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The decoder-only transformer and its two heads."""
+    """The decoder-only transformer and its two heads.
+
+    Raises:
+        UserError: a size that no transformer can have.
+    """
 
     d_model: int = 192
     d_position: int = 32
@@ -203,6 +221,9 @@ class ModelConfig:
     z_loss: float = 1e-5
 
     def __post_init__(self) -> None:
+        least = {"d_model": 1, "d_position": 0, "d_time": 0, "num_layers": 1, "num_heads": 1,
+                 "num_kv_heads": 1, "d_feed_forward": 1, "z_loss": 0}  # fmt: skip
+        _check_least(self, least)
         if self.d_model % self.num_heads or self.num_heads % self.num_kv_heads:
             raise UserError(
                 f"d_model {self.d_model}, num_heads {self.num_heads} and num_kv_heads "

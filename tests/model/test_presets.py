@@ -10,7 +10,9 @@ from quintet.config import (
     PRESETS,
     SAMPLE_RATE,
     AudioConfig,
+    ModelConfig,
     OmniConfig,
+    TextConfig,
     UserError,
     from_dict,
     load_preset,
@@ -116,3 +118,21 @@ def test_a_second_of_sound_through_each_codec(preset: str) -> None:
 def test_a_codec_that_cannot_be_is_refused(sizes: dict[str, Any], complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
         AudioConfig(**sizes)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "complaint"),
+    [
+        ({"num_layers": 0}, "num_layers is 0; raise it to at least 1"),
+        ({"num_heads": 0}, "num_heads is 0; raise"),
+        ({"num_kv_heads": -2}, "num_kv_heads is -2; raise"),
+        ({"d_feed_forward": 0}, "d_feed_forward is 0; raise"),
+        ({"d_position": -2, "d_time": 0, "rotary": True}, "d_position is -2; raise"),
+        ({"z_loss": -1.0}, "z_loss is -1.0; raise"),
+    ],
+)
+def test_a_transformer_that_cannot_be_is_refused(sizes: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
+        ModelConfig(**sizes)
+    with pytest.raises(UserError, match="vocab_size is 0"):
+        TextConfig(0)
