@@ -17,7 +17,8 @@ from quintet.config import AudioConfig, ModelConfig
 from quintet.timeline.rows import Rows
 from quintet.timeline.streams import Modality
 
-LONGEST_PERIOD = 2**16  # rows or steps: 65,536 steps are four and a half hours
+# Powers of two: periods of 2 to 65,536 rows or steps. So many steps are four and a half hours.
+SHORTEST, LONGEST = 1, 16
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,12 @@ class RowTensors:
 
 @functools.cache
 def _periods(width: int, device: torch.device) -> Tensor:
-    return torch.logspace(1, 16, width // 2, base=2.0, dtype=torch.float64, device=device)
+    exponents = (SHORTEST, LONGEST, width // 2)
+    return torch.logspace(*exponents, base=2.0, dtype=torch.float64, device=device)
 
 
 def waves(values: Tensor, width: int) -> Tensor:
-    """Sines and cosines [..., width] of integers [...], periods from 2 to `LONGEST_PERIOD`.
+    """Sines and cosines [..., width] of integers [...], periods from 2 to 65,536.
 
     A function, not a table, so it never runs out. Width 32 gives exactly the powers of two,
     which makes the place inside a picture's grid readable from the running position.

@@ -6,8 +6,8 @@ more than the training's loss says: inside a picture only image codes are possib
 are; the first choice of a frame alone decides on silence, and a frame that has begun is finished.
 So nothing is learned here that a session never does.
 
-Shapes: N questions to the text+image head, M to the audio head, P samples, V = vocabulary,
-S choices of a frame, R entries of a choice.
+Shapes: K rows of the batch, N questions to the text+image head, M to the audio head, P samples,
+V = text_image_vocab_size, S choices of a frame, R entries of a choice.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def log_probs(model: Omni, batch: Batch) -> Tensor:
 
 def num_answers(batch: Batch) -> Tensor:
     """How many questions each sample answers, int64 [P]; a frame of sound is one."""
-    samples_K = torch.cat(samples_asked(batch))
-    return torch.bincount(samples_K, minlength=_num_samples(batch))
+    asked = torch.cat(samples_asked(batch))
+    return torch.bincount(asked, minlength=_num_samples(batch))
 
 
 def divergence(reference: Omni, model: Omni, batch: Batch) -> Tensor:

@@ -1,7 +1,7 @@
 """Omni: rows -> hidden vectors -> the answers of two heads. Written for one device.
 
-Shapes: B batch, T rows, N asked rows, D = d_model, Q = num_codebooks,
-S choices of a frame, R entries of a choice.
+Shapes: B batch, T rows, K = B * T, N questions to the text+image head, M to the audio head,
+D = d_model, Q = num_codebooks, S choices of a frame, R entries of a choice.
 """
 
 from __future__ import annotations
@@ -172,23 +172,23 @@ class Omni(nn.Module):
 
         Words count `text_weight` times in the mean: a word is one row and a picture hundreds.
         """
-        hidden_ND = self.hidden(batch)
-        zero, z_loss = hidden_ND.new_zeros(()), self.config.model.z_loss
+        hidden_KD = self.hidden(batch)
+        zero, z_loss = hidden_KD.new_zeros(()), self.config.model.z_loss
         losses = {"text_image": zero, "audio": zero}
         # A share that asks nothing of a head still runs it, on no rows, beside those that do.
         whole = batch.whole or batch
         if len(whole.text_at):
-            logits, targets = self.text_image_head(hidden_ND[batch.text_at]), batch.text_target
+            logits, targets = self.text_image_head(hidden_KD[batch.text_at]), batch.text_target
             weights, all_weights = (
                 torch.where(t < self.config.text.vocab_size, text_weight, 1.0)
                 for t in (targets, whole.text_target)
             )
             losses["text_image"] = head_loss(logits, targets, z_loss, weights, all_weights.sum())
         if len(whole.audio_at):
-            logits_NSR = self.audio_head(hidden_ND[batch.audio_at], batch.audio_target)
-            chosen_NS = self.audio_head.choices(batch.audio_target)
+            logits_MSR = self.audio_head(hidden_KD[batch.audio_at], batch.audio_target)
+            chosen_MS = self.audio_head.choices(batch.audio_target)
             losses["audio"] = head_loss(
-                logits_NSR.flatten(0, 1), chosen_NS.flatten(), z_loss, total=len(whole.audio_at)
+                logits_MSR.flatten(0, 1), chosen_MS.flatten(), z_loss, total=len(whole.audio_at)
             )
         return losses | {"loss": losses["text_image"] + losses["audio"]}
 

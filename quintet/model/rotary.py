@@ -5,7 +5,7 @@ Half of a head's pairs turn with the place in the live order, half with the step
 lie, in rows and in time. A function of absolute numbers, so keys are turned once and stay in a
 cache as they are.
 
-Shapes: B batch, T rows, E head width, P = E / 2 pairs.
+Shapes: B batch, T rows, M heads, in one axis or more, E head width, P = E / 2 pairs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-SHORTEST, LONGEST = 1, 16  # powers of two: periods of 2 to 65,536 rows or steps
+from quintet.model.embedding import LONGEST, SHORTEST
 
 
 def turns(place_BT: Tensor, step_BT: Tensor, head_width: int) -> Tensor:
