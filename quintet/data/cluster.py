@@ -22,6 +22,7 @@ from typing import Any
 
 from quintet.config import UserError
 from quintet.data.workers import Each, WorkerDied
+from quintet.tokenizers.folders import first_line
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to anybody
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # a person is told by sentences of ours
@@ -78,7 +79,7 @@ class Cluster:
             yield each
         except ray.exceptions.RayError as error:
             raise UserError(
-                f"The Ray cluster gave up ({_first_line(error)}); see that all its machines have "
+                f"The Ray cluster gave up ({_told(error)}); see that all its machines have "
                 "this version of Quintet, and run the same command again, which keeps what is made."
             ) from None
         finally:
@@ -104,7 +105,7 @@ class Cluster:
             )  # fmt: skip
         except (OSError, RuntimeError, ValueError, AssertionError) as error:
             raise UserError(
-                f"There is no Ray cluster at {self.address!r} ({_first_line(error)}); see that Ray "
+                f"There is no Ray cluster at {self.address!r} ({_told(error)}); see that Ray "
                 "runs there, in this version, and that this machine is a part of it."
             ) from None
 
@@ -222,5 +223,5 @@ def _packed(error: Exception) -> bytes:
     return packed
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+def _told(error: Exception) -> str:
+    return first_line(error).rstrip(".")

@@ -18,6 +18,7 @@ from typing import Literal
 
 import numpy as np
 
+from quintet.data.turn_rows import TURN_TIME
 from quintet.data.world.grammar import NUMBERS
 from quintet.data.world.things import THINGS
 from quintet.timeline.streams import Modality, Stream
@@ -26,7 +27,6 @@ from quintet.timeline.timeline import Timeline
 from quintet.tokenizers.text import TextTokenizer
 
 MARK = "#"  # between the reasoning and the answer; goes when the last of the reasoning has gone
-TURN_TIME = 0  # the constant time of text outside live mode
 TEST_SHARE = 16  # of so many questions one is a test question
 
 Split = Literal["train", "test"]

@@ -14,7 +14,7 @@ TIMEOUT = 60.0  # seconds to the next byte of an answer
 TOTAL = 300.0  # seconds of one answer in all
 TRIES = 3  # where the endpoint is busy or the connection breaks
 BUSY = {408, 409, 425, 429, 500, 502, 503, 504}
-WAIT = 1.0  # seconds before the second try; each later one waits twice as long
+WAIT = 1.0  # seconds before the second try
 
 
 class Endpoint:
@@ -23,6 +23,7 @@ class Endpoint:
     Args:
         url: what comes before the path of a request, such as "http://127.0.0.1:8000/v1".
         key: sent as a bearer token; "" for none.
+        wait: seconds before the second try; each later one waits twice as long.
 
     Raises:
         UserError: `url` is no address of HTTP, or holds a name and password.

@@ -158,11 +158,6 @@ def maker_of(context: Context) -> ReasoningMaker:
 
 def _check_end(context: Context, removal: Removal) -> None:
     """A schedule that does not come to its end would show in hours."""
-    if min(removal.steps_between, removal.rows_at_once) < 1:
-        raise UserError(
-            f"Stage {context.name!r} has steps_between {removal.steps_between} and rows_at_once "
-            f"{removal.rows_at_once}; set both to at least 1."
-        )
     left = removal.longest - removal.removed(context.train.steps - 1)
     if removal.reasoning == "removed" and left:
         raise UserError(

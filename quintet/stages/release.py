@@ -6,6 +6,7 @@ import json
 import shutil
 
 from quintet.data.world.speakers import named_speaker
+from quintet.data.world.things import THINGS
 from quintet.live.pretrained import assemble
 from quintet.media.speech import SPEAKERS
 from quintet.stages.context import MODEL_FILE, Context
@@ -56,7 +57,7 @@ def run(context: Context) -> dict[str, float]:
     about, kept_out = context.settings.get("about"), "of samples kept out of training"
     system.card = CARD.format(
         name=context.preset.name,
-        about=about or WORLD.format(things=64),
+        about=about or WORLD.format(things=len(THINGS)),
         kept_out=kept_out if about else WORLD_KEPT_OUT,
         recipe=context.settings.get("recipe", "nano"),
         scores=json.dumps(scores, indent=2),

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from quintet.config import STEP_SAMPLES
+from quintet.config import SAMPLE_RATE, STEP_SAMPLES, STEPS_PER_SECOND
 from quintet.live.session import Inputs, Session
 from quintet.live.talk import collect
 from quintet.live.turns import MAX_ROWS, TurnReply, answer_rows
@@ -50,7 +50,7 @@ class Shown:
         """A request in turn mode, the answer that was to be learned, and the model's."""
         rows = sample.rows
         start = int(np.flatnonzero(rows.flag)[0])
-        frames = round(SECONDS * 4 * self.config.audio.frames_per_step)
+        frames = round(SECONDS * STEPS_PER_SECOND * self.config.audio.frames_per_step)
         if start + self.rows + frames > MAX_ROWS:
             return
         request = rows.take(slice(0, start))
@@ -102,7 +102,7 @@ class Shown:
             elif rows.modality[start] == Modality.IMAGE:
                 told.append("[picture]" * ((stop - start) // self.config.image.num_tokens))
             else:
-                seconds = (stop - start) / (4 * self.config.audio.frames_per_step)
+                seconds = (stop - start) / (STEPS_PER_SECOND * self.config.audio.frames_per_step)
                 told.append(f"[{seconds:.1f} s of sound]")
         return " ".join(part.strip() for part in told if part)
 
@@ -118,7 +118,7 @@ class Shown:
             write_image(folder / f"{index}-picture-{number}.png", image)
         if len(reply.audio):
             write_audio(folder / f"{index}-speech.wav", reply.audio)
-        made = f"{len(reply.images)} pictures, {len(reply.audio) / 24_000:.1f} s of speech"
+        made = f"{len(reply.images)} pictures, {len(reply.audio) / SAMPLE_RATE:.1f} s of speech"
         told |= {"model": reply.text, "and made": made}
         text = "".join(f"{name}: {words}\n" for name, words in told.items())
         (folder / f"{index}.txt").write_text(text, encoding="utf-8")

@@ -137,12 +137,10 @@ class CausalConv(_Convolution):
     def forward(self, x_BCT: Tensor, state: State = None) -> tuple[Tensor, State]:
         if state is None:
             state = self.start(x_BCT)
-        # Joined along the middle axis, so that channels that lie side by side stay so.
-        x_BCT = (
-            torch.cat([state.mT, x_BCT.mT], dim=1).mT
-            if self._by_products(x_BCT)
-            else (torch.cat([state, x_BCT], dim=-1))
-        )
+        if self._by_products(x_BCT):  # along the middle axis: channels side by side stay so
+            x_BCT = torch.cat([state.mT, x_BCT.mT], dim=1).mT
+        else:
+            x_BCT = torch.cat([state, x_BCT], dim=-1)
         outputs = (x_BCT.shape[-1] - self.kernel_size) // self.stride + 1
         if outputs <= 0:
             return x_BCT.new_zeros(len(x_BCT), self.conv.out_channels, 0), x_BCT

@@ -147,5 +147,3 @@ def test_a_schedule_without_end_is_told(runs: Path) -> None:
     table = {"steps": 8, "batch_size": 4}
     with pytest.raises(UserError, match="with 1 of 9 rows of reasoning left; give it more steps"):
         run(_context(runs, digits=2, train=table))
-    with pytest.raises(UserError, match="steps_between 0"):
-        run(_context(runs, digits=2, train=table, steps_between=0))
