@@ -48,7 +48,7 @@ def encode_file(
         UserError: the file cannot be read or is of no known kind, there is no such model, it has
             fewer codebooks, or a setting belongs to another kind of file; or `out` is a folder.
     """
-    if not path.name:
+    if path.is_dir():
         raise UserError(f"{path} is a folder; name a file, or see quintet tokenize.")
     suffix, out = path.suffix.lower(), out or path.with_name(path.name + ".safetensors")
     _check_out(out, path)

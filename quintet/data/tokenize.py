@@ -300,6 +300,8 @@ def _alone(out: Path) -> Iterator[None]:
             raise UserError(
                 f"Another run writes to {out}; wait for its end, or name another folder with --out."
             ) from None
+        except OSError:  # a file system that has no locks
+            pass
         yield
 
 
