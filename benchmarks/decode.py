@@ -11,7 +11,6 @@ real time, of noise with a word and a picture now and then.
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Callable
 from functools import partial
@@ -22,6 +21,7 @@ from torch import Tensor
 from transformers import LlamaForCausalLM
 
 from benchmarks import Row, row
+from benchmarks.memory import peak_kilobytes
 from benchmarks.train import peer
 from quintet.config import STEP_SAMPLES, STEPS_PER_SECOND
 from quintet.live import Quintet, load
@@ -122,7 +122,7 @@ def _growing(system: Quintet) -> list[Row]:
         times.append(1_000 * (time.perf_counter() - started))
         if step in looked:
             median = float(np.median(times[-LAST:]))
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024
+            peak = peak_kilobytes() / 1_024
             first, first_peak = first or median, first_peak or peak
             rows.append(row(f"a step after {looked[step]} min", "ms", median, first))
             rows.append(row(f"peak memory after {looked[step]} min", "MiB", peak, first_peak))

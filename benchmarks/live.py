@@ -9,13 +9,13 @@ the text+image stream is used up, all audio frames are spoken, and the window is
 
 from __future__ import annotations
 
-import resource
 import time
 
 import numpy as np
 import torch
 
 from benchmarks import Row, row
+from benchmarks.memory import peak_kilobytes
 from quintet.config import STEP_SAMPLES, UserError
 from quintet.data.world.scenes import make_scene
 from quintet.live import Quintet, Sampling, Session, load
@@ -44,7 +44,8 @@ def run(model: str = "nano") -> list[Row]:
 
 
 def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024
+    """MiB."""
+    return peak_kilobytes() / 1_024
 
 
 def _scenes(system: Quintet) -> tuple[np.ndarray, float]:

@@ -9,13 +9,13 @@ clock's 250 ms. On a machine with a GPU it runs there.
 
 from __future__ import annotations
 
-import resource
 import time
 
 import numpy as np
 import torch
 
 from benchmarks import Row, row
+from benchmarks.memory import peak_kilobytes
 from quintet.config import STEP_SAMPLES, UserError
 from quintet.data.world.scenes import make_scene
 from quintet.live import Quintet, load
@@ -44,9 +44,8 @@ def run(model: str = "nano") -> list[Row]:
         if p99 > LIMIT:
             break
         held = count
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024
     rows.append(row("sessions held", "sessions", float(held)))
-    return [*rows, row("peak memory of the process", "MiB", peak)]
+    return [*rows, row("peak memory of the process", "MiB", peak_kilobytes() / 1_024)]
 
 
 def script(seed: int) -> list[Given]:
