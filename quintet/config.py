@@ -2,7 +2,7 @@
 
 A preset is a TOML file with one table for each dataclass; an unknown key is an error, so a
 misspelt setting never passes silently. Nothing here imports another part of Quintet, but
-`quintet.settings`.
+`quintet.settings`. Here and elsewhere [ref] marks what the reference says (docs/reference.md).
 """
 
 from __future__ import annotations
