@@ -15,8 +15,8 @@ from safetensors.numpy import save
 
 from quintet.commands.picture_tokens import decode_picture, encode_picture
 from quintet.commands.sound_tokens import SOUND_EXAMPLES, decode_sound, encode_sound
-from quintet.commands.token_header import counted, foreign
-from quintet.config import UserError
+from quintet.commands.token_header import foreign
+from quintet.config import UserError, counted
 from quintet.live import Quintet, load
 from quintet.media.audio import SUFFIXES as SOUNDS
 from quintet.media.images import SUFFIXES as PICTURES
