@@ -117,7 +117,7 @@ SENSELESS = [
     ("packed_rows = 512", "packed_rows = -5", "'packed_rows' to -5; make it .* at least 0"),
     ("held_out = 8", "held_out = 0", "'held_out' to 0; make it a whole number of at least 1"),
     ("held_out = 8", "held_out = -1", "'held_out' to -1"),
-    ("held_out = 8", "held_out = 1", "batch_size = 4 and 1 samples kept out of training"),
+    ("held_out = 8", "held_out = 1", "batch_size = 4 and 1 sample kept out of training"),
     ("held_out = 8", "held_out = 100000", "keeps 100,000 samples .* has 24 of 'pretrain'"),
     ("realtime_test = 1", "realtime_test = 0", "'realtime' .* and 0 samples kept out of training"),
     ("lines = 2000", "lines = 0", "'lines' to 0"),

@@ -85,6 +85,6 @@ def too_long(text: str) -> UserError:
     """
     part = len(text) * (MAX_TEXT_TOKENS - 1) // len(text.encode("utf-8", "replace")) // 10 * 10
     return UserError(
-        f"The text has {len(text):,} characters, more than the model reads at once; shorten it, or "
-        f"send it in parts of about {part}."
+        f"The text has {len(text):,} characters, more than the model reads at once "
+        f"({MAX_TEXT_TOKENS} tokens); shorten it, or send it in parts of about {part}."
     )
