@@ -2,7 +2,7 @@
 trains it, or the synthetic world's spelling and counting, as the recipe spelling does.
 
     right        share of held-out questions whose answers are right to the last character, with its
-                 95 % interval
+                 95 % interval; of the synthetic world's, of each kind of question, too
     entries      text entries that the model writes for one answer, reasoning and all
     ms           of a core, for one answer alone as turn mode writes it: the question read into a
                  fresh cache, then entry after entry (the median; one thread)
@@ -67,26 +67,41 @@ def milliseconds(model: Omni, maker: ReasoningMaker, samples: list[Sample]) -> f
     return 1_000 * float(np.median(taken))
 
 
+def questions(maker: ReasoningMaker, digits: int, count: int) -> tuple[list[Sample], list[str]]:
+    """Held-out questions, products of so many digits or (0) the world's, and of which kind each is.
+
+    There are few of two digits, and of the world: what was drawn twice counts once.
+    """
+    if digits:
+        drawn = FreshProducts(maker, digits, "test", count, SEED).batch(0)
+        kinds = ["product"] * count
+    else:
+        rng = np.random.default_rng(SEED)
+        problems = [world_problem(rng, "test") for _ in range(count)]
+        drawn = [maker.sample(problem) for problem in problems]
+        kinds = [problem.kind for problem in problems]
+    found = {
+        sample.rows.tokens.tobytes(): (sample, kind)
+        for sample, kind in zip(drawn, kinds, strict=True)
+    }
+    return [sample for sample, _ in found.values()], [kind for _, kind in found.values()]
+
+
 def rows_of(context: Context, count: int) -> list[ScoreRow]:
     """All figures of one model."""
     model, maker = trained(context), maker_of(context)
-    if digits := context.settings.get("digits", 0):
-        drawn = FreshProducts(maker, digits, "test", count, SEED).batch(0)
-    else:
-        rng = np.random.default_rng(SEED)
-        drawn = [maker.sample(world_problem(rng, "test")) for _ in range(count)]
-    # There are few of two digits, and of the world: what was drawn twice counts once.
-    samples = list({sample.rows.tokens.tobytes(): sample for sample in drawn}.values())
+    samples, kinds = questions(maker, context.settings.get("digits", 0), count)
     right, entries = right_answers(model, maker.text, maker.mark, samples)
-    value, low, high = interval(right.astype(np.float64))
-    mean, n = float(entries.mean()), len(samples)
-    timed = samples[:TIMED]
+    mean, timed = float(entries.mean()), samples[:TIMED]
     ms = milliseconds(model, maker, timed)
-    figures = (
-        ("right", "share", value, low, high, n),
-        ("entries", "entries", mean, mean, mean, n),
+    figures = [
+        ("right", "share", *interval(right.astype(np.float64)), len(samples)),
+        ("entries", "entries", mean, mean, mean, len(samples)),
         ("answer", "ms", ms, ms, ms, len(timed)),
-    )
+    ]
+    for kind in sorted(set(kinds)) if len(set(kinds)) > 1 else ():
+        of_kind = right[np.array(kinds) == kind].astype(np.float64)
+        figures.append((f"right, {kind}", "share", *interval(of_kind), len(of_kind)))
     return [
         {"name": f"{context.name}, {name}", "unit": unit, "value": value, "peer": None,
          "ratio": None, "low": low, "high": high, "n": n}

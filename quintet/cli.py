@@ -17,7 +17,7 @@ from quintet.commands.farewell import leave, say
 from quintet.commands.json_file import JSON, write_json
 from quintet.commands.plan_command import plan
 from quintet.commands.sharing import RAY, processes_option, workers_of
-from quintet.config import UserError
+from quintet.config import UserError, counted
 
 FOLDER = click.Path(path_type=Path)
 MODEL = click.option("--model", default="nano", show_default=True, help="Name, folder or hub id.")
@@ -159,7 +159,7 @@ def talk(
         when = "before the question had ended"
     click.echo(f"It says: {reply.text or '(nothing)'}")
     click.echo(
-        f"{stats['spoken_seconds']} s of speech, {len(reply.images)} pictures; "
+        f"{stats['spoken_seconds']} s of speech, {counted(len(reply.images), 'picture')}; "
         f"first sound {when}; "
         f"a step took {stats['step_milliseconds_p50']} ms (p99 {stats['step_milliseconds_p99']})."
     )
@@ -172,9 +172,10 @@ def talk(
 @click.option("--out", type=FOLDER,
               help="Folder for the pictures and sounds of the answers; by default a new temporary "
                    "one.")  # fmt: skip
-@click.option("--once", help="Answer this one line and stop.")
-@click.option("--image", "images", multiple=True, type=FOLDER, help="Pictures beside --once.")
-@click.option("--sound", "sounds", multiple=True, type=FOLDER, help="Sounds beside --once.")
+@click.option("--once", help="Answer this one line and stop; without it, lines are typed.")
+@click.option("--image", "images", multiple=True, type=FOLDER, help="A picture beside the first.")
+@click.option("--sound", "sounds", multiple=True, type=FOLDER,
+              help="A sound beside the first line, which may be empty then.")  # fmt: skip
 @VOICE
 def chat(
     model: str, seed: int, out: Path | None, once: str | None, images: tuple[Path, ...],
@@ -188,8 +189,8 @@ def chat(
         conversation.attach_image(image)
     for sound in sounds:
         conversation.attach_sound(sound)
-    if once is not None or images or sounds:
-        conversation.say(once or "")
+    if once is not None:
+        conversation.say(once)
     else:
         conversation.run()
 
@@ -272,7 +273,7 @@ def world(
         wide = writer if which == "wide" else None
         found = worlds.make_world(folder, scenes, seed, split, workers, view, model, wide, speakers)
     worlds.print_statistics(found)
-    click.echo(f"{found['scenes']:,} scenes; look at them in {folder / 'index.html'}")
+    click.echo(f"{counted(found['scenes'], 'scene')}; to be seen in {folder / 'index.html'}")
 
 
 @commands.command()

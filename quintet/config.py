@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from quintet.settings import UserError, from_dict, read_toml
+from quintet.settings import UserError, counted, from_dict, read_toml
 
 SAMPLE_RATE = 24_000  # samples of sound per second, everywhere inside the system
 STEPS_PER_SECOND = 4  # the clock of the live session
@@ -155,7 +155,7 @@ class ImageConfig:
         if len(self.channel_multipliers) != len(self.strides) + 1:
             raise UserError(
                 f"There are {len(self.channel_multipliers)} channel_multipliers and "
-                f"{len(self.strides)} strides; give one multiplier more than strides."
+                f"{counted(len(self.strides), 'stride')}; give one multiplier more than strides."
             )
         if min(self.channel_multipliers) < 1:
             raise UserError(

@@ -19,6 +19,11 @@ class UserError(ValueError):
     """Bad input from a person: one clear sentence that ends with the remedy."""
 
 
+def counted(number: int, thing: str) -> str:
+    """What a person is told of a number of things, such as "1 code" and "12,288 codes"."""
+    return f"{number:,} {thing}{'s' * (number != 1)}"
+
+
 @dataclass(frozen=True)
 class Range:
     """Beside the type of a setting: which of its numbers make sense."""

@@ -117,8 +117,8 @@ SENSELESS = [
     ("packed_rows = 512", "packed_rows = -5", "'packed_rows' to -5; make it .* at least 0"),
     ("held_out = 8", "held_out = 0", "'held_out' to 0; make it a whole number of at least 1"),
     ("held_out = 8", "held_out = -1", "'held_out' to -1"),
-    ("held_out = 8", "held_out = 1", "batch_size = 4 and 1 samples kept out of training"),
-    ("held_out = 8", "held_out = 100000", "keeps 100000 samples .* there are 24 of 'pretrain'"),
+    ("held_out = 8", "held_out = 1", "batch_size = 4 and 1 sample kept out of training"),
+    ("held_out = 8", "held_out = 100000", "keeps 100,000 samples .* has 24 of 'pretrain'"),
     ("realtime_test = 1", "realtime_test = 0", "'realtime' .* and 0 samples kept out of training"),
     ("lines = 2000", "lines = 0", "'lines' to 0"),
     ("utterances = 24", "utterances = 0", "'utterances' to 0; make it .* at least 1"),
@@ -195,7 +195,7 @@ def test_more_shards_than_there_are_is_an_error(
     assert documents.samples_of(_context(tmp_path, "audio"), "audio") == [first, second]
     one = _context(tmp_path, "audio", shards={"audio": 1})
     assert documents.samples_of(one, "audio") == [first]
-    with pytest.raises(UserError, match="asks for 3 shards of 'audio' and there are 2"):
+    with pytest.raises(UserError, match="asks for 3 shards of 'audio' and finds 2"):
         documents.samples_of(_context(tmp_path, "audio", shards={"audio": 3}), "audio")
 
 

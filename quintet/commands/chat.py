@@ -14,6 +14,7 @@ from quintet.media.audio import read_audio, write_audio
 from quintet.media.images import read_image, write_image
 
 LONGEST_SOUND = 20.0  # seconds
+WAITS = "goes with your next message; type it."
 HELP = "/image FILE and /sound FILE add to your next message; /new forgets; /quit leaves."
 
 
@@ -81,6 +82,8 @@ class Chat:
     def run(self) -> None:
         """Read lines until the input ends; a mistake is told and the conversation goes on."""
         click.echo(HELP)
+        if self.parts:
+            click.echo(f"What you attached {WAITS}")
         while True:
             try:
                 line = input("> ").strip()
@@ -99,10 +102,13 @@ class Chat:
             raise UserError(f"Name a file: {command} FILE.")
         if command == "/image":
             self.attach_image(Path(rest))
+            click.echo(f"{rest} {WAITS}")
         elif command == "/sound":
             self.attach_sound(Path(rest))
+            click.echo(f"{rest} {WAITS}")
         elif command == "/new":
             self.parts = []
+            click.echo("Forgotten; nothing is attached.")
         elif command.startswith("/"):
             raise UserError(f"There is no command {command}. {HELP}")
         else:

@@ -20,11 +20,10 @@ import torch
 from quintet.commands.token_header import (
     FORMAT_VERSION,
     Header,
-    counted,
     foreign,
     smallest_type,
 )
-from quintet.config import ImageConfig, UserError
+from quintet.config import ImageConfig, UserError, counted
 from quintet.media.images import (
     LONGEST_SIDE,
     MAX_PIXELS,

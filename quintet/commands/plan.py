@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from quintet.config import PRESETS, UserError, load_preset, preset_file, read_toml
+from quintet.config import PRESETS, UserError, counted, load_preset, preset_file, read_toml
 from quintet.train.memory import FULL, GIB, HALF, Layout, kept_by_layer, sizes, units
 from quintet.train.plan import (
     DEVICES,
@@ -168,9 +168,8 @@ def _measure(plan: Plan, rows: list[dict[str, Any]]) -> None:
     """Put the dry run's measures beside the modelled values."""
     from quintet.train.dry_run import dry_run
 
-    waiting = (
-        f"dry run of {plan.layout.devices:,} devices: half a minute for the reference, or more"
-    )
+    devices = counted(plan.layout.devices, "device")
+    waiting = f"dry run of {devices}: half a minute for the reference, or more"
     with Console(stderr=True).status(waiting):
         measured = dry_run(plan.config, plan.layout)
     moved = measured.traffic
@@ -235,7 +234,7 @@ def _exchange_notes(plan: Plan) -> list[str]:
 
 def _print(plan: Plan, rows: list[dict[str, Any]], told: list[str]) -> None:
     layout = plan.layout
-    samples = f"{layout.samples} sample{'s' if layout.samples > 1 else ''} on each"
+    samples = f"{counted(layout.samples, 'sample')} on each"
     if layout.tensor > 1:
         samples += f" {layout.tensor}"
     title = f"plan {plan.config.name}: {layout.devices:,} {plan.device.name}, {samples}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from quintet.config import counted
 from quintet.live.pretrained import Quintet
 from quintet.live.recording import Recording, replay
 
@@ -22,8 +23,9 @@ def replay_file(file: Path, load: Callable[[], Quintet]) -> tuple[str, bool]:
     found = replay(recording, load())
     rows = sum(len(one.text_image) + len(one.frames) for one in recording.answers)
     steps = len(recording.answers)
+    made = f"{counted(rows, 'row')} in {counted(steps, 'step')}"
     if found is None:
-        return f"The same to the last row: {rows:,} rows in {steps:,} steps.", True
+        return f"The same to the last row: {made}.", True
     before, after = (_shown(row) for row in (found.recorded, found.replayed))
     return (
         f"Different from step {found.step:,} of {steps:,} on: row {found.at + 1} of the "

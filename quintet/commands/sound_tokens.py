@@ -23,11 +23,10 @@ from torch.nn import functional as F
 from quintet.commands.token_header import (
     FORMAT_VERSION,
     Header,
-    counted,
     foreign,
     smallest_type,
 )
-from quintet.config import SAMPLE_RATE, AudioConfig, UserError
+from quintet.config import SAMPLE_RATE, AudioConfig, UserError, counted
 from quintet.media.audio import audio_writer, open_audio
 from quintet.tokenizers.audio import AudioTokenizer
 from quintet.tokenizers.codec_folder import first_codebooks, load_codec

@@ -1,4 +1,4 @@
-"""What token files say of their codes, what is wrong with it, and how numbers are told."""
+"""What token files say of their codes, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -46,11 +46,6 @@ def foreign(path: Path, metadata: dict[str, str]) -> UserError:
         f"{path} holds tokens of another model; decode it with the model that encoded it{named} "
         "(--model)."
     )
-
-
-def counted(number: int, thing: str) -> str:
-    """Such as "1 code" and "12,288 codes"."""
-    return f"{number:,} {thing}{'s' * (number != 1)}"
 
 
 def smallest_type(codebook_size: int) -> type[np.integer]:

@@ -7,8 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from quintet.commands.token_header import counted
-from quintet.config import UserError
+from quintet.config import UserError, counted
 from quintet.data.raw_rows import KINDS, Report
 from quintet.data.sources.document import Found
 from quintet.data.tokenize import REPORT, SKIPPED, Order, tokenize
@@ -45,7 +44,7 @@ def _told(report: Report, out: Path, kind: str) -> str:
     if kind == "audio":
         found = f"{report.speech_seconds:,.1f} s of speech in {report.heard_seconds:,.1f} s"
         return f"{out / kind}: {samples}, {rows}; {found} of {counted(report.sounds, 'sound')}"
-    of = f"{counted(report.documents, 'document')}, {report.characters:,} characters"
+    of = f"{counted(report.documents, 'document')}, {counted(report.characters, 'character')}"
     return f"{out / kind}: {samples}, {rows}; {of}, {counted(report.pictures, 'picture')}"
 
 
@@ -53,6 +52,6 @@ def _left_out(report: Report, found: Found, out: Path) -> str:
     skipped = len(report.skipped) + len(found.damaged)
     other = ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(found.left_out.items()))
     return (
-        f"Left out: {skipped:,} damaged, {report.missing_pictures:,} missing pictures"
+        f"Left out: {skipped:,} damaged, {counted(report.missing_pictures, 'missing picture')}"
         f"{', of other kinds ' + other if other else ''}; see {out / REPORT} and {out / SKIPPED}"
     )

@@ -15,8 +15,8 @@ from safetensors.numpy import save
 
 from quintet.commands.picture_tokens import decode_picture, encode_picture
 from quintet.commands.sound_tokens import SOUND_EXAMPLES, decode_sound, encode_sound
-from quintet.commands.token_header import counted, foreign
-from quintet.config import UserError
+from quintet.commands.token_header import foreign
+from quintet.config import UserError, counted
 from quintet.live import Quintet, load
 from quintet.media.audio import SUFFIXES as SOUNDS
 from quintet.media.images import SUFFIXES as PICTURES
@@ -62,6 +62,8 @@ def encode_file(
         tokens, metadata, note = encode_picture(path, model, size)
     elif suffix in TEXTS:
         tokens, metadata, note = _encode_text(path, load(model))
+    elif path.is_dir():
+        raise UserError(f"{path} is a folder; name a sound, a picture or a text in it.")
     elif not path.is_file():
         raise UserError(f"There is no file {path}; check the name.")
     else:

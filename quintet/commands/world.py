@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from quintet.config import UserError
+from quintet.config import UserError, counted
 from quintet.data.workers import Each, WorkerDied, Workers
 from quintet.data.world.recordings import cut_recordings
 from quintet.data.world.scene_files import load_scene, scene_folder
@@ -167,7 +167,8 @@ def _finish(folder: Path, count: int, view: bool | None, each: Each) -> dict[str
 
 def print_statistics(found: dict[str, Any]) -> None:
     """The main ones, as a table."""
-    table = Table("", "", title=f"{found['scenes']:,} scenes, {found['seconds'] / 60:,.1f} minutes")
+    minutes = found["seconds"] / 60
+    table = Table("", "", title=f"{counted(found['scenes'], 'scene')}, {minutes:,.1f} minutes")
     table.show_header = False
     length, shares = found["scene_seconds"], found["shares"]
     table.add_row("length", _range(length, "s"))
@@ -178,21 +179,21 @@ def print_statistics(found: dict[str, Any]) -> None:
         table.add_row(f"latency, {kind}", _range(found[f"latency_{kind}"], "s"))
     table.add_row("voices", f"{len(found['voices'])}: {_list(found['voices'], 5)}")
     if (speakers := found["speakers"])["scenes"]:
-        table.add_row("speakers", f"{speakers['scenes']:,} scenes, {speakers['distinct']:,} "
-                                  f"different: {_list(speakers['voices'], 5)}")  # fmt: skip
+        names = f"{speakers['distinct']:,} different: {_list(speakers['voices'], 5)}"
+        table.add_row("speakers", f"{counted(speakers['scenes'], 'scene')}, {names}")
     for whose in ("said", "answered"):
         words = found[f"words_{whose}"]
         table.add_row(f"words {whose}", f"{words['total']:,}, {words['distinct']:,} different")
     pictures = (found["pictures_shown"], found["pictures_drawn"])
     shown, drawn = (sum(kind.values()) for kind in pictures)
     table.add_row("pictures", f"{shown:,} shown, {drawn:,} drawn, of {len(pictures[0])} and "
-                              f"{len(pictures[1])} things")  # fmt: skip
+                              f"{counted(len(pictures[1]), 'thing')}")  # fmt: skip
     table.add_row("backgrounds", _list(found["backgrounds"]))
     if "quiet_seconds" in found:
         table.add_row(
             "silence is right", f"{found['quiet_seconds']:,.1f} s: {_list(found['quiet'])}"
         )
-        table.add_row("interrupted", f"{found['interrupted']:,} answers")
+        table.add_row("interrupted", counted(found["interrupted"], "answer"))
     Console().print(table)
 
 

@@ -39,6 +39,7 @@ class Problem:
     question: str
     reasoning: str
     answer: str
+    kind: str = "product"  # of question
 
 
 def split_of(*operands: object) -> Split:
@@ -130,14 +131,15 @@ def world_problem(rng: np.random.Generator, split: Split) -> Problem:
         first = NUMBERS.index(word) + 1
         counted = NUMBERS[first : first + number]
         question = COUNT_ON[form].format(start=word, steps=NUMBERS[number - 1])
-        return Problem(question, ", ".join(counted), _sentence(counted[-1]))
+        return Problem(question, ", ".join(counted), _sentence(counted[-1]), kind)
     numbered = [f"{letter} {NUMBERS[i]}" for i, letter in enumerate(word)]
     if kind == "letters":
         question, count = LETTERS[form].format(word=word), NUMBERS[len(word) - 1]
-        return Problem(question, ", ".join(numbered), _sentence(count))
+        return Problem(question, ", ".join(numbered), _sentence(count), kind)
     if kind == "letter at":
         question = LETTER_AT[form].format(ordinal=ORDINALS[number], word=word)
-        return Problem(question, ", ".join(numbered[: number + 1]), _sentence(word[number]))
+        answer = _sentence(word[number])
+        return Problem(question, ", ".join(numbered[: number + 1]), answer, kind)
     return _how_often(word, word[number], form)
 
 
@@ -147,7 +149,7 @@ def _how_often(word: str, letter: str, form: int) -> Problem:
     names = [NUMBERS[count - 1] if count else NONE for count in counts]
     reasoning = ", ".join(f"{at} {name}" for at, name in zip(word, names, strict=True))
     question = HOW_OFTEN[form].format(letter=letter, word=word)
-    return Problem(question, reasoning, _sentence(names[-1]))
+    return Problem(question, reasoning, _sentence(names[-1]), "how often")
 
 
 def _sentence(word: str) -> str:

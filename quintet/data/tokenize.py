@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from quintet.config import UserError
+from quintet.config import UserError, counted
 from quintet.data.raw_rows import Report, RowMaker
 from quintet.data.shards import ShardIndex, save_samples, write_durably
 from quintet.data.sources.document import Found
@@ -217,8 +217,8 @@ class _Run:
         while missing := self._missing(pieces):
             if time.monotonic() > until:
                 raise UserError(
-                    f"{len(missing)} pieces were made and are not in {self.out}; name a folder "
-                    "that all machines share with --out."
+                    f"{counted(len(missing), 'piece')} of the work cannot be seen in {self.out}; "
+                    "name a folder that all machines share with --out."
                 )
             time.sleep(1)
 

@@ -1,11 +1,11 @@
-"""Sound and pictures as callers hand them in: checked, and of a sound what is said in it."""
+"""Sound, pictures and words as callers hand them in: checked, and of a sound what is said in it."""
 
 from __future__ import annotations
 
 import numpy as np
 from PIL import Image
 
-from quintet.config import STEP_SAMPLES, UserError
+from quintet.config import MAX_TEXT_TOKENS, STEP_SAMPLES, UserError
 from quintet.media.images import on_white
 from quintet.media.loudness import FAINTEST, loudness, speech_spans
 
@@ -74,3 +74,17 @@ def spoken_part(sound_S: np.ndarray) -> np.ndarray:
     start, end = spans[0][0] - STEP_SAMPLES, spans[-1][1] + STEP_SAMPLES
     end += (start - end) % STEP_SAMPLES
     return np.pad(sound_S[max(0, start) : end], (max(0, -start), max(0, end - len(sound_S))))
+
+
+def too_long(text: str) -> UserError:
+    """What a person can do about a text that has more than `MAX_TEXT_TOKENS` tokens: they count
+    characters, only the model tokens.
+
+    A token holds one byte or more, and one token ends the text, so that parts of this many
+    characters fit for certain.
+    """
+    part = len(text) * (MAX_TEXT_TOKENS - 1) // len(text.encode("utf-8", "replace")) // 10 * 10
+    return UserError(
+        f"The text has {len(text):,} characters, more than the model reads at once "
+        f"({MAX_TEXT_TOKENS} tokens); shorten it, or send it in parts of about {part}."
+    )

@@ -164,7 +164,11 @@ class Quintet:
     def session(
         self, sampling: Sampling | None = None, seed: int = 0, voice: Voice | None = None
     ) -> Session:
-        """A live session: `step` it with 250 ms of sound at a time; `voice` as `speaker` has it."""
+        """A live session: `step` it with 250 ms of sound at a time; `voice` as `speaker` has it.
+
+        Begin with a step of silence: no training scene begins with a request, and nano misses a
+        third of those that are typed into the first step.
+        """
         return Session(self.model, self.tokenizers, sampling, seed, speaker=self.speaker(voice))
 
     def engine(self, seats: int) -> Engine:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from quintet.config import MAX_TEXT_TOKENS, STEP_SAMPLES, OmniConfig, UserError
 from quintet.live.decoder import Answer, Rounds, TipDecoder
-from quintet.live.inputs import as_picture, as_sound
+from quintet.live.inputs import as_picture, as_sound, too_long
 from quintet.live.sampling import Sampling
 from quintet.media.images import fit_image
 from quintet.model.cache import KVCache
@@ -180,10 +180,7 @@ class Session:
         if text:
             ids = [*tokenizers.text.encode(text), tokenizers.text.end_id]
             if len(ids) > MAX_TEXT_TOKENS:
-                raise UserError(
-                    f"A message may have {MAX_TEXT_TOKENS} tokens and this one has {len(ids)}; "
-                    "send it in parts."
-                )
+                raise too_long(text)
         codes = np.zeros(0, np.int32)
         if image is not None:
             seen = Image.fromarray(as_picture(image))

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from quintet.config import STEP_SAMPLES, STEPS_PER_SECOND, UserError
-from quintet.live.inputs import as_picture, as_sound
+from quintet.live.inputs import as_picture, as_sound, too_long
 from quintet.live.session import Session, StepOutput
 from quintet.live.timeline_plot import plot_timeline
 from quintet.media.audio import read_audio, write_audio
@@ -25,7 +25,7 @@ LEAD_STEPS = 1  # before anything comes in: no training scene begins with a requ
 QUIET_STEPS = 6  # after the input has ended: this long without output ends the session
 QUIET_SHARE = 0.1  # of the loudest step: under it, a step of the input is a pause
 LONGEST_REPLY_STEPS = 80  # 20 s after the input has ended
-MAX_TEXT = 4_000  # characters
+MAX_TEXT = 4_000  # characters: more are too many tokens, whatever they are
 LONGEST_WRITING = 60.0  # seconds without a new file of a reply
 
 Media = np.ndarray | Image.Image | str | Path
@@ -134,9 +134,7 @@ def talk(
             sound or no picture; a text too long.
     """
     if text is not None and len(text) > MAX_TEXT:
-        raise UserError(
-            f"The text has {len(text):,} characters and may have {MAX_TEXT:,}; shorten it."
-        )
+        raise too_long(text)
     sound, pictures = _sound(audio), _pictures(image)
     text = text if text and text.strip() else None
     if not len(sound) and not pictures and not text:

@@ -69,7 +69,9 @@ class _Conversation:
     def _make_room(self, rows: int) -> None:
         """Refuse what would leave no place for the answer."""
         if self.decoder.cache.length + rows > MAX_ROWS - MAX_ANSWER_ROWS - MAX_ANSWER_FRAMES:
-            raise UserError("The conversation is too long for this model; start a new one.")
+            raise UserError(
+                "The conversation is too long for this model; shorten it, or start a new one."
+            )
 
     def add(self, role: str, part: Part) -> None:
         """Append one part of a message."""
@@ -169,11 +171,17 @@ def chat(
     earlier answer without its sound is foreign.
 
     Raises:
-        UserError: no message, an unknown role, an empty message, or too long a conversation.
+        UserError: no message, an unknown role, an empty message, a picture about which nothing is
+            asked, or too long a conversation.
     """
     if not messages or messages[-1].get("role") != "user":
         raise UserError("The last message must be the user's; add one with role 'user'.")
     read = [_checked(message) for message in messages]
+    if not any(_asks(part) for part in read[-1][1]):
+        raise UserError(
+            "A picture alone asks nothing; write or say with it what you want to know, such as: "
+            "what is this?"
+        )
 
     def asked(heard: list[tuple[str, list[Part]]]) -> TurnReply:
         conversation = _Conversation(model, tokenizers, sampling, seed, speaker)
@@ -214,6 +222,11 @@ def _reading_order(part: Part) -> int:
     if isinstance(part, str):
         return 1
     return 0 if _is_picture(part) or not spoken_spans(as_sound(part)) else 2
+
+
+def _asks(part: Part) -> bool:
+    """Whether words or a sound stand in it."""
+    return bool(part.strip()) if isinstance(part, str) else not _is_picture(part)
 
 
 def _is_picture(part: Image.Image | np.ndarray) -> bool:

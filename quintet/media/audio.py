@@ -16,7 +16,7 @@ from typing import IO
 import numpy as np
 import soxr
 
-from quintet.config import SAMPLE_RATE, UserError
+from quintet.config import SAMPLE_RATE, UserError, counted
 from quintet.media.decoders import Decoder, open_decoder
 from quintet.media.whole_file import whole_file
 
@@ -55,8 +55,8 @@ class AudioReader:
         self._check_channels(decoder.channels)
         if two_channels and decoder.channels != 2:
             raise UserError(
-                f"{name} has {decoder.channels} channels; give a conversation one for the person, "
-                "on the left, and one for the assistant."
+                f"{name} has {counted(decoder.channels, 'channel')}; give a conversation one for "
+                "the person, on the left, and one for the assistant."
             )
         if decoder.seconds is not None and decoder.seconds > max_seconds:
             raise self._too_long()
@@ -153,6 +153,8 @@ def open_audio(
             or has an unusual rate or number of channels (with `two_channels`, other than two).
     """
     path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; name a sound file, such as {path / 'question.wav'}.")
     if not path.is_file():
         raise UserError(f"There is no sound file {path}; check the name.")
     try:

@@ -36,6 +36,8 @@ def read_image(path: Path | str, longest: int = LONGEST_SIDE) -> Image.Image:
         UserError: the file is missing, too large, broken, or not of one of `FORMATS`.
     """
     path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; name a picture, such as {path / 'cat.png'}.")
     if not path.is_file():
         raise UserError(f"There is no picture {path}; check the name.")
     try:

@@ -17,7 +17,6 @@ from fastapi import WebSocket
 
 from quintet.config import UserError
 from quintet.live.sampling import Sampling
-from quintet.live.session import MAX_TEXT_TOKENS
 from quintet.live.speakers import NAME_LENGTH
 from quintet.serve import protocol
 from quintet.serve.conductor import Conductor
@@ -144,7 +143,7 @@ class LiveConnection(Connection):
         try:
             output = await self.conductor.step(seat, audio, image, text)
         except UserError as error:  # the text is to blame, not the sound and the picture
-            self._refuse(UserError(too_long(text) or str(error)))
+            self._refuse(error)
             output = await self.conductor.step(seat, audio, image, None)
         if output.image is not None:
             self._send(await asyncio.to_thread(protocol.image_event, output))
@@ -163,19 +162,3 @@ class LiveConnection(Connection):
 
     async def _farewell(self, code: int, reason: str) -> None:
         await close(self.socket, protocol.error_event(reason), code, reason)
-
-
-def too_long(text: str | None) -> str | None:
-    """What a person can do about a refused text: they count characters, only the model tokens.
-
-    A token holds one byte or more, and one token ends the text, so that parts of this many
-    characters fit for certain. None if so short a text cannot have been refused for its length.
-    """
-    size = len(text.encode()) if text else 0
-    if not text or size < MAX_TEXT_TOKENS:
-        return None
-    part = len(text) * (MAX_TEXT_TOKENS - 1) // size // 10 * 10
-    return (
-        f"The text has {len(text):,} characters, more than the model reads at once; "
-        f"send it in parts of about {part}."
-    )

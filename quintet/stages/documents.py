@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from rich.progress import track
 
-from quintet.config import UserError
+from quintet.config import UserError, counted
 from quintet.data.documents import (
     DocumentMaker,
     Material,
@@ -179,7 +179,7 @@ def samples_of(context: Context, kind: str) -> list[Sample]:
     count = context.settings.get("shards", {}).get(kind, len(shards))
     if count > len(shards):
         raise UserError(
-            f"Stage {context.name!r} asks for {count} shards of {kind!r} and there are "
+            f"Stage {context.name!r} asks for {counted(count, 'shard')} of {kind!r} and finds "
             f"{len(shards)}; ask for fewer, or let the stage 'documents' make more."
         )
     samples = [sample for path in shards[:count] for sample in load_samples(path)]
@@ -235,6 +235,7 @@ def check_counts(context: Context, training: int, held_out: int) -> None:
     for count, what in ((training, "to train on"), (held_out, "kept out of training")):
         if count < size:
             raise UserError(
-                f"Stage {context.name!r} has batch_size = {size} and {count} samples {what}; lower "
-                "batch_size, set held_out between, or make more documents."
+                f"Stage {context.name!r} has batch_size = {size} and "
+                f"{counted(count, 'sample')} {what}; lower batch_size, set held_out between, or "
+                "make more documents."
             )

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from quintet.config import OmniConfig, UserError, load_preset
+from quintet.config import OmniConfig, UserError, counted, load_preset
 from quintet.settings import check_type, read_toml
 from quintet.stages.context import SCORES, TOKENIZER_STAGES, Context
 from quintet.stages.documents import HELD_OUT, KINDS, SHARD_SIZE, check_counts
@@ -202,8 +202,8 @@ def _check_shards(stages: list[Context]) -> None:
         for kind, count in shards.items():
             if count > made.get(kind, 0):
                 raise UserError(
-                    f"Stage {context.name!r} asks for {count} shards of {kind!r} and the stage "
-                    f"'documents' makes {made.get(kind, 0)}; ask for fewer, or make more."
+                    f"Stage {context.name!r} asks for {counted(count, 'shard')} of {kind!r} and "
+                    f"the stage 'documents' makes {made.get(kind, 0)}; ask for fewer, or make more."
                 )
         if made and context.settings["stage"] in ON_MANY_DEVICES:
             _check_samples(context, made, size)
@@ -222,8 +222,8 @@ def _check_samples(context: Context, made: dict[str, int], size: int) -> None:
     held_out = context.settings.get("held_out", getattr(module, "HELD_OUT", HELD_OUT))
     if held_out >= size * counts[kind]:
         raise UserError(
-            f"Stage {context.name!r} keeps {held_out} samples out of training and there are "
-            f"{size * counts[kind]} of {kind!r}; lower held_out, or make more documents."
+            f"Stage {context.name!r} keeps {counted(held_out, 'sample')} out of training and "
+            f"has {size * counts[kind]:,} of {kind!r}; lower held_out, or make more documents."
         )
     check_counts(context, total - held_out, held_out)
 

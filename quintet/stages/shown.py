@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from quintet.config import SAMPLE_RATE, STEP_SAMPLES, STEPS_PER_SECOND
+from quintet.config import SAMPLE_RATE, STEP_SAMPLES, STEPS_PER_SECOND, counted
 from quintet.live.session import Inputs, Session
 from quintet.live.talk import collect
 from quintet.live.turns import MAX_ROWS, TurnReply, answer_rows
@@ -118,7 +118,8 @@ class Shown:
             write_image(folder / f"{index}-picture-{number}.png", image)
         if len(reply.audio):
             write_audio(folder / f"{index}-speech.wav", reply.audio)
-        made = f"{len(reply.images)} pictures, {len(reply.audio) / SAMPLE_RATE:.1f} s of speech"
+        pictures = counted(len(reply.images), "picture")
+        made = f"{pictures}, {len(reply.audio) / SAMPLE_RATE:.1f} s of speech"
         told |= {"model": reply.text, "and made": made}
         text = "".join(f"{name}: {words}\n" for name, words in told.items())
         (folder / f"{index}.txt").write_text(text, encoding="utf-8")

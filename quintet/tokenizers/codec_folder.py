@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from quintet.config import MISFITS, AudioConfig, UserError, from_dict
+from quintet.config import MISFITS, AudioConfig, UserError, counted, from_dict
 from quintet.tokenizers.audio import AudioTokenizer
 from quintet.tokenizers.folders import (
     AUDIO_FILE,
@@ -51,7 +51,9 @@ def load_codec(name: str | Path = "nano", num_codebooks: int | None = None) -> A
     if num_codebooks is None:
         return codec
     if not 1 <= num_codebooks <= most:
-        raise UserError(f"{name} has {most} codebooks; keep a number of them from 1 to {most}.")
+        raise UserError(
+            f"{name} has {counted(most, 'codebook')}; keep a number of them from 1 to {most}."
+        )
     return first_codebooks(codec, num_codebooks)
 
 

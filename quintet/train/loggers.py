@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from quintet.config import counted
+
 LOG = "log.jsonl"
 PICTURE = "losses.png"
 BOARD = "tensorboard"  # a folder
@@ -92,8 +94,8 @@ class Loggers:
         # Matplotlib takes half a second, for which commands that draw nothing need not wait.
         from quintet.train.plots import plot_losses
 
-        done = lines[-1]["step"] + 1
-        plot_losses(lines, self.folder / PICTURE, f"{self.name}, {done:,} steps")
+        done = counted(lines[-1]["step"] + 1, "step")
+        plot_losses(lines, self.folder / PICTURE, f"{self.name}, {done}")
 
     def _tell(self, step: int, values: Values) -> None:
         numbers = {k: v for k, v in values.items() if k != "step" and not isinstance(v, str)}

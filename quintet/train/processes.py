@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
-from quintet.config import UserError
+from quintet.config import UserError, counted
 
 if TYPE_CHECKING:  # it takes half a second to import
     from torch.distributed.tensor import DTensor
@@ -138,7 +138,7 @@ def _device(local_rank: int) -> torch.device:
     started = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if max(started, local_rank + 1) > gpus:  # all find it, so that the one that speaks does too
         raise UserError(
-            f"There are {started} processes on this machine and {gpus} GPUs; lower "
+            f"There are {started} processes on this machine and {counted(gpus, 'GPU')}; lower "
             "--nproc-per-node to that."
         )
     return torch.device("cuda", local_rank)

@@ -81,8 +81,8 @@ class TrainConfig:
                 )
         if world_size % tensor:
             raise UserError(
-                f"tensor_parallel is {tensor} and there are {world_size} processes; start a "
-                "multiple of it with torchrun, or change that setting."
+                f"tensor_parallel is {tensor} and the number of processes {world_size}; start "
+                "a multiple of it with torchrun, or change that setting."
             )
         if self.batch_size < world_size // tensor:
             raise UserError(

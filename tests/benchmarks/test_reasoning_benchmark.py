@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +98,12 @@ def test_questions_of_the_world_are_judged_too(
     stages = Recipe.load(str(path), tmp_path).stages
     for context in stages:
         run_stage(context)
-    (right, *_) = rows_of(stages[1], 40)
+    right, _, _, *of_kinds = rows_of(stages[1], 40)
     rng = np.random.default_rng(SEED)
-    asked = {world_problem(rng, "test").question for _ in range(40)}
+    problems = [world_problem(rng, "test") for _ in range(40)]
+    asked = {problem.question: problem.kind for problem in problems}
     assert right["name"] == "explicit, right" and right["n"] == len(asked) < 40
+    kinds = Counter(f"explicit, right, {kind}" for kind in asked.values())
+    assert {row["name"]: row["n"] for row in of_kinds} == kinds and len(kinds) == 4
+    told = [row["value"] * row["n"] for row in of_kinds]
+    assert sum(told) == pytest.approx(right["value"] * right["n"])

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from conftest import run
 
+import quintet
 from quintet.commands.chat import Chat
 from quintet.config import UserError
 from quintet.live.pretrained import Quintet
 from quintet.live.speakers import speaker_codes
 from quintet.live.turns import TurnReply
 from quintet.media.audio import write_audio
+from quintet.media.images import write_image
 from quintet.tokenizers.bundle import Tokenizers
 
 
@@ -139,3 +141,57 @@ def test_the_commands_take_a_voice_and_chat_reads_it_once(
     chat_there.say("hello.")
     chat_there.say("again.")
     assert len(heard) == 4 and np.array_equal(heard[0], heard[3]) and len(listened) == 1
+
+
+def typed(lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a person type so many lines, and then leave."""
+    left = iter(lines)
+
+    def read(_: str) -> str:
+        if (line := next(left, None)) is None:
+            raise EOFError
+        return line
+
+    monkeypatch.setattr("builtins.input", read)
+
+
+@pytest.mark.parametrize("kind", ["image", "sound"])
+def test_what_is_attached_waits_for_a_line(
+    kind: str, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    file, asked = tmp_path / "file.png", list[object]()
+    if kind == "image":
+        write_image(file, np.zeros((9, 9, 3), np.uint8))
+    else:
+        write_audio(file := tmp_path / "file.wav", np.zeros(9_000, np.float32))
+
+    def chat(_: Quintet, messages: list[dict[str, list[object]]], *__: object, **___: object):
+        asked.append([type(part) for part in messages[0]["content"]])
+        return TurnReply("yes", [], np.zeros(0, np.float32))
+
+    monkeypatch.setattr(Quintet, "chat", chat)
+    command = ("chat", f"--{kind}", file, "--model", model_folder)
+    typed([], monkeypatch)
+    assert run(*command) == 0 and not asked
+    assert "goes with your next message" in capsys.readouterr().out
+    typed(["what is this?", f"/{kind} {file}", f"/{kind} {tmp_path}", "and this?"], monkeypatch)
+    assert run(*command) == 0
+    told = capsys.readouterr()
+    assert len(asked) == 2 and asked[0] == asked[1] and len(asked[0]) == 2  # type: ignore[arg-type]
+    assert f"{file} goes with your next message" in told.out
+    assert told.err.startswith(f"{tmp_path} is a folder; name ")
+    assert run(*command, "--once", "what?") == 0 and len(asked) == 3
+    assert "goes with" not in capsys.readouterr().out
+
+
+def test_a_picture_stays_attached_until_something_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_image(tmp_path / "grey.png", np.full((48, 48, 3), 200, np.uint8))
+    typed([f"/image {tmp_path / 'grey.png'}", "", "what is this?", ""], monkeypatch)
+    Chat(quintet.load("nano"), tmp_path / "out", 0).run()
+    told = capsys.readouterr()
+    alone, nothing = told.err.splitlines()
+    assert alone.startswith("A picture alone asks nothing") and nothing.startswith("There is noth")
+    assert told.out.count("This is") == 1

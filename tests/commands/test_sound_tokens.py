@@ -273,7 +273,7 @@ def _bad_sounds(folder: Path) -> dict[str, tuple[Path, str]]:
         "a slow rate": (paths["f.wav"], "2,000 samples a second"),
         "cut flac": (_cut(folder / "g.flac", 2), "damaged"),
         "missing": (folder / "missing.webm", "no sound file"),
-        "a folder": (folder, "check the name"),
+        "a folder": (folder, "is a folder; name a"),
     }
 
 

@@ -11,9 +11,8 @@ import torch
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch
 
-from quintet.commands.token_header import counted
 from quintet.commands.tokens import decode_file, encode_file
-from quintet.config import UserError
+from quintet.config import UserError, counted
 
 
 def _refusal(path: Path, model_folder: Path, suffix: str = ".out") -> str:

@@ -65,7 +65,7 @@ def refusal(path: Path, **limits: float) -> str:
 
 def test_refusals_say_what_to_do(tmp_path: Path) -> None:
     assert "check the name" in refusal(tmp_path / "missing.wav")
-    assert "check the name" in refusal(tmp_path)
+    assert "is a folder; name a sound file" in refusal(tmp_path)
     broken = tmp_path / "broken.wav"
     broken.write_bytes(b"RIFF" + bytes(100))
     assert "not a sound file" in refusal(broken)

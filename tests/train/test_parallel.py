@@ -195,7 +195,7 @@ def test_activation_checkpointing_changes_nothing(folder: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("change", "world_size", "told"),
     [
-        ({"tensor_parallel": 2}, 3, "2 and there are 3 processes"),
+        ({"tensor_parallel": 2}, 3, "2 and the number of processes 3"),
         ({"tensor_parallel": 4}, 4, "does not divide num_kv_heads, which is 2"),
         ({"tensor_parallel": 2, "compile": True}, 2, "compile does not go together"),
         ({"batch_size": 3}, 4, "batch_size is 3 and 4 processes share it"),

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from quintet.config import UserError
+from quintet.config import UserError, counted
 from quintet.data.sources.document import Blob, Document, Found, Part, Picture, Sound
 from quintet.data.sources.records import document_of, is_interleaved
 from quintet.media.audio import SUFFIXES as SOUNDS
@@ -52,8 +52,8 @@ def members(path: Path) -> tuple[dict[str, Blob], str | None]:
             raise UserError(
                 f"{path} is no tar file, or a compressed one; unpack it, or write a plain .tar."
             ) from None
-        return found, f"damaged after {len(found):,} files"
-    return found, None if _ends_well(path, end) else f"cut off after {len(found):,} files"
+        return found, f"damaged after {counted(len(found), 'file')}"
+    return found, None if _ends_well(path, end) else f"cut off after {counted(len(found), 'file')}"
 
 
 def _ends_well(path: Path, end: int) -> bool:

@@ -51,7 +51,7 @@ export class Status {
     if (doing || hushed || this.quiet > HELD) this.activity = doing;
     this.show();
     this.recent = [...this.recent, milliseconds].slice(-RECENT);
-    const late = skipped ? ` · ${skipped} steps late` : "";
+    const late = skipped ? ` · ${skipped} ${skipped === 1 ? "step" : "steps"} late` : "";
     const delay = answer === undefined ? "" : ` · answered in ${(answer / 1000).toFixed(1)} s`;
     by("figures").textContent = `${Math.round(this.milliseconds)} ms a step${late}${delay}`;
     by("figures").classList.toggle("late", skipped > 0);

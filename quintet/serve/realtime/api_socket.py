@@ -14,7 +14,6 @@ from quintet.live.session import StepOutput
 from quintet.serve import protocol
 from quintet.serve.conductor import Conductor
 from quintet.serve.connection import Connection, close, too_slow
-from quintet.serve.live_socket import too_long
 from quintet.serve.metrics import Metrics
 from quintet.serve.realtime.frames import Pace, client_id, parse_frame
 from quintet.serve.realtime.problems import RequestError
@@ -91,7 +90,7 @@ class ApiConnection(Connection):
             return await self.conductor.step(seat, audio, image, text)
         except UserError as error:  # the text is to blame, not the sound and the picture
             self._client_id = None
-            self._refuse(RequestError(too_long(text) or str(error), "invalid_value"))
+            self._refuse(RequestError(str(error), "invalid_value"))
             return await self.conductor.step(seat, audio, image, None)
 
     # ---- writer

@@ -214,7 +214,12 @@ def _part(part: object, place: str) -> str | np.ndarray:
     kind = part.get("type") if isinstance(part, dict) else None
     value = part.get(kind) if isinstance(part, dict) and kind else None
     try:
-        if kind == "text" and isinstance(value, str) and len(value) <= MAX_TEXT:
+        if kind == "text" and isinstance(value, str):
+            if len(value) > MAX_TEXT:
+                raise UserError(
+                    f"A text may have {MAX_TEXT:,} characters and this one has {len(value):,}; "
+                    "shorten it."
+                )
             return value.encode("utf-8", "replace").decode("utf-8")
         if kind == "image_url" and isinstance(value, dict):
             return decode_picture(picture_body(value.get("url")))
