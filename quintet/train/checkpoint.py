@@ -31,9 +31,8 @@ from torch.futures import Future
 from quintet.config import UserError
 from quintet.train.exports import digest
 from quintet.train.processes import Place
-from quintet.train.task import MAY_CHANGE
+from quintet.train.task import CHECKPOINTS, MAY_CHANGE
 
-FOLDER = "checkpoints"  # in a run's folder
 ABOUT = "about.json"  # in a checkpoint's: its step, the run's settings, the digests of its files
 OLD = "checkpoint.pt"  # in a run's folder: how one process wrote them before there were folders
 KEPT = 2
@@ -91,7 +90,7 @@ class Checkpoints:
         """
         found = _checkpoints(self.folder)
         if self.place.leads:
-            for path in (self.folder / FOLDER).glob("*.partial"):
+            for path in (self.folder / CHECKPOINTS).glob("*.partial"):
                 shutil.rmtree(path)
         for path in reversed(found):
             about = _about(path)
@@ -106,7 +105,7 @@ class Checkpoints:
                 print(f"{path} is damaged; the one before it is used.", file=sys.stderr)
         if found:
             raise UserError(
-                f"No checkpoint in {self.folder / FOLDER} is whole; "
+                f"No checkpoint in {self.folder / CHECKPOINTS} is whole; "
                 f"delete {self.folder} to start the stage again."
             )
         return self._load_old(self.folder / OLD, module, optimizer)
@@ -192,7 +191,7 @@ class _Writer(FileSystemWriter):
 
     def __init__(self, run: Path, step: int, settings: dict[str, Any]) -> None:
         self.run, self.settings = run, settings
-        self.final = run / FOLDER / f"{step:08}"
+        self.final = run / CHECKPOINTS / f"{step:08}"
         self.partial = self.final.with_suffix(".partial")
         super().__init__(self.partial)
 
@@ -236,7 +235,7 @@ def _stored(reader: FileSystemReader) -> dict[str, TensorStorageMetadata]:
 
 def _checkpoints(run: Path) -> list[Path]:
     """The oldest first."""
-    return sorted(path for path in (run / FOLDER).glob("*") if path.name.isdigit())
+    return sorted(path for path in (run / CHECKPOINTS).glob("*") if path.name.isdigit())
 
 
 def _about(path: Path) -> dict[str, Any]:

@@ -19,9 +19,10 @@ from quintet import train
 from quintet.config import UserError, load_preset
 from quintet.stages.omni_task import OmniTask
 from quintet.tokenizers.audio import AudioTokenizer
-from quintet.train.checkpoint import ABOUT, FOLDER, OLD, Checkpoints, FileSystemWriter, weights
+from quintet.train.checkpoint import ABOUT, OLD, Checkpoints, FileSystemWriter, weights
 from quintet.train.loop import MOST_BAD_STEPS
 from quintet.train.processes import Place
+from quintet.train.task import CHECKPOINTS
 
 
 def _cut(folder: Path, name: str) -> None:
@@ -62,7 +63,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _copy(stopped: Path, tmp_path: Path) -> tuple[Path, list[Path]]:
     folder = tmp_path / "run"
     shutil.copytree(stopped, folder)
-    return folder, sorted((folder / FOLDER).iterdir())
+    return folder, sorted((folder / CHECKPOINTS).iterdir())
 
 
 @pytest.mark.parametrize("damage", [_cut, _flip, _lose])
@@ -95,10 +96,10 @@ def test_where_none_is_whole_a_person_is_told(stopped: Path, tmp_path: Path) -> 
 def test_the_newest_two_are_kept_and_half_ones_removed(stopped: Path, tmp_path: Path) -> None:
     folder, found = _copy(stopped, tmp_path)
     assert [path.name for path in found] == ["00000004", "00000008"]
-    half = folder / FOLDER / "00000012.partial"
+    half = folder / CHECKPOINTS / "00000012.partial"
     shutil.copytree(found[0], half)
     train.run(omni(), SETTINGS, folder, "again")
-    assert sorted(p.name for p in (folder / FOLDER).iterdir()) == ["00000008", "00000012"]
+    assert sorted(p.name for p in (folder / CHECKPOINTS).iterdir()) == ["00000008", "00000012"]
 
 
 def test_the_weights_of_a_run_are_in_its_newest_checkpoint(whole: Path) -> None:
@@ -216,7 +217,7 @@ def test_many_bad_steps_stop_the_run(whole: Path, tmp_path: Path) -> None:
     samples."""
     with pytest.raises(UserError, match="From step 6 to 10 of lost no loss was a number"):
         train.run(_bad(range(6, 6 + MOST_BAD_STEPS)), SETTINGS, tmp_path, "lost")
-    assert [path.name for path in (tmp_path / FOLDER).iterdir()] == ["00000004"]
+    assert [path.name for path in (tmp_path / CHECKPOINTS).iterdir()] == ["00000004"]
     named = [line["batch"] for line in log_of(tmp_path) if "batch" in line]
     assert len(named) == MOST_BAD_STEPS and all(
         name.startswith("those that were given, samples ") for name in named
