@@ -74,9 +74,8 @@ class PreferTask(OmniTask):
             preset, config, chosen, scenes, start_from, window_steps=window_steps
         )  # fmt: skip
         self.preference = preference
-        place = (config.batch_size, config.seed, preset.image.num_tokens)
-        self.pairs, self.held_out_pairs = PairLoader(pairs, *place), PairLoader(held_out, *place)
-        self.kept = Loader(kept, *place) if preference.keep_weight else None
+        self.pairs, self.held_out_pairs = (PairLoader(p, *self.loading) for p in (pairs, held_out))
+        self.kept = Loader(kept, *self.loading) if preference.keep_weight else None
         self.reference: Omni | None = None  # of which the loop knows nothing
 
     def spread(self, module: nn.Module, place: Place) -> Place:

@@ -248,6 +248,23 @@ def test_one_device_equals_many_also_in_what_is_kept(tmp_path: Path) -> None:
             assert both == pytest.approx(one, rel=1e-3, abs=1e-4)
 
 
+def test_only_what_tells_absolute_time_is_moved_in_it(tmp_path: Path) -> None:
+    """Turned keys tell how far back a prompt lies, so there it must stay where it is."""
+    for d_time in (0, 8):
+        preset = make_config()
+        preset = replace(preset, model=replace(preset.model, d_position=d_time, d_time=d_time))
+        task = PreferTask(
+            preset, GENTLE, _pairs(8), _pairs(8), make_samples(6), tmp_path / "unread",
+            PreferenceConfig(keep_weight=1.0), kept=make_samples(8),
+        )  # fmt: skip
+        assert task.kept is not None
+        pairs = [*task.pairs.pairs(0), *task.held_out_pairs.pairs(0)]
+        samples = task.kept.batch(0) + task.held_out.batch(0)
+        samples += [sample for pair in pairs for sample in (pair.chosen, pair.rejected)]
+        moved = {bool(sample.rows.step.max() > 10) for sample in samples}
+        assert moved == {d_time > 0}
+
+
 def test_both_of_a_pair_are_moved_alike() -> None:
     pairs = [Pair(s, _quiet(s)) for s in make_samples(9)]
     loader = PairLoader(pairs, 4, seed=0, picture_rows=4)
