@@ -20,6 +20,7 @@ from quintet.config import UserError, load_preset
 from quintet.data.preferences import Pair, PairLoader, pairs_of
 from quintet.model.log_probs import divergence, log_probs, num_answers
 from quintet.model.omni import Batch, Omni
+from quintet.settings import check_type
 from quintet.stages import prefer
 from quintet.stages.context import MODEL_FILE, Context
 from quintet.stages.prefer_task import PreferTask
@@ -72,14 +73,14 @@ def test_no_gradient_reaches_the_reference() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
-    [({"beta": 0.0}, "beta is 0.0; make it larger"), ({"beta": math.nan}, "beta"),
-     ({"label_smoothing": 0.5}, "less than 0.5"), ({"sft_weight": -1.0}, "at least 0"),
-     ({"keep_weight": math.inf}, "at least 0")],
+    ("name", "value", "told"),
+    [("beta", 0.0, "above 0"), ("beta", math.nan, "above 0"),
+     ("label_smoothing", 0.5, "from 0 to below 0.5"), ("label_smoothing", -0.1, "from 0 to"),
+     ("sft_weight", -1.0, "of at least 0"), ("keep_weight", math.inf, "of at least 0")],
 )  # fmt: skip
-def test_senseless_settings_are_told(settings: dict[str, float], told: str) -> None:
-    with pytest.raises(UserError, match=told):
-        PreferenceConfig(**settings)
+def test_senseless_settings_are_told(name: str, value: float, told: str) -> None:
+    with pytest.raises(UserError, match=f"'{name}' to {value}; make it a number {told}"):
+        check_type(name, value, prefer.SETTINGS[name], "mine.toml")
 
 
 def _quiet(sample: Sample) -> Sample:
