@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 from fastapi import WebSocket
 
-from quintet.config import UserError
+from quintet.config import MAX_TEXT_TOKENS, UserError
 from quintet.live.sampling import Sampling
-from quintet.live.session import MAX_TEXT_TOKENS
 from quintet.live.speakers import NAME_LENGTH
 from quintet.serve import protocol
 from quintet.serve.conductor import Conductor
