@@ -119,7 +119,7 @@ def _bad_inputs(folder: Path) -> dict[str, Path]:
     files["million.txt"].write_text("x" * 1_000_000)
     files["latin.txt"].write_bytes(b"Gr\xfc\xdfe")
     files["broken.safetensors"].write_bytes(b"abc")
-    metadata = {"medium": "sound"}
+    metadata = {"format_version": "1", "medium": "sound"}
     save_file({"tokens": np.full((4, 3), 9_999)}, files["foreign.safetensors"], metadata=metadata)
     stage = '[[stages]]\nname = "pretrain"\n[stages.train]\nsteps = 1\nbatch_size = 1\n'
     files["typo.toml"].write_text(f'preset = "nano"\n{stage}lerning_rate = 3\n')

@@ -68,7 +68,7 @@ TYPING_MISTAKES = [
     ("recognizer = { steps = 2, batch_size = 2 }", "", "'judges' has no table 'recognizer'"),
     ("pictures = { steps = 2,", "pictures = { stepps = 2,", "'judges' does not say 'steps'"),
     ("pictures = { steps = 2,", "pictures = { steps = 2, stepps = 2,", "stepps.*TrainConfig"),
-    ("sft_weight = 0.1", "beta = 0.0", "beta is 0.0; make it larger"),
+    ("sft_weight = 0.1", "beta = 0.0", "sets 'beta' to 0.0; make it .* above 0"),
     ("sft_weight = 0.1", "ipo = 1", "'prefer', sets 'ipo' to 1; make it true or false"),
     ('name = "realtime"', 'name = "live"\nstage = "realtime"', "'realtime'.*no earlier"),
     ("steps = 6", "", "does not say 'steps'"),

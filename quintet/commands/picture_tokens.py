@@ -178,10 +178,6 @@ def _check(
         raise foreign(path, metadata)
     if int(tokens.min()) < 0 or int(tokens.max()) >= config.codebook_size:
         raise foreign(path, metadata)
-    if "format_version" not in metadata:  # of before version 1: always a square of one size
-        if tokens.shape != (config.grid, config.grid):
-            raise foreign(path, metadata)
-        return config.size, config.size
     if tokens.size > _most_tokens(config):
         raise UserError(
             f"{path} holds more than {_most_tokens(config):,} tokens; encode the picture smaller "

@@ -185,15 +185,11 @@ def _check(tokens: np.ndarray, metadata: dict[str, str], config: AudioConfig, pa
 
 
 def _length(header: Header, most: int, hop: int) -> int:
-    samples = header.metadata.get("samples", "")
-    if "format_version" in header.metadata:
-        length = header.number("samples")
-        if length is None or not most - hop < length <= most:
-            raise header.contradiction(f"samples is {samples[:20]!r}, the tokens hold {most:,}")
-        return length
-    # Older files are believed where they can be.
-    known = samples.isascii() and samples.isdecimal() and len(samples) <= 12
-    return min(int(samples), most) if known and int(samples) else most
+    length = header.number("samples")
+    if length is None or not most - hop < length <= most:
+        samples = header.metadata.get("samples", "")
+        raise header.contradiction(f"samples is {samples[:20]!r}, the tokens hold {most:,}")
+    return length
 
 
 @contextmanager

@@ -14,13 +14,16 @@ FORMAT_VERSION = "1"
 
 @dataclass(frozen=True)
 class Header:
-    """The metadata of a file; files of before version 1 say little."""
+    """The metadata of a file."""
 
     metadata: dict[str, str]
     path: Path
 
     def check_version(self) -> None:
-        if self.metadata.get("format_version", FORMAT_VERSION) != FORMAT_VERSION:
+        version = self.metadata.get("format_version")
+        if version is None:
+            raise self.contradiction("it has no format_version")
+        if version != FORMAT_VERSION:
             raise UserError(
                 f"{self.path} is of a format version that this Quintet does not know; install a "
                 "newer one."

@@ -21,7 +21,7 @@ import numpy as np
 
 from quintet.config import STEP_SAMPLES
 from quintet.data.documents import ASKED, DocumentMaker
-from quintet.data.loader import Loader
+from quintet.data.loader import LATEST_START, Loader
 from quintet.data.scene_rows import SceneEncoder
 from quintet.data.world.encounters import make_encounter
 from quintet.data.world.grammar import THE_ASSISTANT_SAYS, Request, request
@@ -71,10 +71,15 @@ class PairLoader(Loader):
     """Batches of pairs; both of a pair are moved to the same place in time."""
 
     def __init__(
-        self, pairs: Sequence[Pair], batch_size: int, seed: int, picture_rows: int
+        self,
+        pairs: Sequence[Pair],
+        batch_size: int,
+        seed: int,
+        picture_rows: int,
+        latest_start: int = LATEST_START,
     ) -> None:
         both = [join([pair.chosen, pair.rejected]) for pair in pairs]
-        super().__init__(both, batch_size, seed, picture_rows)
+        super().__init__(both, batch_size, seed, picture_rows, latest_start)
         self._cuts = [len(pair.chosen) for pair in pairs]
 
     def pairs(self, step: int) -> list[Pair]:

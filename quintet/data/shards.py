@@ -20,7 +20,7 @@ from quintet.media.whole_file import whole_file
 from quintet.timeline.rows import COLUMNS, Rows
 from quintet.timeline.targets import Sample, join
 
-DIGEST = "sha256"  # in the file's metadata; older files have none
+DIGEST = "sha256"  # in the file's metadata
 INDEX = "index.json"  # of a finished folder of shards: their names and sizes, who made them
 OPEN = 64  # shards whose files stay open, the last that were used
 
@@ -61,8 +61,8 @@ def load_samples(path: Path) -> list[Sample]:
             columns = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             written = (file.metadata() or {}).get(DIGEST)
     except SafetensorError:
-        columns, written = {}, "damaged"
-    if written is not None and written != _digest(columns):
+        columns, written = {}, None
+    if written != _digest(columns):
         raise UserError(
             f"{path} is damaged; delete it, and scores.json of its stage, and run that stage again "
             "(quintet train RECIPE --stage documents), which makes what is missing."

@@ -16,6 +16,7 @@ import numpy as np
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES, STEPS_PER_SECOND
 from quintet.data.world.encounters import make_encounter
 from quintet.data.world.scenes import SPOKEN_DELAY, Moment, Scene, make_scene
+from quintet.data.world.seeds import seeds_of
 from quintet.evals.live_scores import (
     AFTERWARDS,
     Outcome,
@@ -31,7 +32,6 @@ from quintet.live.session import StepOutput
 
 KINDS = ("interruption", "backchannel", "hesitation", "watch", "dictation")
 ENCOUNTERS = len(KINDS) + 1  # kinds of scenes: dictation is played again, with noise
-FIRST_SEED = 90_000_000
 OBEYED_SECONDS = 0.5  # after somebody begins to speak, the model has fallen silent
 TOLD_STEPS = 3  # after a picture was shown, it has been told
 ANSWERED_STEPS = 6  # after a line's last sound, an answer has begun
@@ -88,10 +88,10 @@ def behaviour(
     """  # fmt: skip
     results: dict[str, list[Played]] = {}
     for number, kind in enumerate(KINDS):
-        first = FIRST_SEED + (seed * len(KINDS) + number) * 100_000
+        first = (seed * len(KINDS) + number) * 100_000
         results[kind] = []
-        for index in range(scenes_each):
-            scene = make_encounter(first + index, "test", (kind,))
+        for index, scene_seed in enumerate(seeds_of("eval_encounters", first, scenes_each)):
+            scene = make_encounter(scene_seed, "test", (kind,))
             results[kind].append(play(new_session(index), scene))
             done()
     noisy = []
@@ -298,7 +298,8 @@ def length(
     first and in its last `at_the_ends` minutes."""
     begun, played, index = 0, [], 0
     while begun < minutes * 60 * STEPS_PER_SECOND:
-        scene = make_scene(FIRST_SEED * 2 + seed * 10_000 + index, "test")
+        (scene_seed,) = seeds_of("eval_long_session", seed * 10_000 + index, 1)
+        scene = make_scene(scene_seed, "test")
         played.append((begun, run_scene(_Later(session, begun), scene)))
         begun += scene.num_steps + AFTERWARDS
         index += 1

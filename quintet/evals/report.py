@@ -22,6 +22,7 @@ from rich.table import Table
 from quintet.data.world.grammar import GREETINGS, NUMBERS
 from quintet.data.world.pictures import render_picture
 from quintet.data.world.scenes import PICTURE_SIZE, Scene, make_scene
+from quintet.data.world.seeds import seeds_of
 from quintet.data.world.things import THINGS
 from quintet.evals.behaviour import (
     ENCOUNTERS,
@@ -52,7 +53,6 @@ SCENES: dict[str, tuple[str, ...]] = {
     "name": ("name",), "draw": ("draw",), "say": ("say",), "repeat": ("repeat",),
     "count": ("count",), "greet": ("greet",), "chatter": ("chatter",), "quiet": (),
 }  # fmt: skip
-FIRST_SEED = 70_000_000  # held-out scenes of training's own evaluation have other seeds
 SEEDS_EACH = 100_000  # for the scenes of one kind
 GUESS = 1 / len(THINGS)  # what naming a random thing would get
 # Answers in exact words, and what a random one of those that the world has would get. It counts
@@ -132,10 +132,10 @@ def play(model: Quintet, scenes_per_kind: int, seed: int) -> Results:
     with Progress(transient=True) as progress:
         bar = progress.add_task("scenes", total=len(SCENES) * scenes_per_kind)
         for number, (kind, asked) in enumerate(SCENES.items()):
-            first = FIRST_SEED + (seed * len(SCENES) + number) * SEEDS_EACH
+            first = (seed * len(SCENES) + number) * SEEDS_EACH
             results[kind] = []
-            for index in range(scenes_per_kind):
-                scene = make_scene(first + index, "test", kinds=asked)
+            for index, scene_seed in enumerate(seeds_of("eval", first, scenes_per_kind)):
+                scene = make_scene(scene_seed, "test", kinds=asked)
                 session = model.session(Sampling(), seed=index)
                 results[kind].append(run_scene(session, scene))
                 progress.advance(bar)

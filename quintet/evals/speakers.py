@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from quintet.data.world.scenes import Scene, make_scene
+from quintet.data.world.seeds import seeds_of
 from quintet.data.world.speakers import Speaker
 from quintet.evals.live_scores import Outcome, SceneResult, SteppedSession, run_scene
 from quintet.evals.recognizer import Recognizer, word_errors
@@ -23,7 +24,6 @@ from quintet.tokenizers.bundle import Tokenizers
 
 KINDS = ("say", "name", "count", "greet")
 GROUPS = ("named_speaker", "unheard_speaker")
-FIRST_SEED = 110_000_000
 
 Answers = list[tuple[Speaker, Outcome]]
 
@@ -44,9 +44,8 @@ def speaks_as(
         done: called after each scene.
     """
     played: dict[str, list[SceneResult]] = {group: [] for group in GROUPS}
-    for index in range(scenes):
-        first = FIRST_SEED + seed * 100_000
-        scene = make_scene(first + index, "test", KINDS, other_speaker=True)
+    for index, scene_seed in enumerate(seeds_of("eval_speakers", seed * 100_000, scenes)):
+        scene = make_scene(scene_seed, "test", KINDS, other_speaker=True)
         assert scene.speaker is not None
         group = GROUPS[scene.speaker.voice not in SPEAKERS.values()]
         played[group].append(run_scene(new_session(scene, index), scene))

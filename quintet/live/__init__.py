@@ -5,5 +5,8 @@ from quintet.live.pretrained import Quintet, load
 from quintet.live.sampling import Sampling
 from quintet.live.session import Session, StepOutput
 from quintet.live.talk import Reply
+from quintet.live.turns import TurnReply
 
-__all__ = ["Engine", "Quintet", "Reply", "Sampling", "Session", "StepOutput", "load"]
+__all__ = [
+    "Engine", "Quintet", "Reply", "Sampling", "Session", "StepOutput", "TurnReply", "load",
+]  # fmt: skip

@@ -26,6 +26,7 @@ from quintet.timeline.rows import concatenate, single_column
 from quintet.timeline.streams import Modality, Stream
 from quintet.timeline.timeline import speaker_rows
 from quintet.tokenizers.bundle import Tokenizers
+from quintet.tokenizers.image import to_pixels
 from quintet.tokenizers.streaming import State
 
 
@@ -246,7 +247,7 @@ class Session:
     def _preview(self) -> np.ndarray:
         """uint8 [H, W, 3] of the codes so far."""
         picture_CHW = self.tokenizers.image.preview(self._picture)
-        return (picture_CHW.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+        return to_pixels(picture_CHW[None])[0]
 
     def _decode(self, frames: list[np.ndarray]) -> Tensor | None:
         """The sound [S] of a step's frames; None of silence."""

@@ -23,6 +23,7 @@ from quintet.timeline.rows import Rows, single_column
 from quintet.timeline.streams import Modality, Stream
 from quintet.timeline.timeline import speaker_rows
 from quintet.tokenizers.bundle import Tokenizers
+from quintet.tokenizers.image import to_pixels
 
 MAX_ROWS = 2_048  # of a conversation
 MAX_ANSWER_ROWS = 256
@@ -136,8 +137,7 @@ class _Conversation:
         size, images = self.config.image.num_tokens, []
         for start in range(0, len(codes) - size + 1, size):
             picture_CHW = self.tokenizers.image.preview(codes[start : start + size])
-            pixels = (picture_CHW.permute(1, 2, 0) * 255).round().to(torch.uint8)
-            images.append(pixels.numpy())
+            images.append(to_pixels(picture_CHW[None])[0])
         return words, images
 
     def _sound(self, answer: Answer) -> np.ndarray:

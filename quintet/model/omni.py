@@ -6,7 +6,8 @@ D = d_model, Q = num_codebooks, S choices of a frame, R entries of a choice.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -83,7 +84,7 @@ class Batch:
             starts=torch.from_numpy(starts),
         )
 
-    def share(self, rank: int, count: int) -> Batch:
+    def share(self, rank: int, count: int) -> Self:
         """Every `count`-th line from `rank` on. Its losses are parts of those of the whole batch:
         the sums over its rows, divided by what the whole batch asks."""
         longest = self.rows.step.shape[1]
@@ -97,20 +98,23 @@ class Batch:
         text, text_at = taken(self.text_at)
         audio, audio_at = taken(self.audio_at)
         starts = None if self.starts is None else taken(self.starts)[1]
-        return Batch(
-            self.rows.take(slice(rank, None, count)),
-            text_at, self.text_target[text], audio_at, self.audio_target[audio],
-            self.sight and self.sight.take(slice(rank, None, count)), self, starts,
+        lines = slice(rank, None, count)
+        return replace(
+            self,
+            rows=self.rows.take(lines), sight=self.sight and self.sight.take(lines),
+            text_at=text_at, text_target=self.text_target[text],
+            audio_at=audio_at, audio_target=self.audio_target[audio],
+            starts=starts, whole=self,
         )  # fmt: skip
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> Self:
         """On `device`; the whole, of which only targets are counted, stays where it is."""
-        return Batch(
-            self.rows.to(device),
-            self.text_at.to(device), self.text_target.to(device),
-            self.audio_at.to(device), self.audio_target.to(device),
-            self.sight, self.whole,
-            None if self.starts is None else self.starts.to(device),
+        return replace(
+            self,
+            rows=self.rows.to(device),
+            text_at=self.text_at.to(device), text_target=self.text_target.to(device),
+            audio_at=self.audio_at.to(device), audio_target=self.audio_target.to(device),
+            starts=None if self.starts is None else self.starts.to(device),
         )  # fmt: skip
 
 

@@ -34,6 +34,7 @@ from quintet.data.shards import load_samples, save_samples
 from quintet.data.workers import start_pool
 from quintet.data.world.encounters import make_encounter
 from quintet.data.world.scenes import Scene, make_scene
+from quintet.data.world.seeds import seeds_of
 from quintet.settings import Count, Natural, Seed
 from quintet.stages.context import Context
 from quintet.stages.omni_task import tokenizers_of
@@ -54,22 +55,18 @@ MAKERS: dict[str, Callable[[DocumentMaker, int, int], list[Sample]]] = {
 }
 
 
-SPOKEN_SEED = 25_000_000  # its scenes are not those of "realtime" and "encounters" once more
-
-
 def make_spoken(seed: int, split: str) -> Scene:
     """A short scene or an encounter, by turns, in which the assistant has another's voice."""
     make = (make_scene, make_encounter)[seed % 2]
-    return make(SPOKEN_SEED + seed, split, other_speaker=True)
+    return make(seed, split, other_speaker=True)
 
 
-MOMENT_SEED = 30_000_000
 MOMENT_KINDS = ("interruption", "backchannel", "watch")  # what a model learns last, by itself
 
 
 def make_moment(seed: int, split: str) -> Scene:
     """An encounter of one or two events, in which to wait one's turn is not enough."""
-    return make_encounter(MOMENT_SEED + seed, split, MOMENT_KINDS)
+    return make_encounter(seed, split, MOMENT_KINDS)
 
 
 SCENES: dict[str, tuple[Callable[[int, str], Scene], str]] = {  # live ones, of which split
@@ -89,7 +86,20 @@ SETTINGS = {
 PICTURES_EACH = 200  # of every thing, as a camera sees it
 SHARD_SIZE = 250  # samples
 HELD_OUT = 256  # samples of a kind, unless the stage says otherwise
-HELD_OUT_SEED = 50_000_000  # the seeds of test scenes begin here
+APART = 1_000_000  # seeds of scenes and shards, where the setting `seed` differs by one
+
+
+def check(context: Context) -> None:
+    """Whether the scenes that the settings ask for are in no other set.
+
+    Raises:
+        UserError: there are not so many.
+    """
+    settings = context.settings
+    first, size = settings.get("seed", 0) * APART, settings.get("shard_size", SHARD_SIZE)
+    for kind, count in settings.get("shards", {}).items():
+        if kind in SCENES:
+            seeds_of(kind, first, count * size)
 
 
 def shard_path(folder: Path, kind: str, index: int) -> Path:
@@ -116,16 +126,15 @@ class _Worker:
             return
         if kind in SCENES:
             make, split = SCENES[kind]
-            first = index * self.size + self.seed * 1_000_000
-            first += HELD_OUT_SEED if split == "test" else 0
-            samples = [self.scenes.sample(make(first + i, split)) for i in range(self.size)]
+            seeds = seeds_of(kind, self.seed * APART + index * self.size, self.size)
+            samples = [self.scenes.sample(make(seed, split)) for seed in seeds]
         else:
             make_samples = self._preferences if kind == PREFERENCES else MAKERS[kind]
             if self.maker is None:
                 preset = self.context.preset
                 material = Material.make(preset, self.tokenizers, self.each, self.seed)
                 self.maker = DocumentMaker(preset, self.tokenizers, material)
-            samples = make_samples(self.maker, self.size, self.seed * 1_000_000 + index)
+            samples = make_samples(self.maker, self.size, self.seed * APART + index)
         save_samples(path, samples)
 
     def _preferences(self, maker: DocumentMaker, count: int, seed: int) -> list[Sample]:

@@ -78,15 +78,16 @@ class OmniTask(Task):
         self.text_weight, self.window_steps = text_weight, window_steps
         self.shows = shows
         # Turned keys tell no absolute time, but how far back a system prompt lies.
-        start = LATEST_START if preset.model.d_time else 0
-        place = (config.batch_size, config.seed, preset.image.num_tokens, start)
+        latest_start = LATEST_START if preset.model.d_time else 0
+        # Of every loader of the task.
+        self.loading = (config.batch_size, config.seed, preset.image.num_tokens, latest_start)
         self.mixture = samples if isinstance(samples, Mixture) else None
         self.loader: Loader | MixtureLoader
         if isinstance(samples, Mixture):
-            self.loader = MixtureLoader(samples, *place)
+            self.loader = MixtureLoader(samples, *self.loading)
         else:
-            self.loader = Loader(samples, *place)
-        self.held_out = Loader(held_out, *place)
+            self.loader = Loader(samples, *self.loading)
+        self.held_out = Loader(held_out, *self.loading)
         self.place = Place()  # until the model is spread
 
     def module(self) -> nn.Module:

@@ -9,6 +9,8 @@ that were kept out of training.
 
 from __future__ import annotations
 
+from typing import get_type_hints
+
 from quintet import train
 from quintet.config import UserError
 from quintet.data.preferences import pairs_of
@@ -19,10 +21,7 @@ from quintet.stages.prefer_task import PreferTask
 from quintet.timeline.masks import FOREVER
 from quintet.train.preference import PreferenceConfig
 
-LOSS_SETTINGS = {
-    "beta": float, "label_smoothing": float, "ipo": bool, "length_normalized": bool,
-    "sft_weight": float, "keep_weight": float,
-}  # fmt: skip
+LOSS_SETTINGS = get_type_hints(PreferenceConfig, include_extras=True)
 SETTINGS = {**OMNI_SETTINGS, **LOSS_SETTINGS, "windowed": bool}
 START = "realtime"  # unless the setting `start_from` names another stage
 KIND = PREFERENCES  # of documents
@@ -33,7 +32,7 @@ def check(context: Context) -> PreferenceConfig:
     """How the stage's settings make a loss of pairs.
 
     Raises:
-        UserError: one of them has no sense.
+        UserError: something should be kept and there is nothing to keep.
     """
     chosen = {name: context.settings[name] for name in LOSS_SETTINGS if name in context.settings}
     if chosen.get("keep_weight") and set(context.settings.get("shards", {})) <= {PREFERENCES}:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -43,10 +43,9 @@ class PairBatch(Batch):
         order_2P = torch.tensor([place[id(sample)] for sample in samples]).view(2, -1)
         return cls(**vars(Batch.from_lines(lines, window_steps)), order_2P=order_2P)
 
-    def to(self, device: torch.device) -> PairBatch:
+    def to(self, device: torch.device) -> Self:
         kept = None if self.kept is None else self.kept.to(device)
-        moved = vars(super().to(device))
-        return PairBatch(**moved, order_2P=self.order_2P.to(device), kept=kept)
+        return replace(super().to(device), order_2P=self.order_2P.to(device), kept=kept)
 
 
 class PreferTask(OmniTask):
@@ -74,9 +73,8 @@ class PreferTask(OmniTask):
             preset, config, chosen, scenes, start_from, window_steps=window_steps
         )  # fmt: skip
         self.preference = preference
-        place = (config.batch_size, config.seed, preset.image.num_tokens)
-        self.pairs, self.held_out_pairs = PairLoader(pairs, *place), PairLoader(held_out, *place)
-        self.kept = Loader(kept, *place) if preference.keep_weight else None
+        self.pairs, self.held_out_pairs = (PairLoader(p, *self.loading) for p in (pairs, held_out))
+        self.kept = Loader(kept, *self.loading) if preference.keep_weight else None
         self.reference: Omni | None = None  # of which the loop knows nothing
 
     def spread(self, module: nn.Module, place: Place) -> Place:

@@ -25,7 +25,7 @@ from quintet.config import OmniConfig, UserError, counted, load_preset
 from quintet.settings import check_type, read_toml
 from quintet.stages.context import SCORES, TOKENIZER_STAGES, Context
 from quintet.stages.documents import HELD_OUT, KINDS, SHARD_SIZE, check_counts
-from quintet.stages.record import alone, check_same, record, recorded
+from quintet.stages.record import alone, check_same, is_begun, record, recorded
 from quintet.stages.sources import check_tokenizers, indexes
 from quintet.tokenizers.bundle import Tokenizers
 from quintet.train import TrainConfig
@@ -269,7 +269,7 @@ def run_stage(context: Context) -> dict[str, float]:
     run: Callable[[Context], dict[str, float]]
     run = importlib.import_module(f"quintet.stages.{context.settings['stage']}").run
     with alone(context):
-        if context.settings["stage"] == "documents":  # those that are there will be kept
+        if is_begun(context):  # what is there will be kept
             check_same(context)
         if leads():
             record(context)

@@ -15,7 +15,7 @@ from quintet.config import UserError
 from quintet.stages.context import Context
 from quintet.train import TrainConfig
 from quintet.train.processes import leads
-from quintet.train.task import MAY_CHANGE
+from quintet.train.task import CHECKPOINTS, MAY_CHANGE
 
 RECORD, LOCK = "settings.json", "lock"  # in a stage's folder
 # Tables of the preset on which a stage's result depends; of the other stages, all of them.
@@ -41,6 +41,13 @@ def recorded(context: Context) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found
+
+
+def is_begun(context: Context) -> bool:
+    """Whether a part of the stage's work is kept that a run would go on from."""
+    if context.settings["stage"] == "documents":
+        return True
+    return any(context.folder.rglob(f"{CHECKPOINTS}/*[0-9]"))  # whole ones
 
 
 def check_same(context: Context) -> None:

@@ -31,11 +31,9 @@ from torch.futures import Future
 from quintet.config import UserError
 from quintet.train.exports import digest
 from quintet.train.processes import Place
-from quintet.train.task import MAY_CHANGE
+from quintet.train.task import CHECKPOINTS, MAY_CHANGE
 
-FOLDER = "checkpoints"  # in a run's folder
 ABOUT = "about.json"  # in a checkpoint's: its step, the run's settings, the digests of its files
-OLD = "checkpoint.pt"  # in a run's folder: how one process wrote them before there were folders
 KEPT = 2
 MODULE, OPTIMIZER, RANDOM = "module/", "optimizer/", "random"  # how names of tensors begin
 DIGEST = "digest of "
@@ -91,7 +89,7 @@ class Checkpoints:
         """
         found = _checkpoints(self.folder)
         if self.place.leads:
-            for path in (self.folder / FOLDER).glob("*.partial"):
+            for path in (self.folder / CHECKPOINTS).glob("*.partial"):
                 shutil.rmtree(path)
         for path in reversed(found):
             about = _about(path)
@@ -106,10 +104,10 @@ class Checkpoints:
                 print(f"{path} is damaged; the one before it is used.", file=sys.stderr)
         if found:
             raise UserError(
-                f"No checkpoint in {self.folder / FOLDER} is whole; "
+                f"No checkpoint in {self.folder / CHECKPOINTS} is whole; "
                 f"delete {self.folder} to start the stage again."
             )
-        return self._load_old(self.folder / OLD, module, optimizer)
+        return 0
 
     def _restore(self, path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """In place, whatever the shares of the processes are and were."""
@@ -134,26 +132,6 @@ class Checkpoints:
         # A module's hooks may have given copies of its weights, as those of convolutions do.
         module.load_state_dict({name: state[MODULE + name] for name in module.state_dict()})
         torch.set_rng_state(state[RANDOM])
-
-    def _load_old(self, path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-        if not path.exists():
-            return 0
-        if self.place.world_size > 1:
-            raise UserError(
-                f"{path} is of an earlier version; go on without torchrun up to the next "
-                "checkpoint, or delete that file to start the stage again."
-            )
-        try:
-            state = torch.load(path, "cpu", weights_only=True)
-            self._check_settings(path, json.loads(json.dumps(state.get("config", {}))))
-            module.load_state_dict(state["module"])
-            optimizer.load_state_dict(state["optimizer"])
-        except UserError:
-            raise
-        except Exception as error:  # torch raises many kinds for a damaged or foreign file
-            raise self._misfit(path, str(error).splitlines()[0]) from None
-        torch.set_rng_state(state["random"])
-        return int(state["step"])
 
     def _misfit(self, path: Path, reason: str) -> UserError:
         return UserError(
@@ -192,7 +170,7 @@ class _Writer(FileSystemWriter):
 
     def __init__(self, run: Path, step: int, settings: dict[str, Any]) -> None:
         self.run, self.settings = run, settings
-        self.final = run / FOLDER / f"{step:08}"
+        self.final = run / CHECKPOINTS / f"{step:08}"
         self.partial = self.final.with_suffix(".partial")
         super().__init__(self.partial)
 
@@ -225,7 +203,6 @@ class _Writer(FileSystemWriter):
         for path in _checkpoints(self.run):
             if path not in (self.final, *before[1 - KEPT :]):
                 shutil.rmtree(path)
-        (self.run / OLD).unlink(missing_ok=True)
 
 
 def _stored(reader: FileSystemReader) -> dict[str, TensorStorageMetadata]:
@@ -236,7 +213,7 @@ def _stored(reader: FileSystemReader) -> dict[str, TensorStorageMetadata]:
 
 def _checkpoints(run: Path) -> list[Path]:
     """The oldest first."""
-    return sorted(path for path in (run / FOLDER).glob("*") if path.name.isdigit())
+    return sorted(path for path in (run / CHECKPOINTS).glob("*") if path.name.isdigit())
 
 
 def _about(path: Path) -> dict[str, Any]:
@@ -245,7 +222,7 @@ def _about(path: Path) -> dict[str, Any]:
         about: dict[str, Any] = dict(json.loads((path / ABOUT).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return {}
-    whole = about.pop("digest", None) in (None, _digest_of(about))  # older ones have none
+    whole = about.pop("digest", None) == _digest_of(about)
     return about if whole and about.get("step") == int(path.name) else {}
 
 

@@ -6,44 +6,32 @@ Shapes: P pairs; 2 is chosen, rejected.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from quintet.config import UserError
+from quintet.settings import Positive, Range, Weight
 
 
 @dataclass(frozen=True)
 class PreferenceConfig:
     """How pairs become a loss; everything but `beta` is off unless it is set."""
 
-    beta: float = 0.1  # how dear it is to leave the reference, a nat
+    beta: Positive = 0.1  # how dear it is to leave the reference, a nat
     # The share of pairs that are thought to be the wrong way round (conservative DPO).
-    label_smoothing: float = 0.0
+    label_smoothing: Annotated[float, Range(0, 0.5, without_most=True)] = 0.0
     # A margin of 1 / (2 beta) nats is aimed at, and not ever more (IPO; Azar et al. 2023).
     ipo: bool = False
     # Log-probabilities are means over the answers of a sample, not sums (a frame is one answer).
     length_normalized: bool = False
     # Weight of the chosen answers' own loss, in nats an answer (as in RPO; Nvidia 2024).
-    sft_weight: float = 0.0
+    sft_weight: Weight = 0.0
     # Weight of how far the answers in other samples have gone from the reference's, in nats a
     # question: KL(reference || model), against forgetting what no pair is about.
-    keep_weight: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not (self.beta > 0 and math.isfinite(self.beta)):
-            raise UserError(f"beta is {self.beta}; make it larger than 0.")
-        if not 0 <= self.label_smoothing < 0.5:
-            raise UserError(
-                f"label_smoothing is {self.label_smoothing}; make it at least 0 and less than 0.5."
-            )
-        if not (self.sft_weight >= 0 and math.isfinite(self.sft_weight)):
-            raise UserError(f"sft_weight is {self.sft_weight}; make it at least 0.")
-        if not (self.keep_weight >= 0 and math.isfinite(self.keep_weight)):
-            raise UserError(f"keep_weight is {self.keep_weight}; make it at least 0.")
+    keep_weight: Weight = 0.0
 
 
 def preference_losses(

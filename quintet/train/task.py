@@ -19,6 +19,7 @@ MAY_CHANGE = {  # settings, when a run goes on
     "checkpoint_every", "evaluate_every", "threads", "tensor_parallel", "checkpoint_activations",
     "loggers",
 }  # fmt: skip
+CHECKPOINTS = "checkpoints"  # the folder of them in a run's
 PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb"}  # what loggers need
 
 

@@ -217,13 +217,6 @@ def test_pictures_need_no_transformer(
     assert _decoded(tmp_path / "a.png", model_folder).shape == (12, 12, 3)
 
 
-def test_a_file_of_before_version_1_decodes(model_folder: Path, tmp_path: Path) -> None:
-    path, metadata = tmp_path / "a.safetensors", {"medium": "picture", "model": "nano"}
-    save_file({"tokens": np.arange(4, dtype=np.int32).reshape(2, 2)}, path, metadata=metadata)
-    assert run("decode", path, "--model", model_folder) == 0
-    assert Image.open(tmp_path / "a.decoded.png").size == (12, 12)
-
-
 def _told(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     capsys.readouterr()
     assert run(*arguments) == 2
@@ -306,14 +299,13 @@ def test_files_that_cannot_be_decoded(
     assert not out.exists()
 
 
-def test_a_header_that_lacks_a_size_is_refused(
+def test_a_header_that_lacks_a_size_or_its_version_is_refused(
     tokenizer_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "a.safetensors"
-    save_file({"tokens": CODES}, path, metadata={k: v for k, v in GOOD.items() if k != "width"})
-    assert "width" in _told(capsys, "decode", path, "--model", tokenizer_folder)
-    save_file({"tokens": CODES}, path, metadata={"medium": "picture"})  # not the old square
-    assert "another model" in _told(capsys, "decode", path, "--model", tokenizer_folder)
+    for lacking, told in (("width", "width is ''"), ("format_version", "it has no format_version")):
+        save_file({"tokens": CODES}, path, metadata={k: v for k, v in GOOD.items() if k != lacking})
+        assert told in _told(capsys, "decode", path, "--model", tokenizer_folder)
 
 
 def test_tokens_of_a_tokenizer_of_the_same_sizes_are_refused(

@@ -190,20 +190,6 @@ def test_sound_is_decoded_to_wav_alone(codec_folder: Path, tmp_path: Path, capsy
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_older_files_still_decode(codec_folder: Path, tmp_path: Path) -> None:
-    path, out = tmp_path / "x.safetensors", tmp_path / "new" / "x.wav"
-    tokens = np.zeros((4, 3), np.int32)
-    lengths = {"7000": 7_000, "8": 8, "9" * 5_000: 8_000, "-3": 8_000, "": 8_000, "0": 8_000}
-    for samples, length in lengths.items():
-        metadata = {"medium": "sound", "samples": samples, "model": "nano"}
-        save_file({"tokens": tokens}, path, metadata=metadata)
-        assert run("decode", path, "--out", out, "--model", codec_folder) == 0
-        assert soundfile.info(out).frames == length
-    save_file({"tokens": tokens}, path, metadata={"medium": "sound"})
-    assert run("decode", path, "--out", out, "--model", codec_folder) == 0
-    assert soundfile.info(out).frames == 8_000
-
-
 OURS = {
     "format_version": "1", "medium": "sound", "sample_rate": "24000", "samples": "7000",
     "samples_per_frame": "2000", "num_codebooks": "3", "codebook_size": "16",
@@ -248,6 +234,19 @@ def test_bad_token_files_are_one_sentence(
     error = capsys.readouterr().err.strip()
     assert told in error and error.endswith(".") and len(error.splitlines()) == 1
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(
+    ("lacking", "told"), [("samples", "samples is ''"), ("format_version", "no format_version")]
+)
+def test_a_header_that_lacks_its_length_or_version_is_refused(
+    lacking: str, told: str, codec_folder: Path, tmp_path: Path, capsys
+) -> None:
+    path, metadata = tmp_path / "x.safetensors", {k: v for k, v in OURS.items() if k != lacking}
+    save_file({"tokens": GOOD}, path, metadata=metadata)
+    assert run("decode", path, "--model", codec_folder) == 2
+    error = capsys.readouterr().err.strip()
+    assert told in error and error.endswith("encode it again.")
 
 
 def _cut(path: Path, seconds: float) -> Path:

@@ -39,9 +39,10 @@ def test_the_wrong_model_is_told_the_right_one(model_folder: Path, tmp_path: Pat
     path, large = tmp_path / "x.safetensors", np.full((4, 3), 9_999)
     kinds = (("sound", ".wav", large), ("picture", ".png", large), ("text", ".txt", large.ravel()))
     for medium, suffix, tokens in kinds:
-        save_file({"tokens": tokens}, path, metadata={"medium": medium, "model": "runs/large\n"})
+        metadata = {"format_version": "1", "medium": medium}
+        save_file({"tokens": tokens}, path, metadata=metadata | {"model": "runs/large\n"})
         assert "which the file calls 'runs/large' (--model)" in _refusal(path, model_folder, suffix)
-        save_file({"tokens": tokens}, path, metadata={"medium": medium})
+        save_file({"tokens": tokens}, path, metadata=metadata)
         assert "that encoded it (--model)" in _refusal(path, model_folder, suffix)
 
 

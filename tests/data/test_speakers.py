@@ -20,6 +20,7 @@ from quintet.data.world.grammar import request
 from quintet.data.world.scene_files import labels, load_scene, save_scene
 from quintet.data.world.scenes import Scene, _in_own_voice, assistant_speech, make_scene
 from quintet.data.world.script_text import parse
+from quintet.data.world.seeds import SEEDS
 from quintet.data.world.sets import make_in
 from quintet.data.world.speakers import Speaker, draw_speaker, named_speaker
 from quintet.data.world.staging import stage_script
@@ -33,7 +34,7 @@ from quintet.media.speech import (
     synthesize,
     throat,
 )
-from quintet.stages.documents import SCENES, SPOKEN_SEED, make_spoken
+from quintet.stages.documents import SCENES, make_spoken
 from quintet.timeline.streams import Stream
 from quintet.timeline.targets import NOT_ASKED
 
@@ -175,9 +176,10 @@ def test_only_the_own_voice_is_kept(encoder: SceneEncoder) -> None:
 
 def test_documents_of_speakers_are_short_and_long_scenes_by_turns() -> None:
     assert SCENES["speakers"] == (make_spoken, "train")
-    for seed, make in ((2, make_scene), (3, make_encounter)):
+    for number, make in ((2, make_scene), (3, make_encounter)):
         # Of a seed that no scene in the assistant's own voice has.
-        scene = make(SPOKEN_SEED + seed, "test", other_speaker=True)
+        seed = SEEDS["speakers"][number]
+        scene = make(seed, "test", other_speaker=True)
         assert digest(make_spoken(seed, "test")) == digest(scene)
 
 

@@ -12,6 +12,7 @@ from players import Babbler, Deaf, Meddler, Player, Reader, Silent, Slow, Startl
 from quintet.config import STEP_SAMPLES
 from quintet.data.world.encounters import make_encounter
 from quintet.data.world.scenes import Scene, make_scene
+from quintet.data.world.seeds import SEEDS
 from quintet.evals import behaviour as scored
 from quintet.evals.behaviour import Played, play
 from quintet.evals.live_scores import AFTERWARDS, run_scene
@@ -149,7 +150,7 @@ class Tiring:
         self, audio: np.ndarray, image: np.ndarray | None = None, text: str | None = None
     ) -> StepOutput:
         if not self.left:
-            scene = make_scene(scored.FIRST_SEED * 2 + self.index, "test")
+            scene = make_scene(SEEDS["eval_long_session"][self.index], "test")
             self.left, self.index = scene.num_steps + AFTERWARDS, self.index + 1
             self.player = Player(scene) if self.now < self.gives else Silent(scene)
         self.now, self.left = self.now + 1, self.left - 1

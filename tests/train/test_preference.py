@@ -20,6 +20,7 @@ from quintet.config import UserError, load_preset
 from quintet.data.preferences import Pair, PairLoader, pairs_of
 from quintet.model.log_probs import divergence, log_probs, num_answers
 from quintet.model.omni import Batch, Omni
+from quintet.settings import check_type
 from quintet.stages import prefer
 from quintet.stages.context import MODEL_FILE, Context
 from quintet.stages.prefer_task import PreferTask
@@ -72,14 +73,14 @@ def test_no_gradient_reaches_the_reference() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
-    [({"beta": 0.0}, "beta is 0.0; make it larger"), ({"beta": math.nan}, "beta"),
-     ({"label_smoothing": 0.5}, "less than 0.5"), ({"sft_weight": -1.0}, "at least 0"),
-     ({"keep_weight": math.inf}, "at least 0")],
+    ("name", "value", "told"),
+    [("beta", 0.0, "above 0"), ("beta", math.nan, "above 0"),
+     ("label_smoothing", 0.5, "from 0 to below 0.5"), ("label_smoothing", -0.1, "from 0 to"),
+     ("sft_weight", -1.0, "of at least 0"), ("keep_weight", math.inf, "of at least 0")],
 )  # fmt: skip
-def test_senseless_settings_are_told(settings: dict[str, float], told: str) -> None:
-    with pytest.raises(UserError, match=told):
-        PreferenceConfig(**settings)
+def test_senseless_settings_are_told(name: str, value: float, told: str) -> None:
+    with pytest.raises(UserError, match=f"'{name}' to {value}; make it a number {told}"):
+        check_type(name, value, prefer.SETTINGS[name], "mine.toml")
 
 
 def _quiet(sample: Sample) -> Sample:
@@ -246,6 +247,23 @@ def test_one_device_equals_many_also_in_what_is_kept(tmp_path: Path) -> None:
     for name in ("two", "two packed"):
         for one, both in zip(alone, log_of(tmp_path / name), strict=True):
             assert both == pytest.approx(one, rel=1e-3, abs=1e-4)
+
+
+def test_only_what_tells_absolute_time_is_moved_in_it(tmp_path: Path) -> None:
+    """Turned keys tell how far back a prompt lies, so there it must stay where it is."""
+    for d_time in (0, 8):
+        preset = make_config()
+        preset = replace(preset, model=replace(preset.model, d_position=d_time, d_time=d_time))
+        task = PreferTask(
+            preset, GENTLE, _pairs(8), _pairs(8), make_samples(6), tmp_path / "unread",
+            PreferenceConfig(keep_weight=1.0), kept=make_samples(8),
+        )  # fmt: skip
+        assert task.kept is not None
+        pairs = [*task.pairs.pairs(0), *task.held_out_pairs.pairs(0)]
+        samples = task.kept.batch(0) + task.held_out.batch(0)
+        samples += [sample for pair in pairs for sample in (pair.chosen, pair.rejected)]
+        moved = {bool(sample.rows.step.max() > 10) for sample in samples}
+        assert moved == {d_time > 0}
 
 
 def test_both_of_a_pair_are_moved_alike() -> None:

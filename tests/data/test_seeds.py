@@ -1,0 +1,82 @@
+"""No scene is made for two purposes, and those of seed 0 are what they were."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from quintet.config import UserError, load_preset
+from quintet.data.world.seeds import SEEDS, seeds_of
+from quintet.stages import documents
+from quintet.stages.context import Context
+
+# The first seeds of each set, and how many later values of the setting `seed` have their own.
+FIRST = {
+    "realtime": (0, 24), "encounters": (0, 24), "speakers": (25_000_000, 4),
+    "moments": (30_000_000, 19), "realtime_test": (50_000_000, 19),
+    "encounters_test": (50_000_000, 19),
+}  # fmt: skip
+EVAL = {"eval": 70_000_000, "eval_encounters": 90_000_000, "eval_speakers": 110_000_000,
+        "eval_long_session": 180_000_000}  # fmt: skip
+
+
+def test_no_two_sets_have_a_seed_in_common() -> None:
+    ranges = sorted(set(SEEDS.values()), key=lambda seeds: seeds.start)
+    assert all(one.stop <= other.start and one.step == 1 for one, other in pairwise(ranges))
+    shared = [name for name in SEEDS if list(SEEDS.values()).count(SEEDS[name]) > 1]
+    assert shared == ["realtime", "encounters", "realtime_test", "encounters_test"]
+    for split in ("", "_test"):  # which have makers of their own
+        (scenes, _), (encounters, _) = (
+            documents.SCENES[f"{kind}{split}"] for kind in ("realtime", "encounters")
+        )
+        assert scenes is not encounters
+
+
+def test_the_sets_begin_where_they_always_did() -> None:
+    begin = {name: seeds.start for name, seeds in SEEDS.items()}
+    assert begin == {name: first for name, (first, _) in FIRST.items()} | EVAL
+    assert set(FIRST) == set(documents.SCENES)
+
+
+def _documents(folder: Path, kind: str, seed: int, count: int = 1) -> Context:
+    settings = {"stage": "documents", "seed": seed, "shard_size": 3, "shards": {kind: count}}
+    return Context("documents", load_preset("tiny"), settings, folder)
+
+
+@pytest.mark.parametrize("kind", FIRST)
+def test_a_shard_holds_the_scenes_of_its_seeds(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[list[int]] = []
+    split = documents.SCENES[kind][1]
+    monkeypatch.setitem(documents.SCENES, kind, (lambda seed, split: seed, split))
+    monkeypatch.setattr(documents, "save_samples", lambda path, samples: made.append(samples))
+    worker = object.__new__(documents._Worker)
+    worker.size, worker.scenes = 3, SimpleNamespace(sample=lambda scene: scene)  # type: ignore
+    for worker.seed, index in ((0, 0), (0, 2), (1, 2)):
+        worker.context = _documents(tmp_path, kind, worker.seed)
+        worker.make((kind, index))
+    first = FIRST[kind][0]
+    assert [seeds[0] - first for seeds in made] == [0, 6, 1_000_006]
+    assert all(seeds == list(range(seeds[0], seeds[0] + 3)) for seeds in made)
+
+
+@pytest.mark.parametrize("kind", FIRST)
+def test_documents_that_another_set_has_are_refused(kind: str, tmp_path: Path) -> None:
+    last = FIRST[kind][1]
+    documents.check(_documents(tmp_path, kind, last))
+    documents.check(_documents(tmp_path, "pretrain", last + 1))  # of no scenes
+    for seed, count in ((last + 1, 1), (last, 333_334)):
+        with pytest.raises(UserError, match=rf"Of '{kind}' there are .*; lower the seed, or"):
+            documents.check(_documents(tmp_path, kind, seed, count))
+
+
+def test_the_report_card_has_no_scenes_of_others() -> None:
+    assert seeds_of("eval", (24 * 8 + 7) * 100_000, 10_000)[0] == 89_900_000
+    with pytest.raises(
+        UserError, match=r"Of 'eval' there are 20,000,000 scenes, and .* 20,000,040"
+    ):
+        seeds_of("eval", 25 * 8 * 100_000, 40)
