@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from fastapi import WebSocket
 
-from quintet.config import MAX_TEXT_TOKENS, UserError
+from quintet.config import UserError
 from quintet.live.sampling import Sampling
 from quintet.live.speakers import NAME_LENGTH
 from quintet.serve import protocol
