@@ -166,8 +166,8 @@ class Quintet:
     ) -> Session:
         """A live session: `step` it with 250 ms of sound at a time; `voice` as `speaker` has it.
 
-        Begin with a step of silence: no training scene begins with a request, and nano misses a
-        third of those that are typed into the first step.
+        Begin with a step of silence: few training scenes begin with a request, and nano misses
+        some of those that are typed into the first step.
         """
         return Session(self.model, self.tokenizers, sampling, seed, speaker=self.speaker(voice))
 

@@ -21,7 +21,7 @@ from quintet.live.timeline_plot import plot_timeline
 from quintet.media.audio import read_audio, write_audio
 from quintet.media.images import read_image, write_image
 
-LEAD_STEPS = 1  # before anything comes in: no training scene begins with a request
+LEAD_STEPS = 1  # before anything comes in: few training scenes begin with a request
 QUIET_STEPS = 6  # after the input has ended: this long without output ends the session
 QUIET_SHARE = 0.1  # of the loudest step: under it, a step of the input is a pause
 LONGEST_REPLY_STEPS = 80  # 20 s after the input has ended

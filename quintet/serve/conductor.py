@@ -4,8 +4,8 @@ Connections ask for their steps whenever their clock says so; the clocks are ali
 is asked for by the time the thread is free is computed as one step of the engine. Nothing here
 waits for a socket.
 
-A session has made a step of silence before anybody can give it something: no training scene begins
-with a request, and models miss one that stands there. Clients count from the step after it.
+A session has made a step of silence before anybody can give it something: few training scenes begin
+with a request, and models may miss one that stands there. Clients count from the step after it.
 """
 
 from __future__ import annotations
