@@ -38,7 +38,8 @@ def _recording() -> Recording:
 
 def _with(path: Path, change: Change) -> None:
     with safe_open(path, "np") as file:
-        header, parts = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}
+        header = file.metadata()
+        parts = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     change(parts, header)
     save_file(parts, path, header)
 

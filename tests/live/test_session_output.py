@@ -54,6 +54,25 @@ def test_a_message_ends_in_the_step_of_its_last_word(session: Session) -> None:
         assert (out.counts["text_out"], out.counts["image_out"]) == (len(ids), 0)
 
 
+def test_a_picture_is_done_with_its_last_code(session: Session) -> None:
+    """And shown so, though another begins in the same step."""
+    size, inputs = session.config.image.num_tokens, session.read(SILENCE, None, None)
+    codes = np.random.default_rng(0).integers(16, size=2 * size).tolist()
+    preview = session.tokenizers.image.preview
+    for first, end, shown, done in (
+        (0, size - 1, codes[: size - 1], False),
+        (size - 1, size + 1, codes[:size], True),
+        (size + 1, size + 2, codes[size : size + 2], False),
+        (size + 2, 2 * size, codes[size:], True),
+    ):
+        made = Answer([(Modality.IMAGE, code) for code in codes[first:end]], [])
+        out = session.output(inputs, made, None, 0.0)
+        assert out.image is not None and out.image_done == done
+        pixels = preview(shown).permute(1, 2, 0).numpy()
+        assert np.abs(out.image - 255 * pixels).max() <= 0.5 + 1e-4
+    assert session.output(inputs, Answer([], []), None, 0.0).image is None
+
+
 def test_a_message_of_the_most_tokens_is_read(session: Session) -> None:
     encode, texts = session.tokenizers.text.encode, ("b" * n for n in range(2_000))
     text = next(text for text in texts if len(encode(text)) == MAX_TEXT_TOKENS - 1)
