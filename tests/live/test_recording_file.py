@@ -72,6 +72,11 @@ def test_what_is_no_recording_of_this_version_is_told(wrong: str, tmp_path: Path
         Recording.load(tmp_path / "one")
 
 
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="There is no file"):
+        Recording.load(tmp_path / "one")
+
+
 def test_a_configuration_that_is_none_is_told_by_its_name(tmp_path: Path) -> None:
     _recording().save(tmp_path / "one")
     _with(tmp_path / "one", lambda parts, header: header.update(config=json.dumps({"colour": 3})))

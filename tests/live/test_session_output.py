@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from conftest import make_config, make_model, make_tokenizers
+from conftest import FRACTIONAL, make_config, make_model, make_tokenizers
 
 from quintet.config import MAX_TEXT_TOKENS, STEP_SAMPLES, OmniConfig, UserError
 from quintet.live.decoder import Answer
@@ -86,6 +86,15 @@ def test_what_is_too_loud_is_heard_as_the_loudest(session: Session) -> None:
     assert np.array_equal(session.read(sound, None, None).sound_S, sound.clip(-1, 1))
     nothing = session.read(sound, None, None)
     assert len(nothing.text) == len(nothing.image) == 0
+
+
+def test_frames_are_counted_by_the_step_that_they_are_heard_in() -> None:
+    config = make_config(FRACTIONAL)
+    session = Session(make_model(config), make_tokenizers(config))
+    inputs, counted = session.read(SILENCE, None, None), list[int]()
+    for session.now in range(1, 6):
+        counted.append(session.output(inputs, Answer([], []), None, 0.0).counts["audio_in"])
+    assert counted == [config.audio.frames_in(step) for step in range(5)] and 18 in counted
 
 
 def test_a_step_tells_how_long_it_took(model: Omni, tokenizers: Tokenizers) -> None:
