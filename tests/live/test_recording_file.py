@@ -31,7 +31,7 @@ Change = Callable[[Parts, dict[str, str]], object]
 def _recording() -> Recording:
     made = Recording(CONFIG, 3, Sampling(), "left")
     frame = np.arange(3, dtype=np.int32)
-    made.add(SOUND, PICTURE, "hello.", Answer([(Modality.TEXT, 7)], [frame]))
+    made.add(SOUND, PICTURE, "hello.", Answer([(Modality.TEXT, 7)], [frame], (0.25, 0.5)))
     made.add(SOUND, None, None, Answer([(Modality.TEXT, 8)], [frame, frame]))
     return made
 
@@ -96,6 +96,7 @@ def test_everything_in_a_recording_is_read_again(tmp_path: Path) -> None:
     assert [[frame.tolist() for frame in one.frames] for one in read.answers] == [
         [[0, 1, 2]], [[0, 1, 2], [0, 1, 2]],
     ]  # fmt: skip
+    assert [one.no_output for one in read.answers] == [(0.25, 0.5), (1.0, 1.0)]
     size = CONFIG.image.size
     assert read.num_bytes == made.num_bytes == 2 * 2 * STEP_SAMPLES + size * size * 3
 
@@ -118,10 +119,15 @@ def test_what_cannot_be_written_is_told_and_leaves_nothing(
 def test_another_model_and_the_last_row_of_all_are_told() -> None:
     system = Quintet(make_model(CONFIG), make_tokenizers(CONFIG))
     session, made = Session(system.model, system.tokenizers, seed=3), _recording()
-    made.answers = [session.step(*made.input(step)).answer or Answer([], []) for step in range(2)]
+    made.answers.clear()
+    for step, chosen in enumerate((Sampling(), Sampling(3.0, 3.0, 3.0, 1.0))):
+        made.tuned[step] = session.decoder.sampling = chosen
+        made.answers.append(session.step(*made.input(step)).answer or Answer([], []))
     assert replay(made, system) is None
     frames = made.answers[1].frames
-    frames.append(np.arange(3, dtype=np.int32))  # more than there are
+    last = frames.pop()
+    assert replay(made, system) == Difference(2, "audio", len(frames), None, tuple(last))
+    frames += [last, np.arange(3, dtype=np.int32)]  # more than there are
     assert replay(made, system) == Difference(2, "audio", len(frames) - 1, (0, 1, 2), None)
     made.ended = "failed"  # the last answer is not what it was
     assert replay(made, system) is None
