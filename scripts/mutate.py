@@ -3,7 +3,7 @@ should fail.
 
     .venv/bin/python scripts/mutate.py timeline
     .venv/bin/python scripts/mutate.py live --sample 60 --seed 1   # so many, drawn at random
-    .venv/bin/python scripts/mutate.py live --file talk.py --file turns.py
+    .venv/bin/python scripts/mutate.py live --file talk.py --test tests/live/test_talk_steps.py
 
 Nothing is written: a process is forked for each change, and imports the changed module from
 memory. It runs the tests that reach the changed line, those of its module and then the shortest
@@ -305,14 +305,17 @@ def _import_all() -> None:
 @click.option("--sample", type=click.IntRange(min=1), help="So many, at random; all by default.")
 @click.option("--seed", default=0, show_default=True, help="Of the sample.")
 @click.option("--file", "only", multiple=True, help="Only this file of the folder; repeatable.")
-def main(folder: str, sample: int | None, seed: int, only: tuple[str, ...]) -> None:
+@click.option("--test", "tests", multiple=True, help="Ask only this file or test; repeatable.")
+def main(
+    folder: str, sample: int | None, seed: int, only: tuple[str, ...], tests: tuple[str, ...]
+) -> None:
     """Print what the tests of FOLDER do not notice."""
     os.chdir(ROOT)
     _import_all()
     names, room = only or ("*.py",), ROOT / "quintet" / folder
     found = [path for name in names for path in sorted(room.glob(name))]
     files = [path for path in found if path.name not in LEFT_OUT]
-    reach = measure(files, TESTS[folder])
+    reach = measure(files, list(tests) or TESTS[folder])
     chosen = [mutant for path in files for mutant in mutants(path)]
     if sample is not None and sample < len(chosen):
         drawn = sorted(random.Random(seed).sample(range(len(chosen)), sample))
