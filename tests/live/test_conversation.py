@@ -54,13 +54,14 @@ def test_a_sound_is_read_from_its_first_sample_in_its_own_time(conversation: _Wa
 @torch.no_grad()
 def test_an_answer_is_counted_told_and_waits_for_others(conversation: _Watched) -> None:
     conversation.add("user", "hello.")
+    conversation.decoder.picture_left = conversation.config.image.num_tokens  # it begins with one
     read, told, pauses = len(conversation.read), list[str](), list[int]()
     reply = conversation.answer(
         9, 7, tell=told.append, pause=lambda: pauses.append(len(conversation.read))
     )
     made = concatenate(conversation.read[read:])
     kinds = Counter(Modality(kind).name.lower() for kind in made.modality.tolist())
-    assert kinds["text"] and kinds["audio"] == 7
+    assert kinds["text"] and kinds["image"] and kinds["audio"] == 7
     assert {f"{kind}_out": kinds[kind] for kind in ("text", "image", "audio")} == {
         kind: count for kind, count in reply.counts.items() if kind.endswith("out")
     }
@@ -72,7 +73,12 @@ def test_an_answer_is_counted_told_and_waits_for_others(conversation: _Watched) 
     assert made.step[is_sound].tolist() == [step_of(frame) for frame in range(7)]
 
 
-def test_no_frames_are_no_sound(conversation: _Watched) -> None:
+def test_frames_are_their_sound_and_none_are_none(conversation: _Watched) -> None:
+    frames = np.random.default_rng(0).integers(16, size=(5, 3))
+    with torch.no_grad():
+        heard = conversation._sound(Answer([], list(frames)))
+        sound_S = conversation.tokenizers.audio.decode(torch.from_numpy(frames)[None])[0].flatten()
+    assert np.array_equal(heard, sound_S.numpy())
     assert len(conversation._sound(Answer([], []))) == 0
 
 
