@@ -3,17 +3,19 @@ should fail.
 
     .venv/bin/python scripts/mutate.py timeline
     .venv/bin/python scripts/mutate.py live --sample 60 --seed 1   # so many, drawn at random
+    .venv/bin/python scripts/mutate.py live --file talk.py --test tests/live/test_talk_steps.py
 
 Nothing is written: a process is forked for each change, and imports the changed module from
 memory. It runs the tests that reach the changed line, those of its module and then the shortest
-first, until one fails. Prints
-the changes that no test notices; those that mean the same are explained in docs/testing.md. A
-change that makes tests compute without end counts as noticed.
+first, until one fails; those of more than five seconds wait until all changes had the others.
+Prints the changes that no test notices; those that mean the same are explained in docs/testing.md.
+A change that makes tests compute without end counts as noticed.
 """
 
 from __future__ import annotations
 
 import ast
+import gc
 import importlib
 import importlib.abc
 import importlib.util
@@ -55,6 +57,7 @@ MUTABLE = (
 REMOVED = (ast.AugAssign, ast.Break, ast.Continue, ast.Delete, ast.Raise)
 LEFT_OUT = {"timeline_plot.py"}  # most of its numbers are inches of a drawing
 SECONDS_MORE = 20  # of computing, beside four times what the tests take unchanged: no end in sight
+QUICK = 5.0  # seconds of computing: longer tests come last
 LONGEST = 1_800.0  # seconds on the clock, for what waits without computing
 
 
@@ -277,8 +280,11 @@ def _run_tests(tests: list[str], *plugins: object) -> int:
     os.dup2(silence, 1), os.dup2(silence, 2)
     for name in [name for name in sys.modules if f"{name}.".startswith("quintet.")]:
         del sys.modules[name]
+    # Nobody reads what failed, and what other packages add to pytest takes seconds to import.
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    bare = ["-x", "-q", "--assert=plain", "-p", "no:cacheprovider"]
     try:
-        return int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *tests], list(plugins)))
+        return int(pytest.main([*bare, *tests], list(plugins)))
     except BaseException:
         return 1
 
@@ -291,33 +297,45 @@ def _import_all() -> None:
     for room in ("cli", "live", "serve", "train", "stages.recipe", "data.world.scenes"):
         importlib.import_module(f"quintet.{room}")
     torch.set_num_threads(1)
+    gc.freeze()  # or else each process walks through all of it, and copies it
 
 
 @click.command()
 @click.argument("folder", type=click.Choice(list(TESTS)))
 @click.option("--sample", type=click.IntRange(min=1), help="So many, at random; all by default.")
 @click.option("--seed", default=0, show_default=True, help="Of the sample.")
-@click.option("--file", "only", help="Only this file of the folder.")
-def main(folder: str, sample: int | None, seed: int, only: str | None) -> None:
+@click.option("--file", "only", multiple=True, help="Only this file of the folder; repeatable.")
+@click.option("--test", "tests", multiple=True, help="Ask only this file or test; repeatable.")
+def main(
+    folder: str, sample: int | None, seed: int, only: tuple[str, ...], tests: tuple[str, ...]
+) -> None:
     """Print what the tests of FOLDER do not notice."""
     os.chdir(ROOT)
     _import_all()
-    found = sorted((ROOT / "quintet" / folder).glob(only or "*.py"))
+    names, room = only or ("*.py",), ROOT / "quintet" / folder
+    found = [path for name in names for path in sorted(room.glob(name))]
     files = [path for path in found if path.name not in LEFT_OUT]
-    reach = measure(files, TESTS[folder])
+    reach = measure(files, list(tests) or TESTS[folder])
     chosen = [mutant for path in files for mutant in mutants(path)]
     if sample is not None and sample < len(chosen):
         drawn = sorted(random.Random(seed).sample(range(len(chosen)), sample))
         chosen = [chosen[index] for index in drawn]
-    survivors = 0
+    left = chosen
+    for slow in (False, True):
+        left = list(_unnoticed(left, reach, slow))
+    print(f"{len(chosen)} changes of {folder}, {len(left)} not noticed")
+
+
+def _unnoticed(chosen: list[Mutant], reach: Reach, slow: bool) -> Iterator[Mutant]:
+    """Those that the quick tests, or the slow ones, do not notice; told as they are found."""
+    kind = "slow" if slow else "quick"
     for count, mutant in enumerate(chosen, 1):
-        print(f"{count}/{len(chosen)}", end="\r", file=sys.stderr, flush=True)
-        tests = reach.of(mutant)
+        print(f"{count}/{len(chosen)} {kind}", end="\r", file=sys.stderr, flush=True)
+        tests = [test for test in reach.of(mutant) if (reach.seconds[test] > QUICK) == slow]
         usual = sum(reach.seconds[test] for test in tests)
-        if passes(mutant, tests, SECONDS_MORE + int(4 * usual)):
-            survivors += 1
-            print(mutant, flush=True)
-    print(f"{len(chosen)} changes of {folder}, {survivors} not noticed")
+        if not tests or passes(mutant, tests, SECONDS_MORE + int(4 * usual)):
+            print(f"{kind}: {mutant}", flush=True)
+            yield mutant
 
 
 if __name__ == "__main__":

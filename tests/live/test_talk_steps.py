@@ -108,7 +108,16 @@ def test_where_nothing_is_heard_a_sound_stays_as_it_is() -> None:
         assert spoken_part(sound) is sound and not spoken_spans(sound)
 
 
+def test_pauses_between_words_stay() -> None:
+    word = 0.3 * np.sin(np.arange(1, 2 * STEP_SAMPLES) / 9).astype(np.float32)
+    said = np.concatenate([word, np.zeros(4 * STEP_SAMPLES, np.float32), word])
+    part = spoken_part(np.pad(said, (20_000, 20_000)))
+    assert len(part) % STEP_SAMPLES == 0
+    assert np.array_equal(np.trim_zeros(part), np.trim_zeros(said))
+
+
 def test_what_is_as_loud_throughout_may_be_a_word() -> None:
+    assert spoken_spans(SOUND[:1]) == [(0, 1)]
     part = spoken_part(SOUND)
     assert np.array_equal(part[STEP_SAMPLES:][: len(SOUND)], SOUND)
     assert len(part) % STEP_SAMPLES == 0 and not part[:STEP_SAMPLES].any()
@@ -151,6 +160,11 @@ def test_times_are_the_middle_one_nearly_the_longest_and_the_longest() -> None:
     assert stats["step_milliseconds_p50"] == 62.96  # the 51st of 101
     assert stats["step_milliseconds_p99"] == 123.46  # the 100th
     assert stats["step_milliseconds_max"] == 124.69
+
+
+def test_of_several_utterances_the_first_is_the_answer() -> None:
+    outputs = [silent(1), silent(2), speaking(3), silent(4), speaking(5)]
+    assert collect(outputs, 1, 1).stats["first_audio_seconds"] == 0.5
 
 
 def test_nothing_to_answer() -> None:

@@ -160,6 +160,7 @@ SPOKEN = TurnReply("", [], np.ones(9, np.float32))
         (3, [HEARD], [3]),
         (3, [SPOKEN], [3]),  # without a word is not without an answer
         (3, [SILENCE, HEARD], [3, 1]),
+        (2, [SILENCE, HEARD], [2, 1]),
         (3, [SILENCE, SILENCE], [3, 1]),
         (1, [SILENCE], [1]),
     ],
