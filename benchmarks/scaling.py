@@ -24,6 +24,7 @@ import click
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter, ScalarFormatter
 from rich.console import Console
 from rich.table import Table
 
@@ -120,6 +121,7 @@ def plot(results: Results, path: Path) -> None:
     """A curve for each budget: held-out nats a second against parameters."""
     figure = Figure(figsize=(7, 4.4), layout="constrained")
     axes = figure.subplots()
+    measured = sorted({round(scores["parameters"] / 1e6, 1) for scores in results.values()})
     for budget in sorted({budget for _, budget in results}):
         found = [scores for (_, own), scores in results.items() if own == budget]
         found.sort(key=lambda scores: scores["parameters"])
@@ -129,9 +131,14 @@ def plot(results: Results, path: Path) -> None:
             marker="o", label=f"{budget:g} teraFLOP",
         )  # fmt: skip
     axes.set(
-        xscale="log", xlabel="million parameters", ylabel="nats a second of held-out scene",
-        title="At equal cost, from nothing",
+        xscale="log", yscale="log", title="At equal cost, from nothing",
+        xlabel="million parameters", ylabel="nats a second of held-out scene",
     )  # fmt: skip
+    axes.set_xticks(measured, map(str, measured))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.set_yticks([5, 10, 20, 50, 100])
     axes.legend()
     figure.savefig(path)
 
