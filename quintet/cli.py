@@ -173,7 +173,8 @@ def talk(
               help="Folder for the pictures and sounds of the answers; by default a new temporary "
                    "one.")  # fmt: skip
 @click.option("--once", help="Answer this one line and stop; without it, lines are typed.")
-@click.option("--image", "images", multiple=True, type=FOLDER, help="A picture beside the first.")
+@click.option("--image", "images", multiple=True, type=FOLDER,
+              help="A picture beside the first line.")  # fmt: skip
 @click.option("--sound", "sounds", multiple=True, type=FOLDER,
               help="A sound beside the first line, which may be empty then.")  # fmt: skip
 @VOICE

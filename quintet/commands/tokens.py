@@ -62,8 +62,6 @@ def encode_file(
         tokens, metadata, note = encode_picture(path, model, size)
     elif suffix in TEXTS:
         tokens, metadata, note = _encode_text(path, load(model))
-    elif path.is_dir():
-        raise UserError(f"{path} is a folder; name a sound, a picture or a text in it.")
     elif not path.is_file():
         raise UserError(f"There is no file {path}; check the name.")
     else:

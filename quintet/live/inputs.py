@@ -81,9 +81,10 @@ def too_long(text: str) -> UserError:
     characters, only the model tokens.
 
     A token holds one byte or more, and one token ends the text, so that parts of this many
-    characters fit for certain.
+    characters fit, however they are spread.
     """
-    part = len(text) * (MAX_TEXT_TOKENS - 1) // len(text.encode("utf-8", "replace")) // 10 * 10
+    longest = max(len(character.encode("utf-8", "replace")) for character in set(text))
+    part = (MAX_TEXT_TOKENS - 1) // longest // 10 * 10
     return UserError(
         f"The text has {len(text):,} characters, more than the model reads at once "
         f"({MAX_TEXT_TOKENS} tokens); shorten it, or send it in parts of about {part}."

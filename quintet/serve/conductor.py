@@ -3,9 +3,6 @@
 Connections ask for their steps whenever their clock says so; the clocks are aligned, and all that
 is asked for by the time the thread is free is computed as one step of the engine. Nothing here
 waits for a socket.
-
-A session has made a step of silence before anybody can give it something: few training scenes begin
-with a request, and models may miss one that stands there. Clients count from the step after it.
 """
 
 from __future__ import annotations
@@ -16,7 +13,6 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -25,7 +21,6 @@ from quintet.config import STEP_SAMPLES, OmniConfig
 from quintet.live.engine import Given
 from quintet.live.sampling import Sampling
 from quintet.live.session import StepOutput
-from quintet.live.talk import LEAD_STEPS
 from quintet.serve.metrics import Metrics
 from quintet.serve.voices import Voiced, speaker_of
 
@@ -157,7 +152,7 @@ class Conductor:
                 if isinstance(output, Exception):
                     done.set_exception(output)
                 else:
-                    done.set_result(replace(output, step=output.step - LEAD_STEPS))
+                    done.set_result(output)
 
     async def _in_worker(self, job: Callable[..., T], *values: object) -> T:
         """Run `job` in the model's thread: the event loop never computes a step."""
@@ -178,21 +173,7 @@ class Conductor:
             self._rests.set()
 
     def _join(self, voice: str | None = None) -> int:
-        engine = self._need_engine()
-        seat = engine.join(seed=_seed(), speaker=speaker_of(voice, self.model))
-        try:
-            self._lead(seat)
-        except Exception:
-            engine.leave(seat)
-            raise
-        return seat
-
-    def _lead(self, seat: int) -> None:
-        """The steps of a new session that are nobody's."""
-        for _ in range(LEAD_STEPS):
-            made = self._step({seat: (np.zeros(STEP_SAMPLES, np.float32), None, None)})[seat]
-            if isinstance(made, Exception):
-                raise made
+        return self._need_engine().join(seed=_seed(), speaker=speaker_of(voice, self.model))
 
     def _give_back(self, joined: Future[int]) -> None:
         if not joined.cancelled() and not joined.exception():
@@ -200,10 +181,13 @@ class Conductor:
 
     def _renew(self, seat: int, voice: str | None) -> None:
         self._need_engine().renew(seat, seed=_seed(), speaker=speaker_of(voice, self.model))
-        self._lead(seat)
 
     def _first_step(self) -> None:
-        self._need_engine().leave(self._join())
+        seat = self._join()
+        try:
+            self._need_engine().step({seat: (np.zeros(STEP_SAMPLES, np.float32), None, None)})
+        finally:
+            self._need_engine().leave(seat)
 
 
 def _seed() -> int:

@@ -22,7 +22,6 @@ from quintet.live.engine import Given
 from quintet.live.recording import Recording
 from quintet.live.sampling import Sampling
 from quintet.live.session import StepOutput
-from quintet.live.talk import LEAD_STEPS
 from quintet.live.turns import TurnReply
 from quintet.serve.app import ServedModel
 from quintet.serve.conductor import LiveEngine
@@ -98,7 +97,7 @@ class Recorder:
         if recording is None:
             return
         recording.ended = why
-        if len(recording.sound) > LEAD_STEPS or why == "failed":  # those are nobody's
+        if len(recording.sound) > 1 or why == "failed":  # the first step of a server is nobody's
             self._writer.submit(self._write, recording)
 
     def _write(self, recording: Recording) -> None:

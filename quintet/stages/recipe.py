@@ -272,6 +272,7 @@ def run_stage(context: Context) -> dict[str, float]:
         if is_begun(context):  # what is there will be kept
             check_same(context)
         if leads():
+            path.unlink(missing_ok=True)  # of fewer documents, whose record is written over
             record(context)
         scores = run(context)
         if leads():

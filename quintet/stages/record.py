@@ -46,7 +46,7 @@ def recorded(context: Context) -> dict[str, Any]:
 def is_begun(context: Context) -> bool:
     """Whether a part of the stage's work is kept that a run would go on from."""
     if context.settings["stage"] == "documents":
-        return True
+        return any(context.folder.rglob("*.safetensors"))
     return any(context.folder.rglob(f"{CHECKPOINTS}/*[0-9]"))  # whole ones
 
 

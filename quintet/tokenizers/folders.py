@@ -71,16 +71,20 @@ def first_line(error: Exception) -> str:
 
 
 def read_config(folder: Path) -> Any:
-    """The values of a folder's `config.json`.
+    """The values of a folder's `config.json`; an image tokenizer that does not say how it
+    normalizes does so by groups.
 
     Raises:
         UserError: it is not JSON.
     """
     path = folder / CONFIG_FILE
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):
         raise UserError(f"{path} is not JSON; restore it from where the model came from.") from None
+    if isinstance(values, dict) and isinstance(image := values.get("image"), dict):
+        image.setdefault("normalization", "group")  # either kind has the same shapes
+    return values
 
 
 def write_config(values: dict[str, Any], folder: Path) -> None:

@@ -34,12 +34,15 @@ def test_a_picture_may_stand_alone_before_the_question(model: quintet.Quintet) -
     assert model.chat(messages).counts["image_in"] > 0
 
 
-@pytest.mark.parametrize("text", ["draw a cat. " * 150, "é" * 600, "draw a cat. " * 900])
+@pytest.mark.parametrize(
+    "text",
+    ["draw a cat. " * 150, "é" * 600, "draw a cat. " * 900, "draw a cat. " * 100 + "猫" * 300],
+)
 def test_a_long_text_comes_in_parts_that_fit(text: str, model: quintet.Quintet) -> None:
     with pytest.raises(UserError) as told:
         model.talk(text=text)
     assert f"{len(text):,} characters" in str(told.value) and "512 tokens" in str(told.value)
-    part = text[: int(str(told.value).split()[-1][:-1])]
+    part = text[-int(str(told.value).split()[-1][:-1]) :]
     assert len(model.tokenizers.text.encode(part)) < MAX_TEXT_TOKENS
     out = model.session().step(SILENCE, text=part)
     assert out.counts["text_in"] > len(part) // 8

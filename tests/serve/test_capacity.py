@@ -47,7 +47,7 @@ def test_hostile_neighbours_cost_nobody_a_step() -> None:
     metrics = serve(loop, model, *friends, *hostile)
     assert not any(any(friend.skipped) for friend in friends) and metrics.skipped_steps == 0
     assert [friend.left for friend in friends] == [0, 0]
-    assert sorted(set(model.began)) == [0.25 * step for step in range(81)]
+    assert sorted(set(model.began)) == [0.25 * (step + 1) for step in range(80)]
     assert metrics.closed[1008] == 1 and metrics.closed[1013] == 1
 
 

@@ -19,7 +19,6 @@ from fake import FakeModel, FakeSession
 from fastapi import WebSocketDisconnect
 
 from quintet.config import STEP_SAMPLES
-from quintet.live.talk import LEAD_STEPS
 from quintet.serve import connection
 from quintet.serve.conductor import Conductor
 from quintet.serve.live_socket import LiveConnection
@@ -70,8 +69,7 @@ class _Session(FakeSession):
 
 
 class _Model(FakeModel):
-    """Notes when its steps begin, the quiet one before a session's first too; each takes `taken`
-    seconds of the loop's clock."""
+    """Notes when its steps begin; each takes `taken` seconds of the loop's clock."""
 
     def __init__(self, loop: _Loop, taken: float) -> None:
         super().__init__()
@@ -129,7 +127,7 @@ def test_steps_keep_the_clock() -> None:
     loop = _Loop()
     model, socket = _Model(loop, taken=0.125), _Socket(steps=400)
     metrics = serve(loop, model, socket)
-    assert model.began == [0.25 * step for step in range(401)]
+    assert model.began == [0.25 * (step + 1) for step in range(400)]
     assert not any(socket.skipped) and metrics.skipped_steps == 0
 
 
@@ -137,7 +135,7 @@ def test_a_late_model_skips_steps_and_keeps_to_the_clock() -> None:
     loop = _Loop()
     model, socket = _Model(loop, taken=0.3125), _Socket(steps=4)
     metrics = serve(loop, model, socket)
-    assert model.began == [0.0, 0.5, 1.0, 1.5, 2.0]
+    assert model.began == [0.25, 0.75, 1.25, 1.75]
     assert socket.skipped == [0, 1, 1, 1]
     assert metrics.skipped_steps == 4  # the last one's is counted, and nobody is left to be told
 
@@ -147,7 +145,7 @@ def test_two_conversations_both_keep_the_clock() -> None:
     model, sockets = _Model(loop, taken=0.0625), [_Socket(steps=40) for _ in range(2)]
     serve(loop, model, *sockets)
     # At the same moments, one after the other in a step of the engine.
-    assert model.began == [0.25 * step + turn for step in range(41) for turn in (0, 0.0625)]
+    assert model.began == [0.25 * (step + 1) + turn for step in range(40) for turn in (0, 0.0625)]
     assert not any(any(socket.skipped) for socket in sockets)
 
 
@@ -162,4 +160,4 @@ def test_nothing_but_silence_for_long_frees_the_place(
     socket = _Socket(steps=100, sound=np.full(STEP_SAMPLES, loudness, "<i2"))
     serve(loop, model, socket)
     assert socket.code == code
-    assert len(model.began) == LEAD_STEPS + steps
+    assert len(model.began) == steps

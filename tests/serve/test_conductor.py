@@ -90,8 +90,7 @@ def test_what_is_asked_together_is_computed_together() -> None:
         assert conductor.metrics.step_seconds_sum == pytest.approx(5 * model.seconds)
 
     _run(job())
-    quiet = [[seat] for seat in range(4)]  # before a session's first step
-    assert model.together == quiet + [[0, 1, 2, 3]] * 3 + [[0], [1, 2, 3]]
+    assert model.together == [[0, 1, 2, 3]] * 3 + [[0], [1, 2, 3]]
     assert len(model.threads) == 1
 
 

@@ -14,10 +14,10 @@ from conftest import make_config, make_model, make_samples
 from safetensors.torch import save_file
 
 from quintet.config import UserError
-from quintet.stages import realtime
+from quintet.stages import documents, realtime
 from quintet.stages.context import MODEL_FILE, SCORES, Context
 from quintet.stages.omni_task import OmniTask
-from quintet.stages.recipe import STAGES, Recipe, run_stage
+from quintet.stages.recipe import STAGES, Recipe, is_finished, run_stage
 from quintet.stages.record import RECORD, record
 from quintet.train import TrainConfig
 from quintet.train.task import CHECKPOINTS, MAY_CHANGE
@@ -114,4 +114,35 @@ def test_a_killed_training_is_not_taken_up_with_other_losses(
     with pytest.raises(UserError, match=r"made with preset.live.window_steps = 8 .* says 4"):
         run_stage(replace(context, preset=make_config(window_steps=4)))
     with pytest.raises(KeyboardInterrupt):  # with its own it goes on
+        run_stage(context)
+
+
+def test_documents_that_grow_and_are_killed_are_not_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (context,) = Recipe.load("tiny", tmp_path).only("documents")
+    monkeypatch.setattr(documents, "run", lambda context: {"made": 1.0})
+    run_stage(context)
+    more = _with(context, "shards", {kind: 9 for kind in context.settings["shards"]})
+    monkeypatch.setattr(documents, "run", lambda context: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(more)
+    assert not is_finished(more)
+    monkeypatch.setattr(documents, "run", lambda context: {"made": 9.0})
+    assert run_stage(more) == {"made": 9.0} and is_finished(more)
+
+
+def test_documents_of_which_none_is_made_take_any_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (context,) = Recipe.load("tiny", tmp_path).only("documents")
+    record(context)
+    monkeypatch.setattr(documents, "run", lambda context: {"made": 1.0})
+    smaller = _with(context, "shard_size", 3)
+    assert run_stage(smaller) == {"made": 1.0}
+    (context.folder / SCORES).unlink()
+    shard = documents.shard_path(context.folder, "pretrain", 0)
+    shard.parent.mkdir()
+    shard.touch()
+    with pytest.raises(UserError, match="made with shard_size = 3"):
         run_stage(context)

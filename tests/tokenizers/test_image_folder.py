@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +156,19 @@ def test_it_is_pushed_as_its_folder(
 def test_the_weights_lie_as_float16(folder: Path) -> None:
     weights = load_file(folder / "image_tokenizer.safetensors")
     assert {value.dtype for value in weights.values()} == {torch.float16}
+
+
+def test_a_folder_of_before_normalization_was_named_is_read_as_it_was(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    old = ImageTokenizer(replace(make_config().image, normalization="group")).eval()
+    save_image_tokenizer(old, tmp_path)
+    values = json.loads((tmp_path / "config.json").read_text())
+    del values["image"]["normalization"]
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    again = load_image_tokenizer(tmp_path)
+    picture = torch.rand(1, 3, 12, 12)
+    assert again.config == old.config
+    assert torch.equal(again.encode(picture), old.encode(picture))
 
 
 @needs_world

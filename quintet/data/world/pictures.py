@@ -27,10 +27,11 @@ class Look:
 
 
 def _colour(rng: np.random.Generator, split: str) -> np.ndarray:
-    """A background colour [3], float in [0, 255]; the splits share no colour.
+    """A background colour [3], float in [0, 255]; the splits share no hue.
 
     A hue mixed with as much white or black as may be: walls and paper are pale, screens dark. The
-    test split takes the hues (of the colour circle, in sixths) that training leaves out.
+    test split takes the hues (of the colour circle, in sixths) that training leaves out; of two
+    colours in a hundred so little is left that they round to white, black or a grey.
     """
     while True:
         hue = 255.0 * rng.integers(0, 2, 3) if rng.random() < PURE else rng.uniform(0, 255, 3)
