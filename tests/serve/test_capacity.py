@@ -42,12 +42,12 @@ class _Refused(_Socket):
 
 def test_hostile_neighbours_cost_nobody_a_step() -> None:
     loop = _Loop()
-    model, friends = _Model(loop, taken=0.0), [_Socket(steps=80) for _ in range(2)]
+    model, friends = _Model(loop, taken=0.05), [_Socket(steps=80) for _ in range(2)]
     hostile = [_NeverReads(steps=80), _Refused(steps=80)]
     metrics = serve(loop, model, *friends, *hostile)
     assert not any(any(friend.skipped) for friend in friends) and metrics.skipped_steps == 0
     assert [friend.left for friend in friends] == [0, 0]
-    assert sorted(set(model.began)) == [0.25 * (step + 1) for step in range(80)]
+    assert {0.25 * (step + 1) for step in range(80)} <= {round(at, 6) for at in model.began}
     assert metrics.closed[1008] == 1 and metrics.closed[1013] == 1
 
 
