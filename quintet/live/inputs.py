@@ -87,5 +87,5 @@ def too_long(text: str) -> UserError:
     part = (MAX_TEXT_TOKENS - 1) // longest // 10 * 10
     return UserError(
         f"The text has {len(text):,} characters, more than the model reads at once "
-        f"({MAX_TEXT_TOKENS} tokens); shorten it, or send it in parts of about {part}."
+        f"({MAX_TEXT_TOKENS} tokens); shorten it, or send it in parts of {part} characters."
     )

@@ -72,7 +72,7 @@ def test_too_long_a_text_is_told_in_characters_and_costs_no_picture(
     write(live, FOREIGN[:1_900])
     message = next_event(live, "error")["message"]
     assert "1,900 characters" in message
-    assert message.endswith("send it in parts of about 510.")
+    assert message.endswith("send it in parts of 510 characters.")
     write(live, FOREIGN[:510])
     while not next_event(live, "step")["counts"]["text_in"]:
         pass
