@@ -24,7 +24,7 @@ import click
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 from rich.console import Console
 from rich.table import Table
 
@@ -137,8 +137,8 @@ def plot(results: Results, path: Path) -> None:
     axes.set_xticks(measured, map(str, measured))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(ScalarFormatter())
-    axes.set_yticks([5, 10, 20, 50, 100])
     axes.legend()
     figure.savefig(path)
 

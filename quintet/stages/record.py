@@ -13,10 +13,13 @@ from typing import Any
 
 from quintet.config import UserError
 from quintet.stages.context import Context
+from quintet.tokenizers.folders import TEXT_FILE
 from quintet.train import TrainConfig
 from quintet.train.processes import leads
 from quintet.train.task import CHECKPOINTS, MAY_CHANGE
 
+# What stages without checkpoints go on from.
+KEPT = {"documents": "*.safetensors", "text_tokenizer": TEXT_FILE}
 RECORD, LOCK = "settings.json", "lock"  # in a stage's folder
 # Tables of the preset on which a stage's result depends; of the other stages, all of them.
 TABLES = {
@@ -45,9 +48,8 @@ def recorded(context: Context) -> dict[str, Any]:
 
 def is_begun(context: Context) -> bool:
     """Whether a part of the stage's work is kept that a run would go on from."""
-    if context.settings["stage"] == "documents":
-        return any(context.folder.rglob("*.safetensors"))
-    return any(context.folder.rglob(f"{CHECKPOINTS}/*[0-9]"))  # whole ones
+    kept = KEPT.get(context.settings["stage"], f"{CHECKPOINTS}/*[0-9]")  # whole ones
+    return any(context.folder.rglob(kept))
 
 
 def check_same(context: Context) -> None:

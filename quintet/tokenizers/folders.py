@@ -71,19 +71,22 @@ def first_line(error: Exception) -> str:
 
 
 def read_config(folder: Path) -> Any:
-    """The values of a folder's `config.json`; an image tokenizer that does not say how it
-    normalizes does so by groups.
+    """The values of a folder's `config.json`.
 
     Raises:
-        UserError: it is not JSON.
+        UserError: it is not JSON, or of two ways for an image tokenizer it names none.
     """
     path = folder / CONFIG_FILE
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):
         raise UserError(f"{path} is not JSON; restore it from where the model came from.") from None
-    if isinstance(values, dict) and isinstance(image := values.get("image"), dict):
-        image.setdefault("normalization", "group")  # either kind has the same shapes
+    image = values.get("image") if isinstance(values, dict) else None
+    if isinstance(image, dict) and "normalization" not in image:  # weights of both kinds fit both
+        raise UserError(
+            f"{path} does not say how its image tokenizer normalizes; set normalization there to "
+            '"pixel" or "group", as it was trained.'
+        )
     return values
 
 

@@ -183,6 +183,12 @@ def test_what_is_attached_waits_for_a_line(
     assert told.err.startswith(f"{tmp_path} is a folder; name ")
     assert run(*command, "--once", "what?") == 0 and len(asked) == 3
     assert "goes with" not in capsys.readouterr().out
+    assert run(*command, "--once", "") == 0 and len(asked) == 4  # a sound is enough by itself
+    typed([f"/{kind} {file}", "/new", ""], monkeypatch)
+    assert run("chat", "--model", model_folder) == 0 and len(asked) == 4
+    told = capsys.readouterr()
+    assert "What you attached" not in told.out and "nothing is attached" in told.out
+    assert told.err.startswith("There is nothing to answer")
 
 
 def test_a_picture_stays_attached_until_something_is_asked(

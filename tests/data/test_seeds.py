@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
 from quintet.config import UserError, load_preset
 from quintet.data.world.seeds import SEEDS, seeds_of
+from quintet.evals import behaviour, report, speakers
 from quintet.stages import documents
 from quintet.stages.context import Context
 
@@ -21,6 +24,10 @@ FIRST = {
 }  # fmt: skip
 EVAL = {"eval": 70_000_000, "eval_encounters": 90_000_000, "eval_speakers": 110_000_000,
         "eval_long_session": 180_000_000}  # fmt: skip
+
+
+def _nobody(*_: object) -> Any:
+    raise AssertionError("a scene is made first")
 
 
 def test_no_two_sets_have_a_seed_in_common() -> None:
@@ -41,8 +48,8 @@ def test_the_sets_begin_where_they_always_did() -> None:
     assert set(FIRST) == set(documents.SCENES)
 
 
-def _documents(folder: Path, kind: str, seed: int, count: int = 1) -> Context:
-    settings = {"stage": "documents", "seed": seed, "shard_size": 3, "shards": {kind: count}}
+def _documents(folder: Path, kind: str, seed: int, count: int = 1, size: int = 3) -> Context:
+    settings = {"stage": "documents", "seed": seed, "shard_size": size, "shards": {kind: count}}
     return Context("documents", load_preset("tiny"), settings, folder)
 
 
@@ -69,9 +76,32 @@ def test_documents_that_another_set_has_are_refused(kind: str, tmp_path: Path) -
     last = FIRST[kind][1]
     documents.check(_documents(tmp_path, kind, last))
     documents.check(_documents(tmp_path, "pretrain", last + 1))  # of no scenes
-    for seed, count in ((last + 1, 1), (last, 333_334)):
+    documents.check(_documents(tmp_path, kind, last, 1_000_000, size=1))
+    for seed, count in ((last + 1, 1), (last, 1_000_001)):
         with pytest.raises(UserError, match=rf"Of '{kind}' there are .*; lower the seed, or"):
-            documents.check(_documents(tmp_path, kind, seed, count))
+            documents.check(_documents(tmp_path, kind, seed, count, size=1))
+
+
+@pytest.mark.parametrize(
+    ("module", "of", "play"),
+    [
+        (report, "eval", lambda: report.play(SimpleNamespace(session=None), 1, 0)),  # type: ignore
+        (behaviour, "eval_encounters", lambda: behaviour.behaviour(_nobody, 1)),
+        (behaviour, "eval_long_session", lambda: behaviour.length(_nobody, 1, 1)),  # type: ignore
+        (speakers, "eval_speakers", lambda: speakers.speaks_as(_nobody, None, None, 1)),  # type: ignore
+    ],
+)
+def test_each_part_of_the_report_card_plays_scenes_of_its_own(
+    module: ModuleType, of: str, play: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make(seed: int, *_: object, **__: object) -> None:
+        raise LookupError(seed)
+
+    for name in {"make_scene", "make_encounter"} & vars(module).keys():
+        monkeypatch.setattr(module, name, make)
+    with pytest.raises(LookupError) as made:
+        play()
+    assert made.value.args[0] in SEEDS[of]
 
 
 def test_the_report_card_has_no_scenes_of_others() -> None:

@@ -51,6 +51,24 @@ def test_hostile_neighbours_cost_nobody_a_step() -> None:
     assert metrics.closed[1008] == 1 and metrics.closed[1013] == 1
 
 
+class _BeginsAnew(_Socket):
+    """Wants another conversation at every step."""
+
+    async def receive(self) -> dict[str, Any]:
+        await asyncio.sleep(0.25)
+        return {"type": "websocket.receive", "text": '{"type": "reset"}'}
+
+
+def test_who_always_begins_anew_costs_others_nothing() -> None:
+    loop = _Loop()
+    model, friend, other = _Model(loop, taken=0.1), _Socket(steps=40), _BeginsAnew(steps=40)
+    serve(loop, model, friend, other)
+    assert not any(friend.skipped) and not any(other.skipped)
+    assert model.began == pytest.approx(
+        [0.25 * (step + 1) + turn for step in range(40) for turn in (0, 0.1)]
+    )
+
+
 def test_twice_as_many_as_there_are_places(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "STEP_SECONDS", 0.02)
     server = RunningServer(FakeModel(seconds=0.001), max_sessions=PLACES)

@@ -146,3 +146,12 @@ def test_documents_of_which_none_is_made_take_any_settings(
     shard.touch()
     with pytest.raises(UserError, match="made with shard_size = 3"):
         run_stage(context)
+
+
+def test_a_text_tokenizer_that_is_kept_takes_no_other_settings(tmp_path: Path) -> None:
+    (context,) = Recipe.load("tiny", tmp_path).only("text_tokenizer")
+    scores = run_stage(context)
+    (context.folder / SCORES).unlink()  # as if it had died after its export
+    with pytest.raises(UserError, match=r"made with characters = .* now says 'abcdef'"):
+        run_stage(_with(context, "characters", "abcdef"))
+    assert run_stage(context) == scores
