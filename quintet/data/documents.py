@@ -14,7 +14,7 @@ from PIL import Image
 from quintet.config import STEP_SAMPLES, OmniConfig
 from quintet.data.reasoning import ReasoningMaker, Split, world_problem
 from quintet.data.turn_rows import TURN_TIME, add_picture, add_speech
-from quintet.data.world.grammar import KINDS, NAME, THE_ASSISTANT_SAYS, Request, request
+from quintet.data.world.grammar import ABOUT_A_PICTURE, KINDS, Request, request
 from quintet.data.world.pictures import canonical_picture, render_picture
 from quintet.data.world.scenes import PICTURE_SIZE, as_typed, assistant_speech, noise
 from quintet.data.world.speakers import Speaker, draw_speaker
@@ -145,7 +145,7 @@ class DocumentMaker:
         timeline, text = self._timeline(), self.tokenizers.text
         if speaker is not None:
             timeline.add_speaker(self.tokenizers.encode_audio(speaker.sound), self.config.audio)
-        if said.kind == "name" and said.thing:
+        if said.kind in ABOUT_A_PICTURE and said.thing:
             self._add_picture(timeline, self._picture(said.thing, rng))
         if rng.random() < SPOKEN_SHARE:
             self._add_speech(timeline, Stream.AUDIO_IN, self.speech_of(said.text, rng))
@@ -172,15 +172,15 @@ class DocumentMaker:
 
     def description(self, rng: np.random.Generator) -> Sample:
         """A picture as the camera sees it, a typed question, and what it is: seeing alone."""
-        thing = THINGS[int(rng.integers(len(THINGS)))]
-        pixels = render_picture(thing, rng, "train", PICTURE_SIZE)
+        said = request(str(rng.choice(ABOUT_A_PICTURE)), rng)
+        assert said.thing is not None
+        pixels = render_picture(said.thing, rng, "train", PICTURE_SIZE)
         picture = fit_image(Image.fromarray(pixels), self.config.image.size)
         timeline, text = self._timeline(), self.tokenizers.text
         timeline.add_image(Stream.IMAGE_IN, self.tokenizers.encode_image(picture), TURN_TIME)
-        asked = as_typed(NAME[int(rng.integers(len(NAME)))], rng)
+        asked = as_typed(said.text, rng)
         timeline.add_text(Stream.TEXT_IN, [*text.encode(asked), text.end_id], TURN_TIME)
-        answer = THE_ASSISTANT_SAYS["name"].format(a=with_article(thing.name))
-        timeline.add_text(Stream.TEXT_OUT, [*text.encode(answer), text.end_id], TURN_TIME)
+        timeline.add_text(Stream.TEXT_OUT, [*text.encode(said.reply), text.end_id], TURN_TIME)
         return turn_sample(timeline.turns(), self.vocabulary)
 
     def _add_answer(self, timeline: Timeline, said: Request, voice: Voice) -> None:

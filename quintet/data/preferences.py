@@ -30,10 +30,10 @@ from quintet.data.world.scenes import (
     CUT_DELAY,
     DRAWING_STEPS,
     PICTURE_SIZE,
-    SPOKEN_DELAY,
     Line,
     Reply,
     Scene,
+    answer_step,
     assistant_speech,
     make_scene,
 )
@@ -193,8 +193,8 @@ def _too_early(scene: Scene, reply: Reply) -> list[int]:
     """Steps in which the request of `reply` has been heard in part, and no quiet step after it.
     Half of them are the last of these, which is what a model is tempted by most."""
     for line in scene.lines:
-        first, last = _steps_of(line)
-        if not reply.typed and last + SPOKEN_DELAY == reply.step:
+        first, _ = _steps_of(line)
+        if not reply.typed and answer_step(line.end_sample) == reply.step:
             steps = list(range(first + 2, reply.step))
             return steps + [reply.step - 1] * len(steps)
     return []
@@ -209,9 +209,9 @@ def _unasked(scene: Scene, rng: np.random.Generator) -> Reply | None:
     is none, an answer to nothing at all."""
     answered = {reply.step for reply in scene.replies if not reply.typed}
     overheard = [
-        (line, _steps_of(line)[1] + SPOKEN_DELAY)
+        (line, answer_step(line.end_sample))
         for line in scene.lines
-        if _steps_of(line)[1] + SPOKEN_DELAY not in answered
+        if answer_step(line.end_sample) not in answered
     ]
     overheard = [(line, step) for line, step in overheard if step < scene.num_steps]
     quiet = sorted(set(range(1, scene.num_steps)) - _busy(scene))

@@ -15,7 +15,7 @@ import numpy as np
 
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES, STEPS_PER_SECOND
 from quintet.data.world.encounters import make_encounter
-from quintet.data.world.scenes import SPOKEN_DELAY, Moment, Scene, make_scene
+from quintet.data.world.scenes import Moment, Scene, answer_step, make_scene
 from quintet.data.world.seeds import seeds_of
 from quintet.evals.live_scores import (
     AFTERWARDS,
@@ -230,8 +230,8 @@ def speaks_into_dictation(played: list[Played]) -> Score:
     """Whether it speaks while or after a line is dictated, which is to be written silently."""
     spoken, scenes = [], []
     for one, moment in _moments(played, "dictation"):
-        first, ended = _step(moment.start_sample) + 1, _step(moment.end_sample - 1)
-        spoken.append(bool(one.speaks[first : ended + SPOKEN_DELAY + 2].any()))
+        first, written = _step(moment.start_sample) + 1, answer_step(moment.end_sample)
+        spoken.append(bool(one.speaks[first : written + 2].any()))
         scenes.append(id(one))
     return share(spoken, scenes=scenes)
 

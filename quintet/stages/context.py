@@ -25,6 +25,7 @@ class Context:
     settings: dict[str, Any]  # the stage's table in the recipe
     run_folder: Path  # of the whole recipe; each stage has a folder below it
     tokenizers: str | None = None  # the model whose tokenizers the recipe takes, if it trains none
+    model: Path | None = None  # the model that `start_from` names, where that is no earlier stage
 
     @property
     def folder(self) -> Path:
@@ -54,8 +55,10 @@ class Context:
         return from_dict(TrainConfig, table, f"stage {self.name}, table {key},")
 
     def start(self, stage: str) -> Path:
-        """The transformer that this stage goes on from: that of `stage`, or of the stage that
-        the setting `start_from` names."""
+        """The transformer that this stage goes on from: that of `stage`, or of the stage or the
+        finished model that the setting `start_from` names."""
+        if self.model is not None:
+            return self.model / MODEL_FILE
         return self.made_by(self.settings.get("start_from", stage), MODEL_FILE)
 
     def made_by(self, stage: str, file: str) -> Path:

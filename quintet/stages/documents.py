@@ -61,7 +61,7 @@ def make_spoken(seed: int, split: str) -> Scene:
     return make(seed, split, other_speaker=True)
 
 
-MOMENT_KINDS = ("interruption", "backchannel", "watch")  # what a model learns last, by itself
+MOMENT_KINDS = ("interruption", "backchannel", "hesitation", "watch")  # what is learned last
 
 
 def make_moment(seed: int, split: str) -> Scene:

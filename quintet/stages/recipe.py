@@ -28,6 +28,7 @@ from quintet.stages.documents import HELD_OUT, KINDS, SHARD_SIZE, check_counts
 from quintet.stages.record import alone, check_same, is_begun, record, recorded
 from quintet.stages.sources import check_tokenizers, indexes
 from quintet.tokenizers.bundle import Tokenizers
+from quintet.tokenizers.folders import find as find_model
 from quintet.train import TrainConfig
 from quintet.train.processes import leads, world_size
 
@@ -76,9 +77,8 @@ class Recipe:
         check_type("train", shared, TrainConfig, str(path))
         stages: list[Context] = []
         for table in tables:
-            stages.append(_stage(table, shared, preset, folder, path, [s.name for s in stages]))
+            stages.append(_stage(table, shared, preset, folder, path, stages, tokenizers))
         _check_shards(stages)
-        stages = [replace(stage, tokenizers=tokenizers) for stage in stages]
         _check_sources(stages, path)
         return cls(path.stem, tuple(stages))
 
@@ -113,7 +113,8 @@ def _stage(
     preset: OmniConfig,
     folder: Path,
     recipe: Path,
-    earlier: list[str],
+    earlier: list[Context],
+    tokenizers: str | None,
 ) -> Context:
     """One stage, checked: a misspelt setting is an error now, not hours later.
 
@@ -126,7 +127,7 @@ def _stage(
         raise UserError(
             f"{recipe} names an unknown stage {stage!r}; use one of: {', '.join(STAGES)}."
         )
-    if name in earlier:
+    if name in [one.name for one in earlier]:
         raise UserError(f"{recipe} has two stages {name!r}; give each a name of its own.")
     module = importlib.import_module(f"quintet.stages.{stage}")
     if unknown := sorted(set(settings) - {"stage", *module.SETTINGS}):
@@ -139,7 +140,7 @@ def _stage(
             check_type(key, settings[key], kind, f"{recipe}, stage {name!r},")
     if "train" in module.SETTINGS:
         settings["train"] = shared | settings.get("train", {})
-    context = Context(name, preset, settings, folder)
+    context = Context(name, preset, settings, folder, tokenizers)
     for key, kind in module.SETTINGS.items():
         if kind is TrainConfig:
             context.train_table(key)
@@ -147,19 +148,42 @@ def _stage(
         context.train.check_layout(preset.model, context.train.tensor_parallel)
     if hasattr(module, "check"):
         module.check(context)
-    _check_start(context, getattr(module, "START", None), earlier)
+    return _started(context, getattr(module, "START", None), [one.name for one in earlier])
+
+
+def _started(context: Context, start: str | None, earlier: list[str]) -> Context:
+    """With the model that it starts from, if that is no earlier stage; `start` is where the stage
+    begins without a setting.
+
+    Raises:
+        UserError: a setting names neither, or a model that has other tokenizers.
+    """
+    named = {"start_from": start} | context.settings
+    for key in ("start_from", "model", "audio"):
+        if named.get(key) is None or named[key] in earlier:
+            continue
+        trained = key == "start_from" and context.settings["stage"] in ON_MANY_DEVICES
+        if trained and (model := _model(context, named[key])) is not None:
+            return replace(context, model=model)
+        raise UserError(
+            f"Stage {context.name!r} has {key} = {named[key]!r}, which is no earlier stage; "
+            f"use one of: {', '.join(earlier) or 'none, as it is the first'}."
+        )
     return context
 
 
-def _check_start(context: Context, start: str | None, earlier: list[str]) -> None:
-    """The settings that name other stages; `start` is where the stage begins without one."""
-    named = {"start_from": start} | context.settings
-    for key in ("start_from", "model", "audio"):
-        if named.get(key) is not None and named[key] not in earlier:
-            raise UserError(
-                f"Stage {context.name!r} has {key} = {named[key]!r}, which is no earlier stage; "
-                f"use one of: {', '.join(earlier) or 'none, as it is the first'}."
-            )
+def _model(context: Context, name: str) -> Path | None:
+    """The folder of a finished model of this name; None: there is none."""
+    try:
+        folder = find_model(name)
+    except UserError:
+        return None
+    if context.tokenizers is None or find_model(context.tokenizers) != folder:
+        raise UserError(
+            f"Stage {context.name!r} starts from the model {name!r}, whose codes mean something "
+            f"with its own tokenizers alone; set tokenizers = {name!r} at the top of the recipe."
+        )
+    return folder
 
 
 def _with_sizes_of(preset: OmniConfig, tokenizers: str) -> OmniConfig:

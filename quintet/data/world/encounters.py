@@ -28,13 +28,13 @@ from quintet.data.world.grammar import NUMBERS, Request, request
 from quintet.data.world.scenes import (
     CUT_DELAY,
     KIND_SHARES,
-    SPOKEN_DELAY,
     TYPED_DELAY,
     Draft,
     Line,
     Moment,
     Reply,
     Scene,
+    answer_step,
     check_scene,
     microphone,
     two_voices,
@@ -131,7 +131,7 @@ class _Encounter(Draft):
         else:
             text = pick(self.rng, tuple(RECITE))
             asked = Request("recite", text, RECITE[text])
-        self.step = self.speak(asked.text, "user") + SPOKEN_DELAY
+        self.step = self.speak(asked.text, "user")
         self.answer(asked, self.step, typed=False)
         return self.replies[-1]
 
@@ -140,18 +140,18 @@ class _Encounter(Draft):
         # Some of it is heard, all of it is written, and it would go on for a while.
         latest = max(WRITTEN, reply.num_steps - CUT_DELAY - 1)
         begins = reply.step + int(self.rng.integers(WRITTEN - 1, latest))
-        start = begins * STEP_SAMPLES + int(self.rng.integers(STEP_SAMPLES // 2))
+        start = begins * STEP_SAMPLES + int(self.rng.integers(STEP_SAMPLES))
         until = begins + CUT_DELAY
         if until < reply.step + reply.num_steps:
             self.replies[-1] = reply.cut(until)
         if self.rng.random() < WITH_REQUEST:
             asked = request(pick(self.rng, ("draw", "say", "count", "greet")), self.rng)
             line = self.utter(asked.text, start)
-            self.step = (line.end_sample - 1) // STEP_SAMPLES + SPOKEN_DELAY
+            self.step = answer_step(line.end_sample)
             self.step += self.answer(asked, self.step, typed=False)
         else:
             line = self.utter(pick(self.rng, STOPS), start)
-            self.step = max(until, (line.end_sample - 1) // STEP_SAMPLES + SPOKEN_DELAY)
+            self.step = max(until, answer_step(line.end_sample))
         self.moment("interruption", start, line.end_sample)
 
     def backchannel(self) -> None:
@@ -181,14 +181,14 @@ class _Encounter(Draft):
             replace(begun, text=f"{first} {second}", end_sample=ended.end_sample, words=placed)
         )
         self.moment("hesitation", begun.end_sample, ended.start_sample)
-        self.step = (ended.end_sample - 1) // STEP_SAMPLES + SPOKEN_DELAY
+        self.step = answer_step(ended.end_sample)
         self.step += self.answer(asked, self.step, typed=False)
 
     def watch(self) -> None:
         order = self.rng.permutation(len(THINGS))
         sought: Thing = THINGS[int(order[0])]
         text = pick(self.rng, WATCH).format(a=with_article(sought.name))
-        self.step = self.speak(text, "user") + SPOKEN_DELAY
+        self.step = self.speak(text, "user")
         # What was heard is repeated: people learn so whether it was heard rightly, and what is
         # sought then stands in the model's own words, with which a picture is sooner compared.
         agreed = Request("watch", text, f"Okay, {with_article(sought.name)}.")
@@ -208,20 +208,20 @@ class _Encounter(Draft):
 
     def dictation(self) -> None:
         begin = Request("dictation", pick(self.rng, DICTATE), "Okay.")
-        self.step = self.speak(begin.text, "user") + SPOKEN_DELAY
+        self.step = self.speak(begin.text, "user")
         self.step += self.answer(begin, self.step, typed=False)
         for _ in range(int(self.rng.integers(1, 4))):
             self.pause(1, 4)
             said = request(pick(self.rng, ("chatter", "chatter", "repeat", "draw")), self.rng)
             first = self.soon()
             line = self.utter(said.text, first)
-            self.step = (line.end_sample - 1) // STEP_SAMPLES + SPOKEN_DELAY
+            self.step = answer_step(line.end_sample)
             self.write(Request("dictated", said.text, said.text[0].upper() + said.text[1:]))
             self.moment("dictation", first, line.end_sample)
             self.step += 1
         self.pause(1, 4)
         end = Request("dictation", pick(self.rng, DICTATED), "Okay.")
-        self.step = self.speak(end.text, "user") + SPOKEN_DELAY
+        self.step = self.speak(end.text, "user")
         self.step += self.answer(end, self.step, typed=False)
 
     def write(self, asked: Request) -> None:

@@ -28,6 +28,10 @@ NAME = (
     "can you name this?", "do you know what this is?", "please name this thing.",
     "what am I showing you?", "and what is this?", "look, what is that?",
 )  # fmt: skip
+CHECK = (
+    "is this {a}?", "is that {a}?", "is it {a}?", "do you see {a}?", "can you see {a}?",
+    "is there {a} in the picture?", "tell me, is this {a}?", "am I showing you {a}?",
+)  # fmt: skip
 DRAW = (
     "draw {a}.", "please draw {a}.", "can you draw {a}?", "draw me {a}.", "draw {a} for me.",
     "could you please draw {a}?", "I want a picture of {a}.", "show me a picture of {a}.",
@@ -82,6 +86,17 @@ def _about_a_thing(kind: str, forms: tuple[str, ...]) -> Callable[[np.random.Gen
     return make
 
 
+def _check(rng: np.random.Generator) -> Request:
+    """Whether the thing that is shown is one that is named: every other time it is."""
+    thing = asked = THINGS[int(rng.integers(len(THINGS)))]
+    if rng.random() < 0.5:
+        while asked == thing:
+            asked = THINGS[int(rng.integers(len(THINGS)))]
+    answer = "Yes" if asked == thing else "No"
+    text = _pick(rng, CHECK).format(a=with_article(asked.name))
+    return Request("check", text, f"{answer}, this is {with_article(thing.name)}.", thing)
+
+
 def _repeat(rng: np.random.Generator) -> Request:
     nouns = [THINGS[int(i)].name for i in rng.choice(len(THINGS), 2, replace=False)]
     colour, number = _pick(rng, COLOURS), _pick(rng, NUMBERS[1:])
@@ -109,6 +124,7 @@ def _greet(rng: np.random.Generator) -> Request:
 
 _MAKERS: dict[str, Callable[[np.random.Generator], Request]] = {
     "name": _about_a_thing("name", NAME),
+    "check": _check,
     "draw": _about_a_thing("draw", DRAW),
     "say": _about_a_thing("say", SAY),
     "repeat": _repeat,
@@ -117,6 +133,7 @@ _MAKERS: dict[str, Callable[[np.random.Generator], Request]] = {
     "chatter": _about_a_thing("chatter", CHATTER),
 }
 KINDS = tuple(_MAKERS)
+ABOUT_A_PICTURE = ("name", "check")  # whose `thing` is shown before
 
 
 def request(kind: str, rng: np.random.Generator) -> Request:

@@ -12,7 +12,7 @@ from quintet.media.emoji import render_emoji
 
 WHITE = (255, 255, 255)
 TEST_SIZES = (0.68, 0.76)  # share of the picture's side; they lie in a gap of the training sizes
-TRAIN_SIZES = ((0.52, 0.67), (0.77, 0.95))
+TRAIN_SIZES = ((0.4, 0.67), (0.77, 0.95))
 PURE = 0.3  # share of hues whose channels are each at one end: red, yellow, none ...
 TEST_HUE = 2  # of the six sixths of the colour circle, from red on
 

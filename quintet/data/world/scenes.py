@@ -1,13 +1,15 @@
 """Live scenes of the synthetic world: scripts placed on the clock, with everything labelled.
 
 A scene is one to three events with pauses between them. The assistant's answer to a spoken
-request begins two steps after the step that holds the last sound of it, so that one whole quiet
-step is heard first; a typed request is complete when it arrives and is answered in the next step.
+request begins with the first step before which a twelfth of a second was quiet; a typed request is
+complete when it arrives and is answered in the next step.
 """
 
 from __future__ import annotations
 
 import functools
+import re
+import string
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES, UserError
-from quintet.data.world.grammar import KINDS, Request, request
+from quintet.data.world.grammar import ABOUT_A_PICTURE, KINDS, NUMBERS, Request, request
 from quintet.data.world.pictures import Look, canonical_picture, take_picture
 from quintet.data.world.room import Room
 from quintet.data.world.speakers import Speaker, draw_speaker
@@ -23,8 +25,8 @@ from quintet.data.world.things import THINGS, Thing
 from quintet.media.speech import ASSISTANT_VOICE, Voice, Word, random_voice, say, throat
 
 KIND_SHARES = {
-    "name": 0.25, "draw": 0.2, "say": 0.17, "repeat": 0.1, "count": 0.05, "greet": 0.05,
-    "chatter": 0.18,
+    "name": 0.18, "check": 0.14, "draw": 0.18, "say": 0.15, "repeat": 0.09, "count": 0.05,
+    "greet": 0.05, "chatter": 0.16,
 }  # fmt: skip
 QUIET_SCENES = 0.08  # nothing but noise and other people's talk
 LONG_WAITS = 0.12  # of the scenes: nothing happens for three to seven seconds, then something does
@@ -34,8 +36,12 @@ PICTURE_UNASKED = 0.1  # of the events: a picture is shown and nobody asks
 PICTURE_SIZE = 96  # pixels on a side
 DRAWING_STEPS = 5  # a drawn picture takes this many steps to arrive
 RECORDED = "recorded"  # the split of scenes cut from recordings, and the kind of their replies
-SPOKEN_DELAY, TYPED_DELAY = 2, 1  # steps from the end of a request to its answer
+QUIET_SAMPLES = SAMPLE_RATE // 12  # heard after a spoken request before its answer: nano's frame
+TYPED_DELAY = 1  # steps from a typed request to its answer
 CUT_DELAY = 2  # steps from the one in which somebody interrupts to silence
+
+
+_NUMBER = re.compile(rf"(?<!-)\b({'|'.join(NUMBERS[1:])})\b")
 
 
 @dataclass(frozen=True)
@@ -147,11 +153,24 @@ class Scene:
     speaker: Speaker | None = None  # in whose voice the assistant answers; None: its own
 
 
+def answer_step(end_sample: int) -> int:
+    """The step in which something is answered whose last sound ends at `end_sample`: the first
+    that begins when it has been quiet for a twelfth of a second."""
+    return -(-(end_sample + QUIET_SAMPLES) // STEP_SAMPLES)
+
+
 def as_typed(text: str, rng: np.random.Generator) -> str:
-    """`text` as people type it: with or without a capital, with or without the last mark."""
+    """`text` as people type it: with or without a capital, with or without the last mark, some
+    with digits, a few all in capitals or with one a word."""
+    if rng.random() < 0.3:
+        text = _NUMBER.sub(lambda word: str(NUMBERS.index(word[0]) + 1), text)
+        text = text.replace("from one to", "from 1 to")
     if rng.random() < 0.5:
         text = text[0].upper() + text[1:]
-    return text.rstrip(".?") if rng.random() < 0.4 else text
+    if rng.random() < 0.4:
+        text = text.rstrip(".?")
+    shouted = rng.random()
+    return text.upper() if shouted < 0.04 else string.capwords(text) if shouted < 0.1 else text
 
 
 def assistant_speech(text: str, voice: Voice = ASSISTANT_VOICE) -> np.ndarray:
@@ -193,18 +212,18 @@ class Draft:
         self.step += int(self.rng.integers(least, most + 1))
 
     def speak(self, text: str, speaker: str) -> int:
-        """Say `text` from somewhere in the current step on; the step of its last sound."""
+        """Say `text` from somewhere in the current step on; the step in which it is answered."""
         voice = self.voice if speaker == "user" else self.bystander
         sound, words = say(text, voice)
         start = self.step * STEP_SAMPLES + int(self.rng.integers(STEP_SAMPLES))
         return self.place(Line(text, start, start + len(sound), voice, speaker, words), sound)
 
     def place(self, line: Line, sound: np.ndarray) -> int:
-        """A line whose words are on the clock of its `sound`; the step of its last sound."""
+        """A line whose words are on the clock of its `sound`; the step in which it is answered."""
         self.sounds.append((line.start_sample, sound))
         placed = tuple(word.later(line.start_sample) for word in line.words)
         self.lines.append(replace(line, words=placed))
-        return (line.end_sample - 1) // STEP_SAMPLES
+        return answer_step(line.end_sample)
 
     def show(self, thing: Thing) -> None:
         picture, look = take_picture(thing, self.rng, self.split, PICTURE_SIZE)
@@ -212,7 +231,7 @@ class Draft:
 
     def event(self, asked: Request) -> None:
         """Write one event and move on to where its answer ends."""
-        if asked.kind == "name" and asked.thing:
+        if asked.kind in ABOUT_A_PICTURE and asked.thing:
             self.show(asked.thing)
             self.pause(0, 8)
         elif self.rng.random() < PICTURE_UNASKED:
@@ -225,7 +244,7 @@ class Draft:
         else:
             overheard = asked.kind == "chatter" and self.rng.random() < BYSTANDER_SHARE
             speaker = "bystander" if overheard else "user"
-            answer = self.speak(asked.text, speaker) + SPOKEN_DELAY
+            answer = self.speak(asked.text, speaker)
         if asked.reply:
             self.step = answer + self.answer(asked, answer, typed)
         else:

@@ -20,7 +20,6 @@ from quintet.data.world.scenes import (
     CUT_DELAY,
     DRAWING_STEPS,
     PICTURE_SIZE,
-    SPOKEN_DELAY,
     TYPED_DELAY,
     Line,
     Quiet,
@@ -28,6 +27,7 @@ from quintet.data.world.scenes import (
     Scene,
     Shown,
     Typed,
+    answer_step,
     as_typed,
     two_voices,
 )
@@ -238,7 +238,7 @@ class _Stage:
             speaker = "bystander" if said.speaker == "other" else said.speaker
             self.sounds.append((start, sound))
             self.lines.append(Line(said.text, start, end, voice, speaker, placed))
-            answered = (end - 1) // STEP_SAMPLES + SPOKEN_DELAY
+            answered = answer_step(end)
         spoken_to = self.last is not None and self.last.speaker == "assistant"
         if isinstance(self.mark, Interrupt) and said.speaker == "user" and spoken_to:
             self.cut(step + CUT_DELAY)
