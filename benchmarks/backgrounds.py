@@ -25,7 +25,7 @@ COLOURS = {
     "light grey": (235, 235, 235), "grey": (128, 128, 128), "navy": (0, 0, 80),
     "dark grey": (40, 40, 40), "black": (0, 0, 0),
 }  # fmt: skip
-SHARES = (0.9, 0.6)  # of the picture's side that the thing fills
+SHARES = (0.9, 0.6, 0.4)  # of the picture's side that the thing fills
 SIDE = 96  # pixels
 
 

@@ -59,10 +59,7 @@ def script(seed: int) -> list[Given]:
             noise = 0.1 * rng.standard_normal((STEPS + WARM_UP, STEP_SAMPLES)).astype(np.float32)
             return [(one, None, "draw an apple." if i % 20 == 5 else None)
                     for i, one in enumerate(noise)]  # fmt: skip
-        shown = {one.step: one.picture for one in scene.shown}
-        typed = {one.step: one.text for one in scene.typed}
-        sound = scene.microphone.reshape(-1, STEP_SAMPLES)
-        steps += [(s, shown.get(i), typed.get(i)) for i, s in enumerate(sound)]
+        steps += scene.given()
         seed += DISTINCT
     return steps
 

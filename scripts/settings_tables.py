@@ -23,7 +23,8 @@ HELPERS = ("omni_task", "documents", "sources")  # where stages read what they s
 # Of settings in a stage's table; "stage.setting" where one stage means something else by it.
 MEANINGS = {
     "train": "the table of how it trains: [these settings](settings.md#training)",
-    "start_from": "the earlier stage whose weights begin",
+    "start_from": "the earlier stage whose weights begin; or, of the transformer, a "
+    "[finished model](training.md#from-a-finished-model)",
     "shards": "how many shards of each kind of document; kinds beside the stage's own are mixed in",
     "documents.shards": "how many shards of each kind to make",
     "held_out": "samples of its own kind that are kept out of training and give the scores",

@@ -14,9 +14,9 @@ from PIL import Image
 from quintet.config import STEP_SAMPLES, OmniConfig
 from quintet.data.reasoning import ReasoningMaker, Split, world_problem
 from quintet.data.turn_rows import TURN_TIME, add_picture, add_speech
-from quintet.data.world.grammar import ABOUT_A_PICTURE, KINDS, Request, request
+from quintet.data.world.grammar import ABOUT_A_PICTURE, KINDS, Request, as_typed, request
 from quintet.data.world.pictures import canonical_picture, render_picture
-from quintet.data.world.scenes import PICTURE_SIZE, as_typed, assistant_speech, noise
+from quintet.data.world.scenes import PICTURE_SIZE, assistant_speech, noise
 from quintet.data.world.speakers import Speaker, draw_speaker
 from quintet.data.world.things import THINGS, Thing, with_article
 from quintet.media.images import fit_image

@@ -54,13 +54,8 @@ class Played:
 
 def play(session: SteppedSession, scene: Scene) -> Played:
     """Play `scene`, and some silence after it, to a fresh session."""
-    shown = {one.step: one.picture for one in scene.shown}
-    typed = {one.step: one.text for one in scene.typed}
-    sound = np.pad(scene.microphone, (0, AFTERWARDS * STEP_SAMPLES)).reshape(-1, STEP_SAMPLES)
-    steps = tuple(
-        session.step(heard, shown.get(step), typed.get(step)) for step, heard in enumerate(sound)
-    )
-    active, speaks = np.zeros(len(sound) + 2, bool), np.zeros(len(sound) + 2, bool)
+    steps = tuple(session.step(*given) for given in scene.given(AFTERWARDS))
+    active, speaks = np.zeros(len(steps) + 2, bool), np.zeros(len(steps) + 2, bool)
     for out in steps:
         active[out.step], speaks[out.step] = is_active(out), out.speaking
     return Played(scene, steps, active, speaks)

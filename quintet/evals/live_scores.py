@@ -41,8 +41,8 @@ class Outcome:
     speech: np.ndarray  # float32 [samples]: what it said, without the silence around
     pictures: tuple[np.ndarray, ...]  # finished ones, uint8 [H, W, 3]
     delay_seconds: float | None  # from the request's end to the first output; None: no answer
-    # From the step that holds the request's end: 1 is the next step, 2 what the script does for
-    # a spoken request, so that one quiet step is heard first.
+    # From the step that holds the request's end: 1 is the next step. The script answers spoken
+    # requests there if a twelfth of a second is quiet before, and else in the step after it.
     delay_steps: int | None
     talked_over: bool  # the model spoke, wrote or drew while the request was being spoken
 
@@ -87,14 +87,7 @@ def is_active(out: StepOutput) -> bool:
 
 def run_scene(session: SteppedSession, scene: Scene) -> SceneResult:
     """Play `scene` to a fresh session and sort what it gives by request."""
-    shown = {one.step: one.picture for one in scene.shown}
-    typed = {one.step: one.text for one in scene.typed}
-    silence = np.zeros(AFTERWARDS * STEP_SAMPLES, np.float32)
-    microphone = np.concatenate([scene.microphone, silence]).reshape(-1, STEP_SAMPLES)
-    steps = [
-        session.step(sound, shown.get(step), typed.get(step))
-        for step, sound in enumerate(microphone)
-    ]
+    steps = [session.step(*given) for given in scene.given(AFTERWARDS)]
     asked = [request_of(scene, reply) for reply in scene.replies]
     # The step after the one that holds a request's end is the first that can know all of it.
     edges = [*(last + 1 for _, last, _ in asked), len(steps) + 1]

@@ -52,6 +52,7 @@ from quintet.tokenizers.bundle import Tokenizers
 SCENES: dict[str, tuple[str, ...]] = {
     "name": ("name",), "draw": ("draw",), "say": ("say",), "repeat": ("repeat",),
     "count": ("count",), "greet": ("greet",), "chatter": ("chatter",), "quiet": (),
+    "check": ("check",),
 }  # fmt: skip
 SEEDS_EACH = 100_000  # for the scenes of one kind
 GUESS = 1 / len(THINGS)  # what naming a random thing would get
@@ -59,6 +60,7 @@ GUESS = 1 / len(THINGS)  # what naming a random thing would get
 # to two at least. Phrases to repeat are beyond counting.
 EXACT: dict[str, tuple[str, float | None]] = {
     "repeat": ("repeats", None),
+    "check": ("tells_yes_from_no", 1 / 2),
     "count": ("counts", 1 / (len(NUMBERS) - 1)),
     "greet": ("greets", 1 / len(set(GREETINGS.values()))),
 }

@@ -14,8 +14,7 @@ import numpy as np
 import torch
 
 from quintet.data.turn_rows import TURN_TIME
-from quintet.data.world.grammar import request
-from quintet.data.world.scenes import as_typed
+from quintet.data.world.grammar import as_typed, request
 from quintet.data.world.wide_words import SENTENCES
 from quintet.evals.scores import Score, ratio
 from quintet.live import Quintet

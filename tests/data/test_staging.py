@@ -11,7 +11,7 @@ from quintet.config import STEP_SAMPLES, UserError
 from quintet.data.scene_rows import SceneEncoder
 from quintet.data.world.room import Room, draw_room
 from quintet.data.world.scene_files import labels, load_scene, read_labels, save_scene
-from quintet.data.world.scenes import SPOKEN_DELAY, Scene, make_scene
+from quintet.data.world.scenes import Scene, answer_step, make_scene
 from quintet.data.world.script import Script
 from quintet.data.world.script_text import parse
 from quintet.data.world.sets import make_in, make_wide_in
@@ -105,8 +105,8 @@ def test_an_interrupted_answer_ends_within_two_steps_and_a_backchannel_does_not_
     assert len(reply.speech) == (reply.until_step - reply.step) * STEP_SAMPLES
     assert 1 <= len(reply.words) < 10 and reply.words[-1].end <= len(reply.speech)
     asked = _stage(text % ("interrupt", "Hello.") + "assistant: Hi.\n")
-    ended = (asked.lines[1].end_sample - 1) // STEP_SAMPLES
-    assert asked.replies[1].step == ended + SPOKEN_DELAY  # not where it would have ended
+    answered = answer_step(asked.lines[1].end_sample)
+    assert asked.replies[1].step == answered  # not where it would have ended
     whole = _stage(text % ("overlap", "Mm-hm."))
     (reply,), line = whole.replies, whole.lines[1]
     end = reply.step * STEP_SAMPLES + len(reply.speech)

@@ -1,6 +1,7 @@
 """The synthetic world keeps its laws: determinism, timing, disjoint splits."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,10 @@ import pytest
 from conftest import needs_world
 
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES, UserError
-from quintet.data.world.grammar import KINDS, request
+from quintet.data.world.grammar import ABOUT_A_PICTURE, KINDS, NUMBERS, as_typed, request
 from quintet.data.world.pictures import canonical_picture, make_background, render_picture
 from quintet.data.world.scene_files import labels, load_scene, save_scene
-from quintet.data.world.scenes import Scene, make_scene
+from quintet.data.world.scenes import Scene, answer_step, make_scene
 from quintet.data.world.things import BY_NAME, THINGS, with_article
 from quintet.media.audio import read_audio
 from quintet.media.images import read_image
@@ -73,9 +74,31 @@ def test_requests_vary_and_answers_follow_from_them(kind: str) -> None:
     assert len({one.text for one in asked}) >= 6
     assert all(bool(one.reply) == (kind != "chatter") for one in asked)
     assert all("{" not in one.text + one.reply for one in asked)
-    if kind != "name":  # what is seen decides there, not what is said
+    if kind not in ABOUT_A_PICTURE:  # what is seen decides there, not what is said
         answers = {one.text: one.reply for one in asked}
         assert all(answers[one.text] == one.reply for one in asked)
+
+
+def test_yes_is_answered_where_the_thing_is_the_one_that_is_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    asked = [request("check", rng) for _ in range(400)]
+    told = [one.reply.split(", ", 1) for one in asked]
+    for one, (answer, rest) in zip(asked, told, strict=True):
+        assert one.thing is not None and rest == f"this is {with_article(one.thing.name)}."
+        assert (with_article(one.thing.name) in one.text) == (answer == "Yes")
+    assert 160 < sum(answer == "Yes" for answer, _ in told) < 240
+
+
+def test_people_type_in_many_ways() -> None:
+    rng = np.random.default_rng(0)
+    typed = [as_typed("count from one to seven.", rng) for _ in range(400)]
+    assert {"count from one to seven.", "Count from one to seven", "count from 1 to 7.",
+            "COUNT FROM ONE TO SEVEN.", "Count From One To Seven"} <= {*typed}  # fmt: skip
+    plain = {text.lower().rstrip(".") for text in typed}
+    assert plain == {"count from one to seven", "count from 1 to 7"}
+    # What is no number by itself stays a word.
+    assert not any(any(map(str.isdigit, as_typed("no one weighs twenty-two stone.", rng)))
+                   for _ in range(50))  # fmt: skip
 
 
 @needs_world
@@ -101,12 +124,17 @@ def test_seeds_and_splits_give_different_scenes() -> None:
 def test_answers_keep_the_clock(scenes: list[Scene]) -> None:
     replies = 0
     for scene in scenes:
-        ends = {(line.end_sample - 1) // STEP_SAMPLES + 2: line.text for line in scene.lines}
+        ends = {answer_step(line.end_sample): line.text for line in scene.lines}
+        for step, line in zip(ends, scene.lines, strict=True):
+            # A twelfth of a second at least is quiet first, and no step passes after it.
+            assert 2_000 <= step * STEP_SAMPLES - line.end_sample < 2_000 + STEP_SAMPLES
         arrives = {typed.step + 1: typed.text for typed in scene.typed}
         for reply in scene.replies:
             asked = arrives if reply.typed else ends
-            # Typed with or without a capital, with or without the last mark.
+            # Typed in capitals or not, with digits or words, with or without the last mark.
             plain = asked[reply.step].rstrip(".?").lower()
+            for number, word in enumerate(NUMBERS, 1):
+                plain = re.sub(rf"\b{number}\b", word, plain)
             assert plain == reply.request.rstrip(".?").lower()
             end = reply.step * STEP_SAMPLES + len(reply.speech)
             assert end <= scene.num_steps * STEP_SAMPLES
@@ -130,7 +158,7 @@ def test_the_latest_picture_is_named(scenes: list[Scene]) -> None:
     named = 0
     for scene in scenes:
         for reply in scene.replies:
-            if reply.kind == "name":
+            if reply.kind in ABOUT_A_PICTURE:
                 latest = [shown for shown in scene.shown if shown.step < reply.step][-1]
                 assert reply.thing == latest.thing
                 assert latest.thing.name in reply.text

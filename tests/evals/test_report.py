@@ -60,7 +60,7 @@ def test_a_perfect_player_gets_everything(scenes: dict[str, list[Scene]], judges
                  "scenes_with_false_speech_nothing_asked"):  # fmt: skip
         assert scores[name] == 0, name
     assert scores["silent_when_nothing_asked"] == 1
-    assert scores["answer_delay_median_steps_asked_by_voice"] == 2
+    assert scores["answer_delay_median_steps_asked_by_voice"] == 1
     assert scores["answer_delay_median_steps_asked_by_text"] == 1
     assert scores["word_error_rate_against_expected"] < 0.2
 

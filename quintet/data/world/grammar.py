@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import string
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,6 +23,7 @@ class Request:
 
 
 NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_NUMBER = re.compile(rf"(?<!-)\b({'|'.join(NUMBERS[1:])})\b")
 COLOURS = ("red", "blue", "green", "yellow", "black", "white", "brown", "pink")
 
 NAME = (
@@ -139,3 +142,17 @@ ABOUT_A_PICTURE = ("name", "check")  # whose `thing` is shown before
 def request(kind: str, rng: np.random.Generator) -> Request:
     """A random request of `kind` (one of `KINDS`)."""
     return _MAKERS[kind](rng)
+
+
+def as_typed(text: str, rng: np.random.Generator) -> str:
+    """`text` as people type it: with or without a capital, with or without the last mark, some
+    with digits, a few all in capitals or with one a word."""
+    if rng.random() < 0.3:
+        text = _NUMBER.sub(lambda word: str(NUMBERS.index(word[0]) + 1), text)
+        text = text.replace("from one to", "from 1 to")
+    if rng.random() < 0.5:
+        text = text[0].upper() + text[1:]
+    if rng.random() < 0.4:
+        text = text.rstrip(".?")
+    shouted = rng.random()
+    return text.upper() if shouted < 0.04 else string.capwords(text) if shouted < 0.1 else text

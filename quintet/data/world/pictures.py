@@ -121,7 +121,7 @@ def take_picture(
     top = int(rng.integers(min(0, size - emoji.height), max(0, size - emoji.height) + 1))
     canvas.paste(emoji, (left, top), emoji)
     if rng.random() < 0.15:
-        canvas = canvas.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, size / 80)))
+        canvas = canvas.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, max(0.3, size / 80))))
     return np.asarray(canvas), Look(kind, colours, round(float(share), 4))
 
 

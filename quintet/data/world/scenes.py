@@ -8,8 +8,6 @@ complete when it arrives and is answered in the next step.
 from __future__ import annotations
 
 import functools
-import re
-import string
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES, UserError
-from quintet.data.world.grammar import ABOUT_A_PICTURE, KINDS, NUMBERS, Request, request
+from quintet.data.world.grammar import ABOUT_A_PICTURE, KINDS, Request, as_typed, request
 from quintet.data.world.pictures import Look, canonical_picture, take_picture
 from quintet.data.world.room import Room
 from quintet.data.world.speakers import Speaker, draw_speaker
@@ -39,9 +37,6 @@ RECORDED = "recorded"  # the split of scenes cut from recordings, and the kind o
 QUIET_SAMPLES = SAMPLE_RATE // 12  # heard after a spoken request before its answer: nano's frame
 TYPED_DELAY = 1  # steps from a typed request to its answer
 CUT_DELAY = 2  # steps from the one in which somebody interrupts to silence
-
-
-_NUMBER = re.compile(rf"(?<!-)\b({'|'.join(NUMBERS[1:])})\b")
 
 
 @dataclass(frozen=True)
@@ -152,25 +147,19 @@ class Scene:
     moments: tuple[Moment, ...] = ()
     speaker: Speaker | None = None  # in whose voice the assistant answers; None: its own
 
+    def given(self, afterwards: int = 0) -> list[tuple[np.ndarray, np.ndarray | None, str | None]]:
+        """What a session is given in each step, and in so many silent ones after the last: sound
+        [STEP_SAMPLES], a picture, a typed message."""
+        shown = {one.step: one.picture for one in self.shown}
+        typed = {one.step: one.text for one in self.typed}
+        sound = np.pad(self.microphone, (0, afterwards * STEP_SAMPLES)).reshape(-1, STEP_SAMPLES)
+        return [(heard, shown.get(step), typed.get(step)) for step, heard in enumerate(sound)]
+
 
 def answer_step(end_sample: int) -> int:
     """The step in which something is answered whose last sound ends at `end_sample`: the first
     that begins when it has been quiet for a twelfth of a second."""
     return -(-(end_sample + QUIET_SAMPLES) // STEP_SAMPLES)
-
-
-def as_typed(text: str, rng: np.random.Generator) -> str:
-    """`text` as people type it: with or without a capital, with or without the last mark, some
-    with digits, a few all in capitals or with one a word."""
-    if rng.random() < 0.3:
-        text = _NUMBER.sub(lambda word: str(NUMBERS.index(word[0]) + 1), text)
-        text = text.replace("from one to", "from 1 to")
-    if rng.random() < 0.5:
-        text = text[0].upper() + text[1:]
-    if rng.random() < 0.4:
-        text = text.rstrip(".?")
-    shouted = rng.random()
-    return text.upper() if shouted < 0.04 else string.capwords(text) if shouted < 0.1 else text
 
 
 def assistant_speech(text: str, voice: Voice = ASSISTANT_VOICE) -> np.ndarray:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES, STEPS_PER_SECOND, UserError
+from quintet.data.world.grammar import as_typed
 from quintet.data.world.motion import MovingPicture, steps_of
 from quintet.data.world.pictures import canonical_picture, take_picture
 from quintet.data.world.room import Room, hear
@@ -28,7 +29,6 @@ from quintet.data.world.scenes import (
     Shown,
     Typed,
     answer_step,
-    as_typed,
     two_voices,
 )
 from quintet.data.world.script import (

@@ -1,0 +1,86 @@
+"""A stage goes on from a finished model, as recipes/further.toml does from the bundled one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import needs_world, run
+from safetensors.torch import load_file
+
+import quintet
+from quintet.config import UserError
+from quintet.stages.recipe import Recipe
+from quintet.tokenizers.folders import BUNDLED
+
+SMALL = """
+preset = "small.toml"
+tokenizers = "{model}"
+[[stages]]
+name = "documents"
+shard_size = 8
+pictures_each = 1
+processes = 1
+shards = {{ instruct = 2 }}
+[[stages]]
+name = "instruct"
+start_from = "{model}"
+held_out = 4
+train = {{ steps = 1, batch_size = 2, learning_rate = 1e-12 }}
+[[stages]]
+name = "release"
+model = "instruct"
+about = "A test."
+"""
+
+
+@pytest.fixture
+def recipe(model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A recipe, in the working directory, that goes on from a small model."""
+    values = json.loads((model_folder / "config.json").read_text(encoding="utf-8"))
+    lines = ['name = "small"']
+    for name in ("model", "live"):
+        lines.append(f"[{name}]")
+        lines += [f"{key} = {json.dumps(value)}" for key, value in values[name].items()]
+    (tmp_path / "small.toml").write_text("\n".join(lines))
+    path = tmp_path / "mine.toml"
+    path.write_text(SMALL.format(model=model_folder))
+    monkeypatch.chdir(tmp_path)
+    return path
+
+
+@needs_world
+def test_a_stage_begins_with_the_weights_of_a_model(recipe: Path, model_folder: Path) -> None:
+    assert run("train", recipe) == 0
+    begun, made = (load_file(folder / "model.safetensors")
+                   for folder in (model_folder, Path("runs/mine/instruct")))  # fmt: skip
+    assert begun.keys() <= made.keys()
+    for name, weight in begun.items():  # which are stored in half precision
+        torch.testing.assert_close(made[name], weight.float(), atol=1e-3, rtol=1e-3)
+    model = quintet.load(Path("runs/mine/release/model"))
+    other = quintet.load(model_folder)
+    assert model.tokenizers.fingerprint() == other.tokenizers.fingerprint()
+
+
+def test_the_bundled_model_is_one_to_go_on_from() -> None:
+    further = {stage.name: stage for stage in Recipe.load("further", Path("runs")).stages}
+    assert further["further"].start("describe") == BUNDLED / "nano" / "model.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "told"),
+    [
+        ('tokenizers = "{model}"', 'tokenizers = "nano"', "set tokenizers = "),
+        ('start_from = "{model}"', 'start_from = "nowhere"', "'nowhere', which is no earlier"),
+        ('start_from = "{model}"', 'start_from = "."', "'.', which is no earlier stage"),
+    ],
+)
+def test_a_model_that_cannot_be_started_from_is_told(
+    right: str, wrong: str, told: str, recipe: Path, model_folder: Path
+) -> None:
+    text = SMALL.replace(right, wrong).format(model=model_folder)
+    recipe.write_text(text)
+    with pytest.raises(UserError, match=told):
+        Recipe.load(str(recipe), Path("runs"))
