@@ -14,7 +14,7 @@ from PIL import Image
 from quintet.config import STEP_SAMPLES, OmniConfig
 from quintet.data.reasoning import ReasoningMaker, Split, world_problem
 from quintet.data.turn_rows import TURN_TIME, add_picture, add_speech
-from quintet.data.world.grammar import ABOUT_A_PICTURE, KINDS, Request, as_typed, request
+from quintet.data.world.grammar import ABOUT_A_PICTURE, KINDS, Request, as_dashed_off, request
 from quintet.data.world.pictures import canonical_picture, render_picture
 from quintet.data.world.scenes import PICTURE_SIZE, assistant_speech, noise
 from quintet.data.world.speakers import Speaker, draw_speaker
@@ -150,7 +150,7 @@ class DocumentMaker:
         if rng.random() < SPOKEN_SHARE:
             self._add_speech(timeline, Stream.AUDIO_IN, self.speech_of(said.text, rng))
         else:
-            ids = [*text.encode(as_typed(said.text, rng)), text.end_id]
+            ids = [*text.encode(as_dashed_off(said.text, rng)), text.end_id]
             timeline.add_text(Stream.TEXT_IN, ids, TURN_TIME)
         return timeline
 
@@ -178,7 +178,7 @@ class DocumentMaker:
         picture = fit_image(Image.fromarray(pixels), self.config.image.size)
         timeline, text = self._timeline(), self.tokenizers.text
         timeline.add_image(Stream.IMAGE_IN, self.tokenizers.encode_image(picture), TURN_TIME)
-        asked = as_typed(said.text, rng)
+        asked = as_dashed_off(said.text, rng)
         timeline.add_text(Stream.TEXT_IN, [*text.encode(asked), text.end_id], TURN_TIME)
         timeline.add_text(Stream.TEXT_OUT, [*text.encode(said.reply), text.end_id], TURN_TIME)
         return turn_sample(timeline.turns(), self.vocabulary)
@@ -253,6 +253,6 @@ def reasoning_samples(
     samples = []
     for _ in range(count):
         problem = world_problem(rng, split)
-        asked = as_typed(problem.question, rng)
+        asked = as_dashed_off(problem.question, rng)
         samples.append(reasoning.sample(replace(problem, question=asked)))
     return samples

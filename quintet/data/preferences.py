@@ -1,8 +1,8 @@
 """Pairs of answers to the same: the one that people would rather have, and one that they would not.
 
 From a live scene, whose own script is the chosen answer, one thing is spoiled: the assistant
-speaks where nobody asked it (often about what it overheard), begins before the request has ended
-or right after it, keeps silent when its turn has come, talks on when it is interrupted, or stops
+speaks where nobody asked it (often about what it overheard), begins before the request has ended,
+keeps silent when its turn has come, talks on when it is interrupted, or stops
 for a mere "mm-hm". Both ends are cut soon after the two have parted, so that what is learned is the
 decision and not the sentence that follows it. From a conversation without a clock: the right
 answer, and the right answer to something else.
@@ -24,7 +24,7 @@ from quintet.data.documents import ASKED, DocumentMaker
 from quintet.data.loader import LATEST_START, Loader
 from quintet.data.scene_rows import SceneEncoder
 from quintet.data.world.encounters import make_encounter
-from quintet.data.world.grammar import THE_ASSISTANT_SAYS, Request, request
+from quintet.data.world.grammar import THE_ASSISTANT_SAYS, Request, contradicted, request
 from quintet.data.world.pictures import canonical_picture
 from quintet.data.world.scenes import (
     CUT_DELAY,
@@ -114,11 +114,14 @@ def preference_samples(
 
 
 def wrong_pair(maker: DocumentMaker, rng: np.random.Generator) -> Pair:
-    """A conversation with its answer, and with the answer to another request of its kind."""
+    """A conversation with its answer, and with the answer to another request of its kind; every
+    other time with "no" instead of "yes", where that is what was asked."""
     said = other = request(str(rng.choice(ASKED)), rng)
     question = maker.question(said, rng)
     while other.reply == said.reply:
         other = request(said.kind, rng)
+    if said.kind == "check" and rng.random() < 0.5:
+        other = replace(said, reply=contradicted(said.reply))
     return Pair(maker.answered(question, said), maker.answered(question, other))
 
 
@@ -190,7 +193,7 @@ def _steps_of(line: Line) -> tuple[int, int]:
 
 
 def _too_early(scene: Scene, reply: Reply) -> list[int]:
-    """Steps in which the request of `reply` has been heard in part, and no quiet step after it.
+    """Steps in which the request of `reply` has been heard in part, before that of the answer.
     Half of them are the last of these, which is what a model is tempted by most."""
     for line in scene.lines:
         first, _ = _steps_of(line)

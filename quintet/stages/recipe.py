@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from quintet.config import OmniConfig, UserError, counted, load_preset
+from quintet.config import OmniConfig, UserError, counted, from_dict, load_preset
 from quintet.settings import check_type, read_toml
 from quintet.stages.context import SCORES, TOKENIZER_STAGES, Context
 from quintet.stages.documents import HELD_OUT, KINDS, SHARD_SIZE, check_counts
@@ -29,6 +29,7 @@ from quintet.stages.record import alone, check_same, is_begun, record, recorded
 from quintet.stages.sources import check_tokenizers, indexes
 from quintet.tokenizers.bundle import Tokenizers
 from quintet.tokenizers.folders import find as find_model
+from quintet.tokenizers.folders import read_config
 from quintet.train import TrainConfig
 from quintet.train.processes import leads, world_size
 
@@ -156,32 +157,46 @@ def _started(context: Context, start: str | None, earlier: list[str]) -> Context
     begins without a setting.
 
     Raises:
-        UserError: a setting names neither, or a model that has other tokenizers.
+        UserError: a setting names neither, or a model that does not fit.
     """
-    named = {"start_from": start} | context.settings
+    settings = context.settings
+    elsewhere = "start_from" in settings and settings["start_from"] not in earlier
+    if elsewhere and settings["stage"] in ON_MANY_DEVICES:
+        context = replace(context, model=_model(context, settings["start_from"], earlier))
+    named = {"start_from": None if context.model else start} | settings
     for key in ("start_from", "model", "audio"):
-        if named.get(key) is None or named[key] in earlier:
-            continue
-        trained = key == "start_from" and context.settings["stage"] in ON_MANY_DEVICES
-        if trained and (model := _model(context, named[key])) is not None:
-            return replace(context, model=model)
-        raise UserError(
-            f"Stage {context.name!r} has {key} = {named[key]!r}, which is no earlier stage; "
-            f"use one of: {', '.join(earlier) or 'none, as it is the first'}."
-        )
+        is_stage = named.get(key) in (None, *earlier)
+        if not is_stage and not (key == "start_from" and context.model):
+            raise UserError(
+                f"Stage {context.name!r} has {key} = {named[key]!r}, which is no earlier stage; "
+                f"use one of: {', '.join(earlier) or 'none, as it is the first'}."
+            )
     return context
 
 
-def _model(context: Context, name: str) -> Path | None:
-    """The folder of a finished model of this name; None: there is none."""
+def _model(context: Context, name: str, earlier: list[str]) -> Path:
+    """The folder of a finished model that has the sizes and the tokenizers of the recipe.
+
+    Raises:
+        UserError: there is none of that name, or it has others.
+    """
     try:
         folder = find_model(name)
-    except UserError:
-        return None
-    if context.tokenizers is None or find_model(context.tokenizers) != folder:
+    except UserError as error:
+        raise UserError(
+            f"Stage {context.name!r} has start_from = {name!r}, which is no earlier stage "
+            f"({', '.join(earlier) or 'it is the first'}) and no finished model: {error}"
+        ) from None
+    tokenizers = context.tokenizers
+    if tokenizers is None or find_model(tokenizers).resolve() != folder.resolve():
         raise UserError(
             f"Stage {context.name!r} starts from the model {name!r}, whose codes mean something "
             f"with its own tokenizers alone; set tokenizers = {name!r} at the top of the recipe."
+        )
+    if from_dict(OmniConfig, read_config(folder), str(folder)).model != context.preset.model:
+        raise UserError(
+            f"Stage {context.name!r} starts from the model {name!r}, which has other sizes than "
+            f"the preset {context.preset.name!r}; name the preset that it was made with."
         )
     return folder
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from quintet.data.world.grammar import KINDS, request
+from quintet.data.world.grammar import KINDS, as_dashed_off, request
 from quintet.settings import Count, Seed
 from quintet.stages.context import Context
 from quintet.tokenizers.folders import TEXT_FILE
@@ -15,12 +15,12 @@ SETTINGS = {"lines": Count, "seed": Seed, "characters": str}
 
 
 def world_lines(count: int, seed: int) -> list[str]:
-    """Requests and answers of every kind."""
+    """Requests and answers of every kind, these as they are spoken and those as they are typed."""
     rng = np.random.default_rng(seed)
     lines = []
     for index in range(count):
         said = request(KINDS[index % len(KINDS)], rng)
-        lines += [line for line in (said.text, said.reply) if line]
+        lines += [line for line in (as_dashed_off(said.text, rng), said.reply) if line]
     return lines
 
 

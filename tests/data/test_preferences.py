@@ -80,15 +80,19 @@ def test_an_unasked_answer_is_one_more() -> None:
         assert all(added.step != reply.step for reply in scene.replies)
 
 
-def test_an_early_answer_begins_before_a_quiet_step_was_heard() -> None:
+def test_an_early_answer_begins_before_the_right_step() -> None:
     pairs = _spoiled("early")
     assert len(pairs) > NUM_SCENES // 3
     moved = [
         ({r.step for r in spoiled.replies} - {r.step for r in scene.replies}, scene)
         for scene, spoiled in pairs
     ]
+    before = []
     for (early,), scene in moved:
-        assert {early, early - 1} & _speaking_steps(scene)
+        right = min(r.step for r in scene.replies if r.step > early and not r.typed)
+        assert right in {answer_step(line.end_sample) for line in scene.lines}
+        before.append(right - early)
+    assert min(before) == 1 and max(before) > 1
     assert any(early in _speaking_steps(scene) for (early,), scene in moved)
 
 

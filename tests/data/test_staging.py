@@ -86,7 +86,7 @@ def test_answers_keep_the_clock() -> None:
     scene = _stage("user: Say cat.\nassistant: Cat.\nuser types: Say dog.\nassistant: Dog.\n"
                    "[pause 2]\n[show cow]\nassistant: A cow.")  # fmt: skip
     first, second, third = scene.replies
-    assert first.step == (scene.lines[0].end_sample - 1) // STEP_SAMPLES + 2
+    assert first.step == answer_step(scene.lines[0].end_sample)
     assert (first.request, first.typed) == ("Say cat.", False)
     assert second.step == scene.typed[0].step + 1 and second.typed
     assert third.step == scene.shown[0].step + 1 and third.thing.name == "cow"
@@ -105,8 +105,8 @@ def test_an_interrupted_answer_ends_within_two_steps_and_a_backchannel_does_not_
     assert len(reply.speech) == (reply.until_step - reply.step) * STEP_SAMPLES
     assert 1 <= len(reply.words) < 10 and reply.words[-1].end <= len(reply.speech)
     asked = _stage(text % ("interrupt", "Hello.") + "assistant: Hi.\n")
-    answered = answer_step(asked.lines[1].end_sample)
-    assert asked.replies[1].step == answered  # not where it would have ended
+    # Not where it would have ended.
+    assert asked.replies[1].step == answer_step(asked.lines[1].end_sample)
     whole = _stage(text % ("overlap", "Mm-hm."))
     (reply,), line = whole.replies, whole.lines[1]
     end = reply.step * STEP_SAMPLES + len(reply.speech)
@@ -124,7 +124,7 @@ def test_what_is_waited_for_is_answered_when_it_comes_and_not_before() -> None:
     scene = _stage("user: Wait until I say go.\nassistant: Yes.\n[wait until go]\nuser: Not yet."
                    "\n[silence 1]\nuser: Go!\nuser: I am here.\nassistant: One.")  # fmt: skip
     go = scene.lines[2]
-    assert scene.replies[1].step == (go.end_sample - 1) // STEP_SAMPLES + 2
+    assert scene.replies[1].step == answer_step(go.end_sample)
 
 
 @needs_world

@@ -9,7 +9,14 @@ import pytest
 from conftest import needs_world
 
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES, UserError
-from quintet.data.world.grammar import ABOUT_A_PICTURE, KINDS, NUMBERS, as_typed, request
+from quintet.data.world.grammar import (
+    ABOUT_A_PICTURE,
+    KINDS,
+    NUMBERS,
+    as_dashed_off,
+    contradicted,
+    request,
+)
 from quintet.data.world.pictures import canonical_picture, make_background, render_picture
 from quintet.data.world.scene_files import labels, load_scene, save_scene
 from quintet.data.world.scenes import Scene, answer_step, make_scene
@@ -85,19 +92,23 @@ def test_yes_is_answered_where_the_thing_is_the_one_that_is_asked_for() -> None:
     told = [one.reply.split(", ", 1) for one in asked]
     for one, (answer, rest) in zip(asked, told, strict=True):
         assert one.thing is not None and rest == f"this is {with_article(one.thing.name)}."
-        assert (with_article(one.thing.name) in one.text) == (answer == "Yes")
+        named = re.search(rf"\b{with_article(one.thing.name)}\b", one.text)
+        assert (named is not None) == (answer == "Yes")
+        assert contradicted(one.reply) == one.reply.replace(
+            answer, {"Yes": "No", "No": "Yes"}[answer]
+        )
     assert 160 < sum(answer == "Yes" for answer, _ in told) < 240
 
 
 def test_people_type_in_many_ways() -> None:
     rng = np.random.default_rng(0)
-    typed = [as_typed("count from one to seven.", rng) for _ in range(400)]
+    typed = [as_dashed_off("count from one to seven.", rng) for _ in range(400)]
     assert {"count from one to seven.", "Count from one to seven", "count from 1 to 7.",
             "COUNT FROM ONE TO SEVEN.", "Count From One To Seven"} <= {*typed}  # fmt: skip
     plain = {text.lower().rstrip(".") for text in typed}
     assert plain == {"count from one to seven", "count from 1 to 7"}
     # What is no number by itself stays a word.
-    assert not any(any(map(str.isdigit, as_typed("no one weighs twenty-two stone.", rng)))
+    assert not any(any(map(str.isdigit, as_dashed_off("no one weighs twenty-two stone.", rng)))
                    for _ in range(50))  # fmt: skip
 
 

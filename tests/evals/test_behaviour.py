@@ -172,4 +172,4 @@ def test_turns_that_are_taken() -> None:
     ]
     assert [scores["turn_taking_take_over_rate"].value for scores in told] == [1, 0]
     soon = told[0]["turn_taking_latency_seconds"].value
-    assert soon is not None and 0.25 <= soon <= 0.5
+    assert soon is not None and 1 / 12 <= soon <= 1 / 12 + 0.25

@@ -135,8 +135,8 @@ def test_a_perfect_session_is_scored_perfect() -> None:
         assert all(o.is_exact and o.names_it for o in result.outcomes)
         assert result.false_output_steps == 0 < result.quiet_steps
         for outcome in result.outcomes:
-            late = 0.0 if outcome.reply.typed else 0.5
-            assert late - 0.25 <= (outcome.delay_seconds or 0.0) <= late + 0.01
+            delay = outcome.delay_seconds or 0.0
+            assert delay == 0 if outcome.reply.typed else 1 / 12 <= delay < 1 / 12 + 0.25
 
 
 @needs_world

@@ -147,7 +147,8 @@ class _Encounter(Draft):
         if self.rng.random() < WITH_REQUEST:
             asked = request(pick(self.rng, ("draw", "say", "count", "greet")), self.rng)
             line = self.utter(asked.text, start)
-            self.step = answer_step(line.end_sample)
+            # A silent step parts the answers, however short the request.
+            self.step = max(until + 1, answer_step(line.end_sample))
             self.step += self.answer(asked, self.step, typed=False)
         else:
             line = self.utter(pick(self.rng, STOPS), start)

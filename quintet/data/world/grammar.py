@@ -70,6 +70,7 @@ CHATTER = (
     "my father works in the city.", "it rained all night.", "they are still waiting.",
     "no, not {a}, the other one.", "well, maybe tomorrow.", "I forgot the {name} at home.",
 )  # fmt: skip
+YES, NO = "Yes, this is {a}.", "No, this is {a}."  # to `CHECK`
 THE_ASSISTANT_SAYS = {"name": "This is {a}.", "draw": "Here is {a}.", "say": "{Name}."}
 
 
@@ -95,9 +96,15 @@ def _check(rng: np.random.Generator) -> Request:
     if rng.random() < 0.5:
         while asked == thing:
             asked = THINGS[int(rng.integers(len(THINGS)))]
-    answer = "Yes" if asked == thing else "No"
     text = _pick(rng, CHECK).format(a=with_article(asked.name))
-    return Request("check", text, f"{answer}, this is {with_article(thing.name)}.", thing)
+    a = with_article(thing.name)
+    return Request("check", text, (YES if asked == thing else NO).format(a=a), thing)
+
+
+def contradicted(reply: str) -> str:
+    """An answer to "is this a cat?" with "no" instead of "yes", and the other way."""
+    yes, no = (form.partition(",")[0] for form in (YES, NO))
+    return no + reply.removeprefix(yes) if reply.startswith(yes) else yes + reply.removeprefix(no)
 
 
 def _repeat(rng: np.random.Generator) -> Request:
@@ -145,14 +152,17 @@ def request(kind: str, rng: np.random.Generator) -> Request:
 
 
 def as_typed(text: str, rng: np.random.Generator) -> str:
-    """`text` as people type it: with or without a capital, with or without the last mark, some
-    with digits, a few all in capitals or with one a word."""
+    """`text` as people type it: with or without a capital, with or without the last mark."""
+    if rng.random() < 0.5:
+        text = text[0].upper() + text[1:]
+    return text.rstrip(".?") if rng.random() < 0.4 else text
+
+
+def as_dashed_off(text: str, rng: np.random.Generator) -> str:
+    """The same of this world's requests, some with digits, a few all in capitals or with one a
+    word."""
     if rng.random() < 0.3:
         text = _NUMBER.sub(lambda word: str(NUMBERS.index(word[0]) + 1), text)
         text = text.replace("from one to", "from 1 to")
-    if rng.random() < 0.5:
-        text = text[0].upper() + text[1:]
-    if rng.random() < 0.4:
-        text = text.rstrip(".?")
-    shouted = rng.random()
+    text, shouted = as_typed(text, rng), rng.random()
     return text.upper() if shouted < 0.04 else string.capwords(text) if shouted < 0.1 else text

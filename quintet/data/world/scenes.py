@@ -1,8 +1,8 @@
 """Live scenes of the synthetic world: scripts placed on the clock, with everything labelled.
 
 A scene is one to three events with pauses between them. The assistant's answer to a spoken
-request begins with the first step before which a twelfth of a second was quiet; a typed request is
-complete when it arrives and is answered in the next step.
+request begins with the first step before which, all of it said, a twelfth of a second was quiet; a
+typed request is complete when it arrives and is answered in the next step.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES, UserError
-from quintet.data.world.grammar import ABOUT_A_PICTURE, KINDS, Request, as_typed, request
+from quintet.data.world.grammar import ABOUT_A_PICTURE, KINDS, Request, as_dashed_off, request
 from quintet.data.world.pictures import Look, canonical_picture, take_picture
 from quintet.data.world.room import Room
 from quintet.data.world.speakers import Speaker, draw_speaker
@@ -228,7 +228,7 @@ class Draft:
             self.pause(1, 6)
         typed = asked.kind != "chatter" and self.rng.random() < TYPED_SHARE
         if typed:
-            self.typed.append(Typed(self.step, as_typed(asked.text, self.rng)))
+            self.typed.append(Typed(self.step, as_dashed_off(asked.text, self.rng)))
             answer = self.step + TYPED_DELAY
         else:
             overheard = asked.kind == "chatter" and self.rng.random() < BYSTANDER_SHARE

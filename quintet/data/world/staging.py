@@ -1,8 +1,8 @@
 """Scripts on the clock: who speaks when and in which voice, what is seen, and what is heard.
 
-The assistant answers as in the other scenes: two steps after the step that holds the last sound of
-what it answers, one step after a typed message or a picture. Whoever interrupts it is heard for a
-step before it falls silent. All that a script leaves open is drawn from the seed.
+The assistant answers as in the other scenes: soon after the last sound of what it answers
+(`scenes.answer_step`), one step after a typed message or a picture. Whoever interrupts it is heard
+for a step before it falls silent. All that a script leaves open is drawn from the seed.
 """
 
 from __future__ import annotations

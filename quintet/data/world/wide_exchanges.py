@@ -72,7 +72,7 @@ def _is_it(rng: Rng) -> list[Cue]:
     is_so = rng.random() < 0.5
     form = pick(rng, ("Is this {a}?", "Am I showing you {a}?", "Is there {a} in the picture?",
                       "Do you see {a}?"))  # fmt: skip
-    answer = f"Yes, {this_is(name).lower()}" if is_so else f"No. {this_is(name)}"
+    answer = f"{'Yes' if is_so else 'No'}, {this_is(name).lower()}"
     return [Show(name), asked(rng, form.format(a=a(name if is_so else other))),
             Said("assistant", answer)]  # fmt: skip
 
