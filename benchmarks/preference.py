@@ -64,6 +64,7 @@ HIGHER_IS_BETTER = (
     "draws_asked_by_voice", "draws_asked_by_text",
     "says_word_asked_by_voice", "says_word_asked_by_text",
     "repeats_in_exact_words", "counts_in_exact_words", "greets_in_exact_words",
+    "tells_yes_from_no_in_exact_words",
 )  # fmt: skip
 LOWER_IS_BETTER = (
     "false_speech_steps_nothing_asked", "false_speech_steps_between_requests",

@@ -57,7 +57,8 @@ SCENES: dict[str, tuple[str, ...]] = {
 SEEDS_EACH = 100_000  # for the scenes of one kind
 GUESS = 1 / len(THINGS)  # what naming a random thing would get
 # Answers in exact words, and what a random one of those that the world has would get. It counts
-# to two at least. Phrases to repeat are beyond counting.
+# to two at least. Phrases to repeat are beyond counting. "Yes, this is" what is asked for is right
+# every other time.
 EXACT: dict[str, tuple[str, float | None]] = {
     "repeat": ("repeats", None),
     "check": ("tells_yes_from_no", 1 / 2),

@@ -25,7 +25,7 @@ from quintet.data.preferences import (
 from quintet.data.scene_rows import SceneEncoder
 from quintet.data.shards import load_samples, save_samples
 from quintet.data.world.encounters import make_encounter
-from quintet.data.world.scenes import CUT_DELAY, Scene, make_scene
+from quintet.data.world.scenes import CUT_DELAY, Scene, answer_step, make_scene
 from quintet.timeline.streams import Stream
 from quintet.timeline.targets import NOT_ASKED, Sample
 from quintet.tokenizers.bundle import Tokenizers

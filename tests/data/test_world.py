@@ -94,9 +94,8 @@ def test_yes_is_answered_where_the_thing_is_the_one_that_is_asked_for() -> None:
         assert one.thing is not None and rest == f"this is {with_article(one.thing.name)}."
         named = re.search(rf"\b{with_article(one.thing.name)}\b", one.text)
         assert (named is not None) == (answer == "Yes")
-        assert contradicted(one.reply) == one.reply.replace(
-            answer, {"Yes": "No", "No": "Yes"}[answer]
-        )
+        other = {"Yes": "No", "No": "Yes"}[answer]
+        assert contradicted(one.reply) == one.reply.replace(answer, other)
     assert 160 < sum(answer == "Yes" for answer, _ in told) < 240
 
 
@@ -151,6 +150,21 @@ def test_answers_keep_the_clock(scenes: list[Scene]) -> None:
             assert end <= scene.num_steps * STEP_SAMPLES
             replies += 1
     assert replies >= NUM_SCENES // 2
+
+
+@needs_world
+def test_a_session_is_given_the_scene_and_then_silence(scenes: list[Scene]) -> None:
+    for scene in scenes:
+        given = scene.given(3)
+        assert len(given) == scene.num_steps + 3 == len(scene.given()) + 3
+        sound = np.concatenate([heard for heard, _, _ in given])
+        assert np.array_equal(sound[: len(scene.microphone)], scene.microphone)
+        assert sound.dtype == np.float32 and not sound[len(scene.microphone) :].any()
+        seen = {s: picture for s, (_, picture, _) in enumerate(given) if picture is not None}
+        read = {s: text for s, (_, _, text) in enumerate(given) if text is not None}
+        assert seen.keys() == {one.step for one in scene.shown}
+        assert all(seen[one.step] is one.picture for one in scene.shown)
+        assert read == {one.step: one.text for one in scene.typed}
 
 
 @needs_world

@@ -49,7 +49,8 @@ def _values(scores: dict[str, Score]) -> dict[str, float]:
 def test_a_perfect_player_gets_everything(scenes: dict[str, list[Scene]], judges: Judges) -> None:
     scores = _values(score_all(_play(scenes), judges))
     for name in ("names_shown_asked_by_voice", "answers_at_all", "repeats_in_exact_words",
-                 "counts_in_exact_words", "greets_in_exact_words"):  # fmt: skip
+                 "counts_in_exact_words", "greets_in_exact_words",
+                 "tells_yes_from_no_in_exact_words"):  # fmt: skip
         assert scores[name] == 1, name
     # What ears and eyes judge is as good as they are; see the ceilings.
     for name in ("names_shown_aloud_asked_by_voice", "draws_asked_by_voice",
@@ -96,6 +97,7 @@ def test_guessing_speaks_as_often_as_the_script(
     scores = score_all(results, judges)
     assert scores["counts_in_exact_words"].chance == 1 / 9
     assert scores["greets_in_exact_words"].chance == 1 / 7
+    assert scores["tells_yes_from_no_in_exact_words"].chance == 1 / 2
     every = [result for some in results.values() for result in some]
     often = sum(r.scripted_steps for r in every) / sum(len(r.steps) for r in every)
     rng, unasked = np.random.default_rng(0), results["chatter"] + results["quiet"]

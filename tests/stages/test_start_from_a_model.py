@@ -73,8 +73,13 @@ def test_the_bundled_model_is_one_to_go_on_from() -> None:
     ("right", "wrong", "told"),
     [
         ('tokenizers = "{model}"', 'tokenizers = "nano"', "set tokenizers = "),
-        ('start_from = "{model}"', 'start_from = "nowhere"', "'nowhere', which is no earlier"),
-        ('start_from = "{model}"', 'start_from = "."', "'.', which is no earlier stage"),
+        (
+            'start_from = "{model}"',
+            'start_from = "nowhere"',
+            "'nowhere', which is no earlier .* There is no model",
+        ),
+        ('start_from = "{model}"', 'start_from = "."', "'.', which .* holds no config.json"),
+        ('preset = "small.toml"', 'preset = "nano"', "other sizes than the preset 'nano'"),
     ],
 )
 def test_a_model_that_cannot_be_started_from_is_told(
