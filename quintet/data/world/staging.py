@@ -260,7 +260,8 @@ class _Stage:
             return
         reply = self.replies[-1].cut(step)
         self.replies[-1] = replace(reply, speech=np.ascontiguousarray(reply.heard))
-        self.free, self.reply_end = step * STEP_SAMPLES, step
+        # A silent step parts it from the next answer, however soon that is due.
+        self.free, self.reply_end = step * STEP_SAMPLES, step + 1
 
     def show(self, name: str, index: int) -> None:
         """A picture arrives, whole, in a step."""
