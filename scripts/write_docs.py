@@ -39,7 +39,6 @@ TABLE = re.MULTILINE | re.DOTALL
 SCORES = {
     "names what you show, asked by voice": "names_shown_asked_by_voice",
     "names what you show, asked by text": "names_shown_asked_by_text",
-    "is this a cat? yes or no, and what it is": "tells_yes_from_no_in_exact_words",
     "names it aloud, asked by voice": "names_shown_aloud_asked_by_voice",
     "draws what you ask for by voice": "draws_asked_by_voice",
     "draws what you ask for by text": "draws_asked_by_text",
