@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import needs_world
+from mistakes import check_told
 
 import quintet
 from quintet.config import UserError, load_preset
@@ -152,12 +153,7 @@ def test_a_typing_mistake_is_told_before_anything_runs(
     right: str, wrong: str, told: str, tmp_path: Path
 ) -> None:
     text = (RECIPES / "tiny.toml").read_text(encoding="utf-8")
-    assert right in text
-    recipe = tmp_path / "mine.toml"
-    recipe.write_text(text.replace(right, wrong, 1), encoding="utf-8")
-    with pytest.raises(UserError, match=told) as raised:
-        Recipe.load(str(recipe), tmp_path / "runs")
-    assert str(raised.value).endswith(".") and "\n" not in str(raised.value)
+    check_told(text, right, wrong, told, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -172,11 +168,8 @@ def test_removal_of_no_sense_is_told_before_anything_runs(
     right: str, wrong: str, tmp_path: Path
 ) -> None:
     text = (RECIPES / "multiplication-2.toml").read_text(encoding="utf-8")
-    assert right in text
-    recipe = tmp_path / "mine.toml"
-    recipe.write_text(text.replace(right, wrong, 1), encoding="utf-8")
-    with pytest.raises(UserError, match=f"sets '{wrong.split()[0]}' to .*; make it a whole num"):
-        Recipe.load(str(recipe), tmp_path / "runs")
+    told = f"sets '{wrong.split()[0]}' to .*; make it a whole num"
+    check_told(text, right, wrong, told, tmp_path)
 
 
 def _context(folder: Path, name: str, **settings: object) -> Context:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import needs_world, run
+from mistakes import check_told
 
 import quintet
 from quintet.config import SAMPLE_RATE, UserError, load_preset
@@ -107,12 +108,7 @@ def test_a_mistake_with_sources_is_told_before_anything_runs(
     right: str, wrong: str, told: str, place: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(place)
-    text = (place / "mine.toml").read_text()
-    assert right in text
-    (tmp_path / "mine.toml").write_text(text.replace(right, wrong, 1))
-    with pytest.raises(UserError, match=told) as raised:
-        Recipe.load(str(tmp_path / "mine.toml"), tmp_path / "runs")
-    assert str(raised.value).endswith(".") and "\n" not in str(raised.value)
+    check_told((place / "mine.toml").read_text(), right, wrong, told, tmp_path)
 
 
 @needs_world
