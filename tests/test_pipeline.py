@@ -21,7 +21,7 @@ from quintet.stages.record import alone
 from quintet.tokenizers.text import TextTokenizer
 
 OPTIONAL = {"audio_decoder", "prefer", "internalize"}  # stages that the bundled model went without
-# No whole system.
+# No whole system from nothing.
 PARTS = (
     "codec", "pictures-4k", "pictures-65k", "multiplication", "multiplication-2", "spelling",
     "further",
@@ -64,7 +64,9 @@ TYPING_MISTAKES = [
     ("shards = { describe = 2, transcribe = 1 }", "shards = 2", "make it a table"),
     ('name = "describe"', 'name = "describe"\nstart_from = "nowhere"', "nowhere.*no earlier stage"),
     ('name = "describe"', 'name = "describe"\nstart_from = "realtime"', "no earlier stage"),
-    ('name = "transcribe"', 'name = "listen"\nstage = "transcribe"', "'transcribe'.*no earlier"),
+    ('name = "transcribe"', 'name = "listen"\nstage = "transcribe"', "'transcribe'.*; use one of"),
+    ("utterances = 24", 'utterances = 24\nstart_from = "nano"', "'nano', .*; use one of"),
+    ('name = "describe"', 'name = "describe"\nstart_from = "nano"', "set tokenizers = .nano"),
     ('name = "describe"', 'name = "pretrain"', "two stages 'pretrain'"),
     ('audio = "audio_decoder"', 'audio = "audio_decodr"', "audio_decodr.*no earlier stage"),
     ("recognizer = { steps = 2, batch_size = 2 }", "", "'judges' has no table 'recognizer'"),

@@ -171,7 +171,7 @@ class DocumentMaker:
         return turn_sample(timeline.turns(), self.vocabulary)
 
     def description(self, rng: np.random.Generator) -> Sample:
-        """A picture as the camera sees it, a typed question, and what it is: seeing alone."""
+        """A picture as the camera sees it, a typed question, and what it is, or if it is that."""
         said = request(str(rng.choice(ABOUT_A_PICTURE)), rng)
         assert said.thing is not None
         pixels = render_picture(said.thing, rng, "train", PICTURE_SIZE)
@@ -236,7 +236,7 @@ def transcribe_samples(maker: DocumentMaker, count: int, seed: int) -> list[Samp
 
 
 def describe_samples(maker: DocumentMaker, count: int, seed: int) -> list[Sample]:
-    """Pictures to be named, in turn mode."""
+    """Pictures to be named, or told from others, in turn mode."""
     rng = np.random.default_rng((seed, 15))
     return [maker.description(rng) for _ in range(count)]
 

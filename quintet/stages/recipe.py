@@ -160,17 +160,17 @@ def _started(context: Context, start: str | None, earlier: list[str]) -> Context
         UserError: a setting names neither, or a model that does not fit.
     """
     settings = context.settings
-    elsewhere = "start_from" in settings and settings["start_from"] not in earlier
-    if elsewhere and settings["stage"] in ON_MANY_DEVICES:
-        context = replace(context, model=_model(context, settings["start_from"], earlier))
-    named = {"start_from": None if context.model else start} | settings
+    named = {"start_from": start} | settings
     for key in ("start_from", "model", "audio"):
-        is_stage = named.get(key) in (None, *earlier)
-        if not is_stage and not (key == "start_from" and context.model):
-            raise UserError(
-                f"Stage {context.name!r} has {key} = {named[key]!r}, which is no earlier stage; "
-                f"use one of: {', '.join(earlier) or 'none, as it is the first'}."
-            )
+        if named.get(key) in (None, *earlier):
+            continue
+        if key == "start_from" and key in settings and settings["stage"] in ON_MANY_DEVICES:
+            context = replace(context, model=_model(context, named[key], earlier))
+            continue
+        raise UserError(
+            f"Stage {context.name!r} has {key} = {named[key]!r}, which is no earlier stage; "
+            f"use one of: {', '.join(earlier) or 'none, as it is the first'}."
+        )
     return context
 
 

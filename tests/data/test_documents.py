@@ -9,6 +9,29 @@ from conftest import make_config, make_tokenizers, needs_world
 
 from quintet.config import STEP_SAMPLES
 from quintet.data.documents import NOISE_BELOW, DocumentMaker, Material
+from quintet.data.world.grammar import request
+from quintet.timeline.streams import Modality, Stream
+
+
+@needs_world
+def test_of_pictures_it_is_asked_what_they_are_and_whether_they_are_that() -> None:
+    """In a message of their own and in conversations, where the picture comes first."""
+    config = make_config()
+    tokenizers = make_tokenizers(config)
+    maker = DocumentMaker(config, tokenizers, Material.make(config, tokenizers, 1, 0))
+    begins = {"This is": 0, "Yes, this is": 0, "No, this is": 0}
+    for seed in range(24):
+        rows = maker.description(np.random.default_rng(seed)).rows
+        answer = tokenizers.text.decode(
+            rows.tokens[rows.stream == Stream.TEXT_OUT, 0][:-1].tolist()
+        )
+        begins[answer.rsplit(" ", 2)[0]] += 1
+        assert (rows.modality == Modality.IMAGE).sum() == config.image.num_tokens
+    assert min(begins.values()) > 2
+    for kind, pictures in (("name", 1), ("check", 1), ("greet", 0)):
+        rng = np.random.default_rng(0)
+        asked = maker.question(request(kind, rng), rng).turns()
+        assert (asked.modality == Modality.IMAGE).sum() == pictures * config.image.num_tokens
 
 
 @needs_world

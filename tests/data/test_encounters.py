@@ -48,6 +48,7 @@ def test_an_interrupted_answer_ends_soon_after_somebody_begins() -> None:
         assert reply.step < begins
         last = reply.step + reply.num_steps  # the first step without it
         assert last <= begins + CUT_DELAY
+        assert all(r.step > begins + CUT_DELAY for r in scene.replies if r.step > reply.step)
         cut += reply.until_step is not None
         if reply.until_step is not None:
             assert last == reply.until_step and len(reply.heard) < len(reply.speech)
@@ -194,4 +195,4 @@ def test_documents_of_moments_hold_some_kinds_of_event() -> None:
     make, split = SCENES["moments"]
     assert split == "train"
     kinds = {m.kind for seed in SEEDS["moments"][:12] for m in make(seed, split).moments}
-    assert kinds == {*MOMENT_KINDS}
+    assert kinds == {*MOMENT_KINDS} == {"interruption", "backchannel", "hesitation", "watch"}

@@ -149,6 +149,22 @@ def test_both_of_a_live_pair_hear_the_same_and_part_near_the_end(
         assert len(_outputs(speaking, end)) > len(_outputs(quiet, end))
 
 
+def test_yes_is_rejected_where_no_is_right_and_the_other_way(
+    maker: DocumentMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quintet.data.preferences.ASKED", ("check",))
+    told = []
+    for seed in range(12):
+        pair = wrong_pair(maker, np.random.default_rng(seed))
+        own = [s.rows.tokens[(s.rows.stream == Stream.TEXT_OUT), 0].tolist() for s in
+               (pair.chosen, pair.rejected)]  # fmt: skip
+        text = [maker.tokenizers.text.decode(ids[:-1]) for ids in own]
+        first, rest = zip(*(one.split(", ") for one in text), strict=True)
+        told.append(rest[0] == rest[1])
+        assert not told[-1] or set(first) == {"Yes", "No"}
+    assert 2 < sum(told) < 10
+
+
 def test_a_wrong_answer_answers_the_same_request(maker: DocumentMaker) -> None:
     for seed in range(6):
         pair = wrong_pair(maker, np.random.default_rng(seed))

@@ -1,7 +1,7 @@
 """The same seed gives the same bytes: in any process, after whatever, and as in earlier versions.
 
-The bundled model was trained and is scored on these scenes; what makes them may become quicker or
-tell more, but must not change them.
+Models are trained and scored on these scenes; what makes them may become quicker or tell more, but
+must not change them unless that is what is wanted, as the log then says.
 """
 
 import hashlib

@@ -105,6 +105,7 @@ def test_no_voice_and_no_background_is_in_both_splits(found: dict[str, list[dict
     assert voices["train"] and voices["test"] and not voices["train"] & voices["test"]
     assert all(TEST_SIZES[0] <= size <= TEST_SIZES[1] for size in sizes["test"])
     assert all(any(a <= size <= b for a, b in TRAIN_SIZES) for size in sizes["train"])
+    assert 0.4 <= min(sizes["train"]) < 0.5  # smaller than any in the test
     train, test = _combinations(found["train"]), _combinations(found["test"])
     assert len(train) > 10 and len(test) > 10
     assert not train & test

@@ -3,8 +3,8 @@
 Beside the requests of `scenes`, in a row of up to a dozen:
 
 - *interruption*: somebody speaks while the assistant does, to stop it or to ask something else. It
-  falls silent two steps after the one in which they begin, so that a quarter of a second of them
-  is heard first, and answers what is asked;
+  falls silent two steps after the one in which they begin, so that at least a quarter of a second
+  of them is heard first, and answers what is asked;
 - *backchannel*: "mm-hm" while the assistant speaks. It goes on;
 - *hesitation*: a request breaks off in the middle and goes on later. The gap is not for answering;
 - *watch*: "tell me when you see a cat". "Okay, a cat." Other pictures are passed over, the cat is
@@ -147,7 +147,7 @@ class _Encounter(Draft):
         if self.rng.random() < WITH_REQUEST:
             asked = request(pick(self.rng, ("draw", "say", "count", "greet")), self.rng)
             line = self.utter(asked.text, start)
-            # A silent step parts the answers, however short the request.
+            # Not where the old one falls silent, in which step its text may still end.
             self.step = max(until + 1, answer_step(line.end_sample))
             self.step += self.answer(asked, self.step, typed=False)
         else:

@@ -158,8 +158,8 @@ class _Stage:
     cast: dict[str, Voice]
     free: int = 0  # the sample from which on the next may begin
     paused: bool = True  # the script has said how long to wait, or it has not begun
-    answer_step: int = 0  # the first in which the assistant can know what it answers
-    reply_end: int = 0  # the step from which on the assistant says nothing yet
+    earliest: int = 0  # the first step in which the assistant can know what it answers
+    reply_end: int = 0  # the first step in which the assistant may answer anew
     video_end: int = 0  # in steps
     kind: str = FREE
     asked: tuple[str, bool] = ("", False)  # the last line of the user; whether it was typed
@@ -246,7 +246,7 @@ class _Stage:
             self.moment_step = answered
         if said.speaker == "user":
             self.asked = said.text, said.way == "types"
-        self.answer_step = answered
+        self.earliest = answered
         self.placed(said.speaker, start, end)
 
     def placed(self, speaker: str, start: int, end: int) -> None:
@@ -260,7 +260,7 @@ class _Stage:
             return
         reply = self.replies[-1].cut(step)
         self.replies[-1] = replace(reply, speech=np.ascontiguousarray(reply.heard))
-        # A silent step parts it from the next answer, however soon that is due.
+        # The next begins later: in `step` the text of this one may still end.
         self.free, self.reply_end = step * STEP_SAMPLES, step + 1
 
     def show(self, name: str, index: int) -> None:
@@ -269,9 +269,9 @@ class _Stage:
         step = max(step, self.video_end)
         picture, look = take_picture(WIDE_BY_NAME[name], self.rng, self.split, PICTURE_SIZE)
         self.shown.append(Shown(step, WIDE_BY_NAME[name], picture, look))
-        self.answer_step = step + SEEN_DELAY
+        self.earliest = step + SEEN_DELAY
         if index == self.moment:
-            self.moment_step = self.answer_step
+            self.moment_step = self.earliest
         self.free, self.paused = max(self.free, (step + 1) * STEP_SAMPLES), False
 
     def play(self, video: Video, cues: tuple[Cue, ...], index: int) -> None:
@@ -287,7 +287,7 @@ class _Stage:
                 picture, thing, look = moving.frame(step)
                 self.shown.append(Shown(start + step, thing, picture, look))
         self.video_end = start + moving.num_steps
-        self.answer_step = start + SEEN_DELAY
+        self.earliest = start + SEEN_DELAY
         if index == self.moment:
             wait = next(c for c in reversed(cues[:index]) if isinstance(c, Wait))
             self.moment_step = start + video.things.index(wait.until) * each + SEEN_DELAY
@@ -300,7 +300,7 @@ class _Stage:
         elif self.moment_step is not None:
             step = max(self.moment_step, self.reply_end)
         else:
-            step = max(self.answer_step, _after(self.free), self.reply_end)
+            step = max(self.earliest, _after(self.free), self.reply_end)
         speech, words = np.zeros(0, np.float32), tuple[Word, ...]()
         lasts = -(-len(said.text) // WRITTEN)
         if said.way == "says":
