@@ -12,9 +12,11 @@ from dataclasses import asdict
 from typing import Any
 
 from quintet.config import UserError
-from quintet.stages.context import Context
+from quintet.stages.context import MODEL_FILE, Context
 from quintet.tokenizers.folders import TEXT_FILE
+from quintet.tokenizers.weight_files import weight_files
 from quintet.train import TrainConfig
+from quintet.train.exports import digest
 from quintet.train.processes import leads
 from quintet.train.task import CHECKPOINTS, MAY_CHANGE
 
@@ -90,6 +92,9 @@ def _made_with(context: Context) -> dict[str, Any]:
     preset, stage = context.preset.to_dict(), context.settings["stage"]
     tables = TABLES.get(stage, [name for name in preset if name != "name"])
     settings: dict[str, Any] = {**context.settings}
+    if context.model is not None:  # whose name may come to mean another
+        weights = weight_files(context.model / MODEL_FILE)
+        settings["start_from_weights"] = [digest(file) for file in weights]
     settings |= {key: asdict(context.train_table(key)) for key in _trained(context)}
     settings |= {f"preset.{name}": preset[name] for name in tables}
     flat: dict[str, Any] = {}

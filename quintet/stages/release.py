@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
+from pathlib import Path
 
 from quintet.data.world.speakers import named_speaker
 from quintet.data.world.things import THINGS
 from quintet.live.pretrained import assemble
 from quintet.media.speech import SPEAKERS
 from quintet.stages.context import MODEL_FILE, Context
+from quintet.stages.record import RECORD
 from quintet.tokenizers.folders import AUDIO_FILE, IMAGE_FILE, TEXT_FILE
 
 SETTINGS = {"model": str, "audio": str, "recipe": str, "about": str, "speakers": bool}
@@ -22,7 +25,7 @@ license: apache-2.0
 
 {about}
 
-Trained from nothing by `quintet train {recipe}` (seeds are in that recipe). The last scores of
+Trained from {start} by `quintet train {recipe}` (seeds are in that recipe). The last scores of
 every stage; {kept_out}:
 
 ```json
@@ -36,6 +39,17 @@ speech comes from espeak-ng, its pictures from the Noto Color Emoji font."""
 WORLD_KEPT_OUT = """\
 voices, backgrounds and sizes of pictures are kept out of training, the sentences and
 things are those of training, and what was seen whole says so in its name"""
+
+
+def _start(run_folder: Path, stage: str) -> str:
+    """What the weights of `stage` began as: that of earlier stages, back to the first."""
+    while (record := run_folder / stage / RECORD).exists():
+        settings = json.loads(record.read_text(encoding="utf-8"))
+        if "start_from_weights" in settings:
+            return f"the model {settings['start_from']}"
+        module = importlib.import_module(f"quintet.stages.{settings['stage']}")
+        stage = settings.get("start_from", getattr(module, "START", None)) or ""
+    return "nothing"
 
 
 def run(context: Context) -> dict[str, float]:
@@ -60,6 +74,7 @@ def run(context: Context) -> dict[str, float]:
         about=about or WORLD.format(things=len(THINGS)),
         kept_out=kept_out if about else WORLD_KEPT_OUT,
         recipe=context.settings.get("recipe", "nano"),
+        start=_start(context.run_folder, context.settings.get("model", "realtime")),
         scores=json.dumps(scores, indent=2),
     )
     if context.settings.get("speakers", False):

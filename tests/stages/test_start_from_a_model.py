@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import needs_world, run
 from mistakes import check_told
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import quintet
-from quintet.stages.recipe import Recipe
+from quintet.config import UserError
+from quintet.stages.recipe import Recipe, run_stage
 from quintet.tokenizers.folders import BUNDLED
 
 SMALL = """
@@ -39,6 +41,7 @@ about = "A test."
 @pytest.fixture
 def recipe(model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A recipe, in the working directory, that goes on from a small model."""
+    shutil.copytree(model_folder, tmp_path / "begun")
     values = json.loads((model_folder / "config.json").read_text(encoding="utf-8"))
     lines = ['name = "small"']
     for name in ("model", "live"):
@@ -46,7 +49,7 @@ def recipe(model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         lines += [f"{key} = {json.dumps(value)}" for key, value in values[name].items()]
     (tmp_path / "small.toml").write_text("\n".join(lines))
     path = tmp_path / "mine.toml"
-    path.write_text(SMALL.format(model=model_folder))
+    path.write_text(SMALL.format(model="begun"))
     monkeypatch.chdir(tmp_path)
     return path
 
@@ -62,6 +65,13 @@ def test_a_stage_begins_with_the_weights_of_a_model(recipe: Path, model_folder: 
     model = quintet.load(Path("runs/mine/release/model"))
     other = quintet.load(model_folder)
     assert model.tokenizers.fingerprint() == other.tokenizers.fingerprint()
+    assert "Trained from the model begun by" in " ".join(model.card.split())
+    # The name comes to mean another model, of which this stage was not made.
+    changed = {name: weight + 1 for name, weight in begun.items()}
+    save_file(changed, recipe.parent / "begun" / "model.safetensors")
+    with pytest.raises(UserError, match="'instruct' was made with start_from_weights"):
+        for stage in Recipe.load(str(recipe), Path("runs")).stages:
+            run_stage(stage)
 
 
 def test_the_bundled_model_is_one_to_go_on_from() -> None:
@@ -83,7 +93,7 @@ def test_the_bundled_model_is_one_to_go_on_from() -> None:
     ],
 )
 def test_a_model_that_cannot_be_started_from_is_told(
-    right: str, wrong: str, told: str, recipe: Path, model_folder: Path
+    right: str, wrong: str, told: str, recipe: Path
 ) -> None:
-    right = right.format(model=model_folder)
+    right = right.format(model="begun")
     check_told(recipe.read_text(), right, wrong, told, recipe.parent)
