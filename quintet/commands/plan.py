@@ -92,7 +92,10 @@ def refuse_misfit(plan: Plan) -> None:
         return
     fewest = smallest(plan)
     if fewest is None:
-        remedy = "and no number of devices is enough; lower --rows or --batch, or raise --tensor"
+        remedy = (
+            "and no number of devices is enough; lower --rows or --batch, or raise --tensor or "
+            "--context"
+        )
     else:
         remedy = f"so use --gpus {fewest} or more, or lower --rows or --batch"
     raise UserError(
@@ -144,7 +147,7 @@ def _memory(plan: Plan) -> list[dict[str, Any]]:
 
 
 def _exchange(moved: Traffic) -> list[dict[str, Any]]:
-    names = ("weights gathered", "gradients summed", "inside layers")
+    names = ("weights gathered", "gradients summed", "inside layers", "inside attention")
     return [
         _row(f"exchange: {name}", "GiB a step", size / GIB)
         for name, size in zip(names, vars(moved).values(), strict=True)
@@ -180,6 +183,7 @@ def _measure(plan: Plan, rows: list[dict[str, Any]]) -> None:
         "exchange: weights gathered": moved.gather,
         "exchange: gradients summed": moved.reduce,
         "exchange: inside layers": moved.tensor,
+        "exchange: inside attention": moved.context,
     }
     for row in rows:
         if row["name"] in peers:
@@ -229,14 +233,19 @@ def _exchange_notes(plan: Plan) -> list[str]:
             f"A layer is cut among {plan.layout.tensor} devices, which wait for one another at "
             f"{plan.tensor_bandwidth / 1e9:,.0f} GB/s."
         )
+    if plan.layout.context > 1:
+        told.append(
+            f"The rows of a sample are cut among {plan.layout.context} devices, which exchange "
+            f"them in each attention at {plan.context_bandwidth / 1e9:,.0f} GB/s."
+        )
     return told
 
 
 def _print(plan: Plan, rows: list[dict[str, Any]], told: list[str]) -> None:
     layout = plan.layout
     samples = f"{counted(layout.samples, 'sample')} on each"
-    if layout.tensor > 1:
-        samples += f" {layout.tensor}"
+    if layout.together > 1:
+        samples += f" {layout.together}"
     title = f"plan {plan.config.name}: {layout.devices:,} {plan.device.name}, {samples}"
     checked = any(row["peer"] is not None for row in rows)
     table = Table("", "unit", "value", "found by", title=title)

@@ -15,10 +15,12 @@ from quintet.commands.json_file import JSON, write_json
 @click.option("--device", default="h100", show_default=True, help="a100, h100, h200 or b200.")
 @click.option("--tensor", default=1, show_default=True, type=click.IntRange(min=1),
               help="How many of them share each layer.")  # fmt: skip
+@click.option("--context", default=1, show_default=True, type=click.IntRange(min=1),
+              help="How many of them share the rows of each sample.")  # fmt: skip
 @click.option("--rows", type=click.IntRange(min=1),
               help="Of a sample; by default 8,192, or max_rows of the preset.")  # fmt: skip
 @click.option("--batch", "samples", default=1, show_default=True, type=click.IntRange(min=1),
-              help="Samples at once on each device, or on each --tensor devices.")  # fmt: skip
+              help="Samples at once on each device, or on those that share.")  # fmt: skip
 @click.option("--text-asked", "text_share", default=0.5, show_default=True, type=float,
               help="Share of the rows at which the text+image head is asked.")  # fmt: skip
 @click.option("--audio-asked", "audio_share", default=0.5, show_default=True, type=float,
@@ -32,7 +34,7 @@ from quintet.commands.json_file import JSON, write_json
 @click.option("--check", is_flag=True, help="Measure memory and exchange by a dry run, here.")
 @JSON
 def plan(
-    preset: str, gpus: int, device: str, tensor: int, rows: int | None, samples: int,
+    preset: str, gpus: int, device: str, tensor: int, context: int, rows: int | None, samples: int,
     text_share: float, audio_share: float, checkpointing: bool, efficiency: float | None,
     dollars_per_hour: float | None, training_rows: float | None, check: bool,
     json_file: Path | None,
@@ -44,8 +46,9 @@ def plan(
     """
     from quintet.commands.plan import make_plan, refuse_misfit, run_plan
 
-    layout = {"devices": gpus, "tensor": tensor, "samples": samples, "text_share": text_share,
-              "audio_share": audio_share, "checkpointing": checkpointing}  # fmt: skip
+    layout = {"devices": gpus, "tensor": tensor, "context": context, "samples": samples,
+              "text_share": text_share, "audio_share": audio_share,
+              "checkpointing": checkpointing}  # fmt: skip
     assumed = {"efficiency": efficiency, "dollars_per_hour": dollars_per_hour,
                "training_rows": training_rows}  # fmt: skip
     given = {name: value for name, value in assumed.items() if value is not None}

@@ -7,6 +7,7 @@ E head width, P = E / 2 pairs of it, D = d_model.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from quintet.products import Linear
 from quintet.timeline.masks import Sight
 
 Mask = Tensor | BlockMask  # bool [B, 1, T, S] (or what broadcasts to it), or blocks of it
+Attend = Callable[[Tensor, Tensor, Tensor, Mask | None], Tensor]
 
 
 def dense_mask(sight: Sight, device: torch.device | str = "cpu") -> Tensor:
@@ -83,12 +85,13 @@ class Attention(nn.Module):
         self.query_norm = HeadScale(self.head_width)
         self.key_norm = HeadScale(self.head_width)
         nn.init.zeros_(self.output.weight)
+        self.attend: Attend = attend  # so that context parallelism can exchange rows around it
 
     def forward(
         self, x_BTD: Tensor, mask: Mask | None = None, turns_BTP2: Tensor | None = None
     ) -> Tensor:
         """`mask` says who sees whom; None is plainly causal."""
-        y = _attend(*self._project(x_BTD, turns_BTP2), mask)
+        y = self.attend(*self._project(x_BTD, turns_BTP2), mask)
         return self.output(y.transpose(1, 2).flatten(2))
 
     def _project(self, x_BTD: Tensor, turns_BTP2: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -102,8 +105,8 @@ class Attention(nn.Module):
         return q.transpose(1, 2), k.transpose(1, 2), grouped[..., -1, :].transpose(1, 2)
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None) -> Tensor:
-    """[B, H, T, E] in the dtype of `q`."""
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None) -> Tensor:
+    """[B, H, T, E] in the dtype of `q`, of keys and values [B, G, T, E]."""
     causal = mask is None
     if isinstance(mask, BlockMask):
         made: Tensor = _flex(q.device.type)(q, k, v, block_mask=mask, enable_gqa=True)

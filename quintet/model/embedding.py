@@ -33,14 +33,20 @@ class RowTensors:
     place: Tensor  # int64 [B, T]: in the order in which rows see one another
 
     @classmethod
-    def from_rows(cls, tables: list[Rows], places: list[np.ndarray] | None = None) -> RowTensors:
+    def from_rows(
+        cls,
+        tables: list[Rows],
+        places: list[np.ndarray] | None = None,
+        longest: int | None = None,
+    ) -> RowTensors:
         """A batch of tables, padded at the end to the longest.
 
         Args:
             places: of each table's rows [N], where they do not lie in that order.
+            longest: to how many rows; None is as many as the longest has.
         """
         lengths = [len(rows) for rows in tables]
-        longest = max(lengths)
+        longest = longest or max(lengths)
         even = min(lengths) == longest  # as the rows of a session are, which has no time to lose
 
         def stack(columns: list[np.ndarray], dtype: torch.dtype) -> Tensor:
@@ -64,8 +70,8 @@ class RowTensors:
     def to(self, device: torch.device | str) -> RowTensors:
         return RowTensors(*(getattr(self, f.name).to(device) for f in fields(self)))
 
-    def take(self, samples: slice) -> RowTensors:
-        return RowTensors(*(getattr(self, f.name)[samples] for f in fields(self)))
+    def take(self, samples: slice, rows: slice = slice(None)) -> RowTensors:
+        return RowTensors(*(getattr(self, f.name)[samples, rows] for f in fields(self)))
 
 
 @functools.cache

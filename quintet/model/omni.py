@@ -35,7 +35,7 @@ class Batch:
     text_target: Tensor  # int64 [N]
     audio_at: Tensor  # int64 [M]
     audio_target: Tensor  # int64 [M, Q]
-    sight: Sight | None = None  # who sees whom; plainly causal without
+    sight: Sight | None = None  # who sees whom in whole lines; plainly causal without
     whole: Batch | None = None  # what this is a share of, if it is one
     starts: Tensor | None = None  # int64 [samples]: where each begins (flat index into B * T)
 
@@ -45,14 +45,17 @@ class Batch:
         return cls.from_lines([[sample] for sample in samples], window_steps)
 
     @classmethod
-    def from_lines(cls, lines: list[list[Sample]], window_steps: int = FOREVER) -> Batch:
+    def from_lines(
+        cls, lines: list[list[Sample]], window_steps: int = FOREVER, pieces: int = 1
+    ) -> Batch:
         """Lines of samples (`timeline.packing`) that do not see one another.
 
         Args:
             window_steps: no row sees what lies that many steps back.
+            pieces: lines are as long that so many equal ones can be made of each.
         """
         samples = [line[0] if len(line) == 1 else join(line) for line in lines]
-        longest = max(len(s) for s in samples)
+        longest = -(-max(len(s) for s in samples) // pieces) * pieces
         before = [np.cumsum([0, *map(len, line[:-1])]) for line in lines]
         starts = np.concatenate([i * longest + rows for i, rows in enumerate(before)])
         pads = [longest - len(s) for s in samples]
@@ -73,9 +76,9 @@ class Batch:
         tables = [s.rows for s in samples]
         packed = any(len(line) > 1 for line in lines)
         slides = any(np.ptp(rows.step) >= window_steps for rows in tables)
-        needed = line_sight([[s.rows for s in line] for line in lines], window_steps)
+        needed = line_sight([[s.rows for s in line] for line in lines], window_steps, longest)
         return cls(
-            RowTensors.from_rows(tables),
+            RowTensors.from_rows(tables, longest=longest),
             torch.from_numpy(text_at),
             torch.from_numpy(text[text_at].astype(np.int64)),
             torch.from_numpy(audio_at),
@@ -84,24 +87,29 @@ class Batch:
             starts=torch.from_numpy(starts),
         )
 
-    def share(self, rank: int, count: int) -> Self:
-        """Every `count`-th line from `rank` on. Its losses are parts of those of the whole batch:
-        the sums over its rows, divided by what the whole batch asks."""
+    def share(self, rank: int, count: int, pieces: int = 1) -> Self:
+        """Share `rank` of `count`. Each `pieces` of them in a row have the same lines, and each of
+        these a piece of every line; the next ones have the next lines. Its losses are parts of
+        those of the whole batch: the sums over its rows, divided by what the whole batch asks."""
+        (first, piece), strides = divmod(rank, pieces), count // pieces
         longest = self.rows.step.shape[1]
+        length = longest // pieces
+        assert length * pieces == longest, "lines of which pieces cannot be equal"
 
         def taken(at: Tensor) -> tuple[Tensor, Tensor]:
             """Which of the questions at `at` are in the share, and where they stand there."""
             line, row = at // longest, at % longest
-            mine = line % count == rank
-            return mine, (line // count * longest + row)[mine]
+            mine = (line % strides == first) & (row // length == piece)
+            return mine, (line // strides * length + row % length)[mine]
 
         text, text_at = taken(self.text_at)
         audio, audio_at = taken(self.audio_at)
         starts = None if self.starts is None else taken(self.starts)[1]
-        lines = slice(rank, None, count)
+        lines = slice(first, None, strides)
         return replace(
             self,
-            rows=self.rows.take(lines), sight=self.sight and self.sight.take(lines),
+            rows=self.rows.take(lines, slice(piece * length, (piece + 1) * length)),
+            sight=self.sight and self.sight.take(lines),
             text_at=text_at, text_target=self.text_target[text],
             audio_at=audio_at, audio_target=self.audio_target[audio],
             starts=starts, whole=self,

@@ -139,13 +139,13 @@ class OmniTask(Task):
         return self._share(self.loader.batch(step))
 
     def _share(self, samples: list[Sample]) -> Batch:
-        """Every process makes the same batch and takes its own lines of it."""
+        """Every process makes the same batch and takes its own rows of it."""
         place, lines = self.place, pack(samples, self.config.packed_rows)
-        if len(lines) < place.data_size:  # each needs one
+        if len(lines) < place.data_size // place.context:  # each needs one
             lines = [[sample] for sample in samples]
-        batch = Batch.from_lines(lines, self.window_steps)
+        batch = Batch.from_lines(lines, self.window_steps, place.context)
         if place.data_size > 1:
-            batch = batch.share(place.data_rank, place.data_size)
+            batch = batch.share(place.data_rank, place.data_size, place.context)
         return batch.to(place.device)
 
     def describe_batch(self, step: int) -> str:

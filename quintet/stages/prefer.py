@@ -32,8 +32,13 @@ def check(context: Context) -> PreferenceConfig:
     """How the stage's settings make a loss of pairs.
 
     Raises:
-        UserError: something should be kept and there is nothing to keep.
+        UserError: something should be kept and there is nothing to keep, or answers be divided.
     """
+    if context.train.context_parallel > 1:
+        raise UserError(
+            f"Stage {context.name!r} has context_parallel and compares whole answers; set it to 1 "
+            "in the stage's own table train."
+        )
     chosen = {name: context.settings[name] for name in LOSS_SETTINGS if name in context.settings}
     if chosen.get("keep_weight") and set(context.settings.get("shards", {})) <= {PREFERENCES}:
         raise UserError(

@@ -43,7 +43,7 @@ class PairBatch(Batch):
         order_2P = torch.tensor([place[id(sample)] for sample in samples]).view(2, -1)
         return cls(**vars(Batch.from_lines(lines, window_steps)), order_2P=order_2P)
 
-    def share(self, rank: int, count: int) -> Self:
+    def share(self, rank: int, count: int, pieces: int = 1) -> Self:
         raise AssertionError("pairs are shared out before they become a batch: `_mine`")
 
     def to(self, device: torch.device) -> Self:

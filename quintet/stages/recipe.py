@@ -146,7 +146,7 @@ def _stage(
         if kind is TrainConfig:
             context.train_table(key)
     if stage in ON_MANY_DEVICES:
-        context.train.check_layout(preset.model, context.train.tensor_parallel)
+        context.train.check_layout(preset.model, context.train.together)
     if hasattr(module, "check"):
         module.check(context)
     return _started(context, getattr(module, "START", None), [one.name for one in earlier])

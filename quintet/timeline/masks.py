@@ -56,9 +56,12 @@ class Sight:
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "window_steps"}
 
 
-def line_sight(lines: list[list[Rows]], window_steps: int = FOREVER) -> Sight:
-    """Of lines of samples, each sample's rows in the order in which the model reads them."""
-    longest = max(sum(map(len, line)) for line in lines)
+def line_sight(
+    lines: list[list[Rows]], window_steps: int = FOREVER, longest: int | None = None
+) -> Sight:
+    """Of lines of samples, each sample's rows in the order in which the model reads them; padded
+    to `longest` rows, or to those of the longest."""
+    longest = longest or max(sum(map(len, line)) for line in lines)
     shape = (len(lines), longest)
     step, document = np.zeros(shape, np.int64), np.full(shape, NOBODY, np.int64)
     for index, line in enumerate(lines):

@@ -165,9 +165,10 @@ def _pretended(world_size: int) -> Iterator[Place]:
 def _settings(layout: Layout) -> TrainConfig:
     return TrainConfig(
         steps=1,
-        batch_size=layout.samples * layout.data,
+        batch_size=layout.samples * layout.devices // layout.together,
         precision="bfloat16",
         tensor_parallel=layout.tensor,
+        context_parallel=layout.context,
         checkpoint_activations=layout.checkpointing,
     )
 
@@ -190,8 +191,10 @@ def _model(config: OmniConfig, layout: Layout, place: Place, fake: FakeTensorMod
 
 
 def _batch(config: OmniConfig, layout: Layout) -> Batch:
-    """Samples of one group; what stands in them does not matter."""
-    count, rows, books = layout.samples, layout.rows, config.audio.num_codebooks
+    """Of one group, whose device has its piece of all samples; what stands in them does not
+    matter."""
+    count, books = layout.samples, config.audio.num_codebooks
+    rows = layout.rows // layout.context
     text, audio = layout.asked
 
     def ids(*shape: int) -> Tensor:
@@ -246,6 +249,7 @@ def _traffic(scale: Scale, layout: Layout) -> Traffic:
         of("_allgather_base_") * others,
         of("_reduce_scatter_base_") * others,
         of("all_reduce") * summing_ring(layout.tensor) + pieces,
+        of("all_to_all_single") * (layout.context - 1) / layout.context,
     )
 
 

@@ -2,7 +2,8 @@
 
 It models what `train.parallel` does: float32 weights, gradients and AdamW moments, cut among the
 devices of a column of the mesh (FSDP2: Zhao et al. 2023; ZeRO stage 3: Rajbhandari et al. 2020);
-matrices of a layer cut among those of a row (tensor parallel: Shoeybi et al. 2019); activations
+matrices of a layer cut among those of a row (tensor parallel: Shoeybi et al. 2019); rows of a line
+cut among neighbours of a column (context parallel: Jacobs et al. 2023); activations
 and gathered weights in bfloat16, summed gradients in float32; a block keeps its input only and is
 computed again backward (Chen et al. 2016). `train.dry_run` measures the same step.
 """
@@ -29,41 +30,47 @@ class Layout:
 
     devices: int
     tensor: int = 1  # devices that share the layers of one model
-    samples: int = 1  # of each group of `tensor` devices
+    context: int = 1  # of these, so many share the rows of each sample
+    samples: int = 1  # of each group of `tensor` times `context` devices
     rows: int = 8_192  # of a sample
     text_share: float = 0.5  # of the rows, at which the text+image head is asked
     audio_share: float = 0.5  # and the audio head
     checkpointing: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("devices", "tensor", "samples", "rows"):
+        for name in ("devices", "tensor", "context", "samples", "rows"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}; make it at least 1.")
         shares = {"--text-asked": self.text_share, "--audio-asked": self.audio_share}
         for option, share in shares.items():
             if not 0 <= share <= 1:
                 raise UserError(f"{option} is {share}; make it a number from 0 to 1.")
-        if self.devices % self.tensor:
-            fewer = self.devices // self.tensor * self.tensor
-            near = f"{fewer} or {fewer + self.tensor}" if fewer else f"{self.tensor}"
+        if self.devices % self.together:
+            fewer = self.devices // self.together * self.together
+            near = f"{fewer} or {fewer + self.together}" if fewer else f"{self.together}"
             raise UserError(
-                f"{self.devices} devices are no multiple of {self.tensor}, among which a layer is "
-                f"cut; use {near}."
+                f"{self.devices} devices are no multiple of {self.together}, among which layers "
+                f"and samples are cut; use {near}."
             )
 
     @property
+    def together(self) -> int:
+        """Devices that have the same samples."""
+        return self.tensor * self.context
+
+    @property
     def data(self) -> int:
-        """Groups of devices, each with samples of its own."""
+        """Groups of `tensor` devices, each with rows of its own."""
         return self.devices // self.tensor
 
     @property
     def local_rows(self) -> int:
-        """Rows that a group computes in a step."""
-        return self.samples * self.rows
+        """Rows that such a group computes in a step."""
+        return self.samples * self.rows // self.context
 
     @property
     def asked(self) -> tuple[int, int]:
-        """Rows of a group at which the text+image head and the audio head are asked."""
+        """Rows of such a group at which the text+image head and the audio head are asked."""
         return round(self.text_share * self.local_rows), round(self.audio_share * self.local_rows)
 
 
@@ -144,12 +151,15 @@ def kept_by_layer(model: ModelConfig, layout: Layout, checkpointing: bool) -> fl
 
     With checkpointing its input. Without: the inputs of both norms and of all matrices, queries
     and keys before their norm, after it and when scaled, the output of the fused attention and a
-    number a head, both factors of SwiGLU and its gate before SiLU.
+    number a head, both factors of SwiGLU and its gate before SiLU; and where rows are cut, values
+    and that output once more, exchanged.
     """
     if checkpointing:
         return layout.local_rows * _stream(layout) * model.d_model
     keys = model.head_width * model.num_kv_heads
     cut = HALF * (4 * model.d_model + 4 * keys + 4 * model.d_feed_forward)
+    if layout.context > 1:
+        cut += HALF * (model.d_model + keys)
     statistics = FULL * (2 * model.num_heads + model.num_kv_heads)
     whole = 2 * (_stream(layout) + HALF) * model.d_model + 2 * FULL
     return layout.local_rows * (whole + (cut + statistics) / layout.tensor)

@@ -1,11 +1,13 @@
 """A transformer on many devices, applied from outside it: the model itself knows one.
 
-Four steps, in the only order in which each can work on what the one before has made:
+Five steps, in the only order in which each can work on what the one before has made:
 
 1. tensor parallel: a layer's matrices are cut among the devices of a row of the mesh;
-2. activation checkpointing: a block keeps its input only, and is computed again backward;
-3. compile: each block by itself, the first for all, as they are alike;
-4. FSDP: what is left of each unit's weights, their gradients and the optimizer's state are cut
+2. context parallel: of a line's rows each device has a piece, and exchanges it for all rows of some
+   heads while they look at one another (`train.context`);
+3. activation checkpointing: a block keeps its input only, and is computed again backward;
+4. compile: each block by itself, the first for all, as they are alike;
+5. FSDP: what is left of each unit's weights, their gradients and the optimizer's state are cut
    among the devices of a column; a unit is whole only while it computes.
 
 The weights keep their names, and their values: one device and many train the same model.
@@ -22,6 +24,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Placement, Replicate, Shard, distribute_module
@@ -35,6 +38,8 @@ from torch.distributed.tensor.parallel import (
 from torch.utils.checkpoint import checkpoint
 
 from quintet.model.omni import Omni
+from quintet.model.transformer import Block
+from quintet.train.context import attend_together
 from quintet.train.processes import Place
 from quintet.train.task import TrainConfig
 
@@ -47,11 +52,13 @@ def parallelize(model: Omni, config: TrainConfig, place: Place) -> Place:
         UserError: that many processes cannot share the model, or the batch.
     """
     config.check_layout(model.config.model, place.world_size)
-    place = place.in_rows_of(config.tensor_parallel)
+    place = place.in_rows_of(config.tensor_parallel, config.context_parallel)
     if config.tensor_parallel > 1:
         assert place.mesh is not None
         _cut_layers(model, place.mesh["tensor"])
     for block in model.transformer.layers:
+        if place.context_group is not None:
+            _cut_rows(block, place.context_group)
         if config.checkpoint_activations:
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
         if config.compile and has_compiler():
@@ -122,6 +129,12 @@ def _cut_layers(model: Omni, mesh: DeviceMesh) -> None:
     parallelize_module(model, mesh, plan)
     missed = [n for n, p in model.named_parameters() if not isinstance(p, DTensor)]
     assert not missed, f"the plan of tensor parallelism leaves out {missed}"
+
+
+def _cut_rows(block: nn.Module, group: ProcessGroup) -> None:
+    """Context parallel, of which only the attention knows."""
+    assert isinstance(block, Block)
+    block.attention.attend = partial(attend_together, group)
 
 
 def _shard(model: Omni, mesh: DeviceMesh, config: TrainConfig) -> None:

@@ -98,6 +98,7 @@ class Traffic:
     gather: float  # of weights, bfloat16
     reduce: float  # of gradients, float32
     tensor: float  # of activations, between devices that share a layer
+    context: float  # of queries, keys, values and results, between devices that share rows
 
 
 def traffic(config: OmniConfig, layout: Layout) -> Traffic:
@@ -106,7 +107,8 @@ def traffic(config: OmniConfig, layout: Layout) -> Traffic:
     Layers and tables are gathered forward and backward, heads and the last norm once. A layer's
     activations are summed twice forward and twice backward, and once more when it is computed
     again, which stops before its last sum; and each head sums its logits, as heads are cut along
-    the model's width.
+    the model's width. Devices that share rows exchange queries, keys, values and results forward,
+    backward, and when a layer is computed again.
     """
     order, tensor = units(config, layout), layout.tensor
     others = (layout.data - 1) / layout.data
@@ -115,8 +117,14 @@ def traffic(config: OmniConfig, layout: Layout) -> Traffic:
     sums = (5 if layout.checkpointing else 4) * config.model.num_layers
     summed = sums * layout.local_rows * config.model.d_model
     summed += sum(a * n for a, n in zip(layout.asked, logits_per_row(config), strict=True))
+    keys = config.model.head_width * config.model.num_kv_heads
+    passes = (3 if layout.checkpointing else 2) * config.model.num_layers
+    exchanged = passes * layout.local_rows * 2 * (config.model.d_model + keys) / tensor
     return Traffic(
-        HALF * gathered * others, FULL * reduced * others, summing_ring(tensor) * HALF * summed
+        HALF * gathered * others,
+        FULL * reduced * others,
+        summing_ring(tensor) * HALF * summed,
+        HALF * exchanged * (layout.context - 1) / layout.context,
     )
 
 
@@ -159,14 +167,10 @@ class Plan:
     assumptions: Assumptions = Assumptions()
 
     def __post_init__(self) -> None:
-        tensor, model = self.layout.tensor, self.config.model
+        layout, model = self.layout, self.config.model
         most = math.gcd(model.num_kv_heads, model.d_feed_forward)
-        if most % tensor:
-            possible = ", ".join(str(n) for n in range(1, most + 1) if most % n == 0)
-            raise UserError(
-                f"A layer of {self.config.name} cannot be cut among {tensor} devices, as it has "
-                f"{model.num_kv_heads} key-value heads; use a --tensor of {possible}."
-            )
+        _refuse_cut(self.config, "--tensor", layout.tensor, most)
+        _refuse_cut(self.config, "--context", layout.context, model.num_kv_heads // layout.tensor)
 
     @cached_property
     def peak(self) -> Moment:
@@ -192,13 +196,21 @@ class Plan:
     @property
     def tensor_bandwidth(self) -> float:
         """Bytes a second of a ring through the devices that share a layer."""
-        inside = self.layout.tensor <= self.device.per_node
+        return self._bandwidth_among(self.layout.tensor)
+
+    @property
+    def context_bandwidth(self) -> float:
+        """And of exchanges between those that share rows."""
+        return self._bandwidth_among(self.layout.together)
+
+    def _bandwidth_among(self, neighbours: int) -> float:
+        inside = neighbours <= self.device.per_node
         chosen = self.device.link_bandwidth if inside else self.device.network_bandwidth
         return self.assumptions.exchange * chosen
 
     @cached_property
     def seconds(self) -> dict[str, float]:
-        """Of a step by part. FSDP exchanges while it computes; tensor parallel waits."""
+        """Of a step by part. FSDP exchanges while it computes; tensor and context parallel wait."""
         moved, share = traffic(self.config, self.layout), self.layout.devices
         computed = work(self.config, self.layout).computed / self.layout.tensor
         # Weights and averages read and written, gradients read.
@@ -207,7 +219,8 @@ class Plan:
             "computing": computed / (self.assumptions.efficiency * self.device.peak_flops),
             "exchange of weights and gradients": (moved.gather + moved.reduce)
             / self.data_bandwidth,
-            "exchange inside layers": moved.tensor / self.tensor_bandwidth,
+            "exchange inside layers": moved.tensor / self.tensor_bandwidth
+            + moved.context / self.context_bandwidth,
             "update of weights": update / self.device.memory_bandwidth,
         }
 
@@ -242,15 +255,28 @@ class Plan:
         return price * self.layout.devices * self.days * DAY / HOUR
 
 
+def _refuse_cut(config: OmniConfig, option: str, count: int, most: int) -> None:
+    """Raises:
+    UserError: heads cannot be cut among `count` devices, of which there can be `most`.
+    """
+    if most % count:
+        possible = ", ".join(str(n) for n in range(1, most + 1) if most % n == 0)
+        raise UserError(
+            f"A layer of {config.name} cannot be cut among {count} devices, as it has "
+            f"{config.model.num_kv_heads} key-value heads; use a {option} of {possible}."
+        )
+
+
 def smallest(plan: Plan) -> int | None:
     """The fewest devices, in whole nodes where one is not enough, on which `plan` fits; None if
     none are, as what does not shrink with their number is too much."""
-    node = math.lcm(plan.layout.tensor, plan.device.per_node)
+    together = plan.layout.together
+    node = math.lcm(together, plan.device.per_node)
 
     def fits(devices: int) -> bool:
         return replace(plan, layout=replace(plan.layout, devices=devices)).fits
 
-    for devices in range(plan.layout.tensor, node, plan.layout.tensor):
+    for devices in range(together, node, together):
         if fits(devices):
             return devices
     nodes = range(1, MOST_DEVICES // node + 1)

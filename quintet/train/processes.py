@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed import ProcessGroup
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from quintet.config import UserError, counted
@@ -29,8 +31,10 @@ class Place:
     rank: int = 0
     world_size: int = 1
     device: torch.device = CPU
-    # [data, tensor]: a column shares the samples of a batch, a row the layers of the model.
+    # [data, tensor]: a column shares the rows of a batch, a row the layers of the model.
     mesh: DeviceMesh | None = None
+    context: int = 1  # so many neighbours in a column have the same lines, each a piece of them
+    context_group: ProcessGroup | None = None  # this process among them
 
     @property
     def leads(self) -> bool:
@@ -47,14 +51,20 @@ class Place:
         """Into how many shares a batch is divided."""
         return 1 if self.mesh is None else self.mesh["data"].size()
 
-    def in_rows_of(self, tensor: int) -> Place:
-        """The same place in a mesh whose rows have `tensor` processes; neighbours stand in one
-        row, because what they exchange is the most urgent."""
+    def in_rows_of(self, tensor: int, context: int = 1) -> Place:
+        """The same place in a mesh whose rows have `tensor` processes, and whose columns are
+        divided among `context`; neighbours stand in one row, because what they exchange is the
+        most urgent."""
         if self.world_size == 1:
             return self
-        sizes = (self.world_size // tensor, tensor)
-        mesh = init_device_mesh(self.device.type, sizes, mesh_dim_names=("data", "tensor"))
-        return replace(self, mesh=mesh)
+        shares = self.world_size // tensor
+        make = partial(init_device_mesh, self.device.type)
+        mesh = make((shares, tensor), mesh_dim_names=("data", "tensor"))
+        if context == 1:
+            return replace(self, mesh=mesh)
+        names = ("lines", "context", "tensor")
+        finer = make((shares // context, context, tensor), mesh_dim_names=names)
+        return replace(self, mesh=mesh, context=context, context_group=finer.get_group("context"))
 
     def add_up(self, values: dict[str, float]) -> dict[str, float]:
         """The sums of `values` over the shares of a batch."""

@@ -16,8 +16,8 @@ from quintet.settings import Count, Natural, Positive, Seed, Share, ShareBelowOn
 from quintet.train.processes import Place
 
 MAY_CHANGE = {  # settings, when a run goes on
-    "checkpoint_every", "evaluate_every", "threads", "tensor_parallel", "checkpoint_activations",
-    "loggers",
+    "checkpoint_every", "evaluate_every", "threads", "tensor_parallel", "context_parallel",
+    "checkpoint_activations", "loggers",
 }  # fmt: skip
 CHECKPOINTS = "checkpoints"  # the folder of them in a run's
 PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb"}  # what loggers need
@@ -52,14 +52,16 @@ class TrainConfig:
     # Of the transformer, started by torchrun: processes that share each layer; the others share
     # the batch. See docs/many-devices.md.
     tensor_parallel: Count = 1
+    context_parallel: Count = 1  # and of these, so many share the rows of each line
     checkpoint_activations: bool = False  # of the transformer: less memory, a third more work
 
     def __post_init__(self) -> None:
-        if self.compile and self.tensor_parallel > 1:
-            raise UserError(
-                "compile does not go together with tensor_parallel, as batches differ in length; "
-                "set compile to false, or tensor_parallel to 1."
-            )
+        for name in ("tensor_parallel", "context_parallel"):
+            if self.compile and getattr(self, name) > 1:
+                raise UserError(
+                    f"compile does not go together with {name}, as batches differ in length; "
+                    f"set compile to false, or {name} to 1."
+                )
         for logger in self.loggers:
             if importlib.util.find_spec(PACKAGES[logger]) is None:
                 raise UserError(
@@ -73,23 +75,35 @@ class TrainConfig:
         Raises:
             UserError: they cannot.
         """
-        tensor = self.tensor_parallel
-        for name in ("num_kv_heads", "d_feed_forward"):
-            if getattr(sizes, name) % tensor:
+        together = self.together
+        divisors = {"num_kv_heads": together, "d_feed_forward": self.tensor_parallel}
+        for name, divisor in divisors.items():
+            if getattr(sizes, name) % divisor:
                 raise UserError(
-                    f"tensor_parallel is {tensor} and does not divide {name}, which is "
+                    f"{self._layout} is {divisor} and does not divide {name}, which is "
                     f"{getattr(sizes, name)}; change one of them."
                 )
-        if world_size % tensor:
+        if world_size % together:
             raise UserError(
-                f"tensor_parallel is {tensor} and the number of processes {world_size}; start "
+                f"{self._layout} is {together} and the number of processes {world_size}; start "
                 "a multiple of it with torchrun, or change that setting."
             )
-        if self.batch_size < world_size // tensor:
+        if self.batch_size < world_size // together:
             raise UserError(
-                f"batch_size is {self.batch_size} and {world_size // tensor} processes share "
+                f"batch_size is {self.batch_size} and {world_size // together} processes share "
                 "it, each at least one sample; raise it, or start fewer."
             )
+
+    @property
+    def together(self) -> int:
+        """Processes that have the same samples."""
+        return self.tensor_parallel * self.context_parallel
+
+    @property
+    def _layout(self) -> str:
+        """What makes their number, as a person has set it."""
+        names = [n for n in ("tensor_parallel", "context_parallel") if getattr(self, n) > 1]
+        return " times ".join(names) or "tensor_parallel"
 
 
 class Task(ABC):

@@ -30,6 +30,8 @@ def _shallow(preset: str, layers: int) -> OmniConfig:
     [
         ("reference", 4, Layout(1024)),
         ("reference", 2, Layout(1024, tensor=4)),
+        ("reference", 2, Layout(1024, context=4, rows=32_768)),
+        ("reference", 2, Layout(1024, tensor=2, context=2, checkpointing=False)),
         ("reference", 2, Layout(1024, rows=2048, checkpointing=False)),
         ("reference", 2, Layout(1024, text_share=1.0, audio_share=0.0)),
         ("small", 2, Layout(2, samples=2)),
@@ -38,6 +40,8 @@ def _shallow(preset: str, layers: int) -> OmniConfig:
     ids=[
         "reference",
         "tensor parallel",
+        "context parallel",
+        "tensor and context parallel, not checkpointed",
         "not checkpointed",
         "no audio",
         "two devices",

@@ -22,6 +22,7 @@ from quintet.model.omni import Batch
 from quintet.stages.documents import shard_path
 from quintet.stages.omni_task import OmniTask
 from quintet.stages.recipe import Recipe, run_stage
+from quintet.timeline.masks import FOREVER
 from quintet.timeline.targets import Sample
 from quintet.train import Task, TrainConfig
 from quintet.train.parallel import parallelize
@@ -34,6 +35,8 @@ SETTINGS = TrainConfig(
     evaluate_every=2, decay_fraction=0.5,
 )  # fmt: skip
 SHORT = replace(SETTINGS, steps=2)
+PACKED = replace(SETTINGS, packed_rows=90)
+WINDOW = 3  # steps, of which samples have more
 
 
 class _Kept(OmniTask):
@@ -46,11 +49,18 @@ class _Kept(OmniTask):
         return super().evaluate(module)
 
 
-def _run(folder: Path, config: TrainConfig, start: Path | None = None) -> _Kept:
-    samples = uneven_samples(16)
+def _run(
+    folder: Path,
+    config: TrainConfig,
+    start: Path | None = None,
+    window_steps: int = FOREVER,
+    num_kv_heads: int = 2,
+) -> _Kept:
+    samples, preset = uneven_samples(16), make_config()
+    preset = replace(preset, model=replace(preset.model, num_kv_heads=num_kv_heads))
     task = _Kept(
-        make_config(), config, samples[:10], samples[10:], start,
-        trains=lambda name: start is None or "audio" in name,
+        preset, config, samples[:10], samples[10:], start,
+        trains=lambda name: start is None or "audio" in name, window_steps=window_steps,
     )  # fmt: skip
     train.run(task, config, folder, folder.name)
     return task
@@ -87,6 +97,17 @@ def _one(folder: Path) -> None:
     _run(folder / "one", SETTINGS)
 
 
+def _pieces(folder: Path) -> None:
+    """Two by two: of every other line a piece each."""
+    _run(folder / "pieces", replace(SETTINGS, context_parallel=2))
+
+
+def _every_way(folder: Path) -> None:
+    """Layers and lines of several samples, both cut in two; blocks are computed again backward."""
+    config = replace(PACKED, tensor_parallel=2, context_parallel=2, checkpoint_activations=True)
+    _run(folder / "every way", config, window_steps=WINDOW, num_kv_heads=4)
+
+
 def _audio(folder: Path) -> None:
     """All but audio frozen."""
     config = replace(SHORT, tensor_parallel=2)
@@ -108,11 +129,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _run(folder / "alone", SETTINGS)
     _run(folder / "audio alone", SHORT, folder / "alone" / "model.safetensors")
     _run(folder / "reduced alone", replace(SHORT, precision="bfloat16"))
+    _run(folder / "packed alone", PACKED, window_steps=WINDOW, num_kv_heads=4)
     for index in range(2):
         documents = folder / "runs" / "tiny" / "documents"
         save_samples(shard_path(documents, "pretrain", index), _tiny_samples())
     phases: list[many.Phase] = [
-        (4, _shares), (4, _grid), (2, _two), (1, _one), (2, _audio), (2, _reduced), (2, _command),
+        (4, _shares), (4, _grid), (4, _pieces), (4, _every_way), (2, _two), (1, _one), (2, _audio),
+        (2, _reduced), (2, _command),
     ]  # fmt: skip
     many.start(phases, folder)
     return folder
@@ -128,17 +151,28 @@ def _tiny_samples() -> list[Sample]:
     ]
 
 
-def _assert_equal(folder: Path, one: str, many: str, tolerance: float = 1e-5) -> None:
+def _assert_equal(
+    folder: Path, one: str, many: str, tolerance: float = 1e-5, padded: bool = False
+) -> None:
+    """`padded`: many have lines that are as much longer as they must be to be divided."""
     alone, together = log_of(folder / one), log_of(folder / many)
     assert len(alone) == len(together)
     for first, second in zip(alone, together, strict=True):
+        if padded and "rows" in first:
+            assert 0 <= second.pop("rows") - first.pop("rows") <= SETTINGS.batch_size
         assert second == pytest.approx(first, rel=tolerance)
 
 
-@pytest.mark.parametrize("layout", ["shares", "grid"])
-def test_one_device_equals_many(folder: Path, layout: str) -> None:
-    _assert_equal(folder, "alone", layout)
-    alone, together = (load_file(folder / n / "model.safetensors") for n in ("alone", layout))
+@pytest.mark.parametrize(
+    ("one", "layout", "padded"),
+    [
+        ("alone", "shares", False), ("alone", "grid", False), ("alone", "pieces", True),
+        ("packed alone", "every way", True),
+    ],
+)  # fmt: skip
+def test_one_device_equals_many(folder: Path, one: str, layout: str, padded: bool) -> None:
+    _assert_equal(folder, one, layout, padded=padded)
+    alone, together = (load_file(folder / n / "model.safetensors") for n in (one, layout))
     for name, weights in alone.items():
         # Adam makes an update of nearly the learning rate out of a gradient that is rounding.
         torch.testing.assert_close(together[name], weights, rtol=1e-3, atol=1e-3)
@@ -198,6 +232,10 @@ def test_activation_checkpointing_changes_nothing(folder: Path, tmp_path: Path) 
         ({"tensor_parallel": 2}, 3, "2 and the number of processes 3"),
         ({"tensor_parallel": 4}, 4, "does not divide num_kv_heads, which is 2"),
         ({"tensor_parallel": 2, "compile": True}, 2, "compile does not go together"),
+        ({"context_parallel": 2, "compile": True}, 2, "compile does not go together"),
+        ({"context_parallel": 4}, 4, "context_parallel is 4 and does not divide num_kv_heads"),
+        ({"tensor_parallel": 2, "context_parallel": 2}, 4, "tensor_parallel times context_par"),
+        ({"context_parallel": 2}, 3, "context_parallel is 2 and the number of processes 3"),
         ({"batch_size": 3}, 4, "batch_size is 3 and 4 processes share it"),
     ],
 )

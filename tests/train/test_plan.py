@@ -89,6 +89,8 @@ def test_exchange() -> None:
     assert 1.5 < two.gather / (2 * count / 2) < 2  # the heads are gathered once, the rest twice
     assert traffic(config, Layout(4, tensor=4)).gather == 0
     assert traffic(config, Layout(4, tensor=4)).tensor > 0
+    shared = traffic(config, Layout(4, context=2))
+    assert shared.context > 0 and shared.gather == traffic(config, Layout(4)).gather
 
 
 def test_memory_shrinks_with_devices_and_grows_with_rows() -> None:
@@ -98,6 +100,7 @@ def test_memory_shrinks_with_devices_and_grows_with_rows() -> None:
     longer = [peak(config, Layout(512, rows=rows)).total for rows in (1024, 8192, 65_536)]
     assert longer == sorted(longer)
     assert peak(config, Layout(512, tensor=4)).total < totals[2]
+    assert peak(config, Layout(512, context=4)).total < totals[2]
     whole = peak(config, Layout(512, checkpointing=False)).parts["activations kept"]
     assert whole > 20 * peak(config, Layout(512)).parts["activations kept"]
 
@@ -178,6 +181,8 @@ def test_a_plan_that_does_not_fit_says_what_would(tmp_path: Path, capsys) -> Non
         ("reference --gpus 63 --tensor 4", "use 60 or 64"),
         ("reference --gpus 2 --tensor 4", "use 4"),
         ("reference --gpus 64 --tensor 8", "1, 2, 4, 5, 10, 20"),
+        ("reference --gpus 64 --tensor 4 --context 2", "use a --context of 1, 5"),
+        ("reference --gpus 12 --context 8", "use 8 or 16"),
         ("reference --gpus 0", "--gpus"),
         ("reference", "--gpus"),
         ("reference --gpus 1024 --text-asked 2", "--text-asked is 2.0; make it a number from 0"),
@@ -212,8 +217,9 @@ def test_the_documented_table_is_what_the_command_says(row: list[str]) -> None:
     preset, *flags = row[0].strip("`").split()[2:]
     options = dict(zip(flags[::2], map(int, flags[1::2]), strict=True))
     layout = {"devices": options["--gpus"], "samples": options.get("--batch", 1),
-              "tensor": options.get("--tensor", 1)}  # fmt: skip
-    plan = make_plan(preset, "h100", None, layout, {})
+              "tensor": options.get("--tensor", 1),
+              "context": options.get("--context", 1)}  # fmt: skip
+    plan = make_plan(preset, "h100", options.get("--rows"), layout, {})
     values = {figure["name"]: figure["value"] for figure in figures(plan)}
     assert row[1] == f"{values['parameters: total'] / 1e6:,.1f}"
     assert row[2] == f"{plan.peak.total / GIB:,.2f}"
