@@ -13,7 +13,7 @@ from typing import Any
 
 from quintet.config import UserError
 from quintet.stages.context import MODEL_FILE, Context
-from quintet.tokenizers.folders import TEXT_FILE
+from quintet.tokenizers.folders import AUDIO_FILE, IMAGE_FILE, TEXT_FILE, find
 from quintet.tokenizers.weight_files import weight_files
 from quintet.train import TrainConfig
 from quintet.train.exports import digest
@@ -23,6 +23,7 @@ from quintet.train.task import CHECKPOINTS, MAY_CHANGE
 # What stages without checkpoints go on from.
 KEPT = {"documents": "*.safetensors", "text_tokenizer": TEXT_FILE}
 RECORD, LOCK = "settings.json", "lock"  # in a stage's folder
+TOKENIZERS = "tokenizers"  # digests of those that a recipe takes from a model
 # Tables of the preset on which a stage's result depends; of the other stages, all of them.
 TABLES = {
     "text_tokenizer": ("text",), "audio_tokenizer": ("audio",), "audio_decoder": ("audio",),
@@ -65,10 +66,12 @@ def check_same(context: Context) -> None:
         return
     for name in sorted(before.keys() | now.keys()):
         table, _, inner = name.rpartition(".")
-        # More shards may be asked for; and a setting of training that is younger has no record.
+        # More shards may be asked for; and what has been recorded only lately has no record.
         if name == "processes" or (table == "shards" and context.settings["stage"] == "documents"):
             continue
         if table in _trained(context) and (inner in MAY_CHANGE or name not in before):
+            continue
+        if name == TOKENIZERS and name not in before:
             continue
         if before.get(name) != now.get(name):
             was, says = (
@@ -92,9 +95,14 @@ def _made_with(context: Context) -> dict[str, Any]:
     preset, stage = context.preset.to_dict(), context.settings["stage"]
     tables = TABLES.get(stage, [name for name in preset if name != "name"])
     settings: dict[str, Any] = {**context.settings}
-    if context.model is not None:  # whose name may come to mean another
+    # The names of models may come to mean others.
+    if context.model is not None:
         weights = weight_files(context.model / MODEL_FILE)
         settings["start_from_weights"] = [digest(file) for file in weights]
+    if context.tokenizers is not None and tables:
+        folder = find(context.tokenizers)
+        files = (TEXT_FILE, AUDIO_FILE, IMAGE_FILE)
+        settings[TOKENIZERS] = [digest(folder / file) for file in files]
     settings |= {key: asdict(context.train_table(key)) for key in _trained(context)}
     settings |= {f"preset.{name}": preset[name] for name in tables}
     flat: dict[str, Any] = {}

@@ -67,9 +67,16 @@ def test_a_stage_begins_with_the_weights_of_a_model(recipe: Path, model_folder: 
     assert model.tokenizers.fingerprint() == other.tokenizers.fingerprint()
     assert "Trained from the model begun by" in " ".join(model.card.split())
     # The name comes to mean another model, of which this stage was not made.
-    changed = {name: weight + 1 for name, weight in begun.items()}
-    save_file(changed, recipe.parent / "begun" / "model.safetensors")
-    with pytest.raises(UserError, match="'instruct' was made with start_from_weights"):
+    _refused_if_changed("model.safetensors", recipe, "'instruct' was made with start_from_weights")
+    # Or one with other tokenizers, whose codes are not those of these documents.
+    _refused_if_changed("audio_tokenizer.safetensors", recipe, "'documents' was made with tokenize")
+
+
+def _refused_if_changed(file: str, recipe: Path, told: str) -> None:
+    path = recipe.parent / "begun" / file
+    changed = {name: weight + 1 for name, weight in load_file(path).items()}
+    save_file(changed, path)
+    with pytest.raises(UserError, match=told):
         for stage in Recipe.load(str(recipe), Path("runs")).stages:
             run_stage(stage)
 
