@@ -89,7 +89,7 @@ def test_speech_in_a_noisy_room_is_heard_whole() -> None:
     np.testing.assert_array_equal(heard[waits : waits + len(speech)], speech)
 
 
-PIECE = 960  # 40 ms, as the page sends
+PIECE = 480  # 20 ms, as the page sends
 
 
 def left_after(buffer: SoundBuffer, steps: int, loudness: float) -> list[int]:

@@ -1,11 +1,11 @@
 /**
  * Runs in the audio thread: takes what the microphone gives, at whatever rate the machine has, and
- * posts PCM16 pieces of about 40 ms at the protocol's rate, each with its level.
+ * posts PCM16 pieces of about 20 ms at the protocol's rate, each with its level.
  */
 
 import { Resampler } from "./resampler.js";
 
-const PIECE_SECONDS = 0.04;
+const PIECE_SECONDS = 0.02; // all of it is delay
 
 class MicrophoneProcessor extends AudioWorkletProcessor {
   constructor(options) {

@@ -1,15 +1,16 @@
 /**
- * Tells the person's voice from the room, by the level of the microphone's pieces of 40 ms.
+ * Tells the person's voice from the room, by the level of the microphone's pieces of 20 ms.
  *
  * A voice is well above the room's own noise, which is a minimum that slowly forgets. It begins
- * after three loud pieces, so that a click or a key is none, and ends after a third of a second.
+ * after a tenth of a second without a break, so that a click or a key is none, and ends after a
+ * third of a second.
  */
 
 const LOUD = 0.02; // RMS, 0 to 1
 const OVER_NOISE = 3; // times the room's own
-const NOISE_GROWTH = 1.004; // a piece: ten seconds of speech double what is taken for the room
-const ONSET = 3; // pieces
-const HANGOVER = 8;
+const NOISE_GROWTH = 1.002; // a piece: ten seconds of speech double what is taken for the room
+const ONSET = 5; // pieces
+const HANGOVER = 16;
 
 export class Voice {
   speaking = false;
