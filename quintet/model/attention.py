@@ -95,14 +95,16 @@ class Attention(nn.Module):
         return self.output(y.transpose(1, 2).flatten(2))
 
     def _project(self, x_BTD: Tensor, turns_BTP2: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries [B, H, T, E], keys and values [B, G, T, E]."""
+        """Queries [B, H, T, E], keys and values [B, G, T, E], in one dtype: norms are float32 where
+        a GPU has autocast."""
         grouped = self.query_key_value(x_BTD).unflatten(-1, (-1, self.group, self.head_width))
         # Queries and keys in one pass.
         normed = F.rms_norm(grouped[..., :-1, :], (self.head_width,))
         q, k = self.query_norm(normed[..., :-1, :]).flatten(2, 3), self.key_norm(normed[..., -1, :])
         if turns_BTP2 is not None:
             q, k = turn(q, turns_BTP2), turn(k, turns_BTP2)
-        return q.transpose(1, 2), k.transpose(1, 2), grouped[..., -1, :].transpose(1, 2)
+        v = grouped[..., -1, :]
+        return q.to(v.dtype).transpose(1, 2), k.to(v.dtype).transpose(1, 2), v.transpose(1, 2)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None) -> Tensor:

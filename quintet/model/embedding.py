@@ -70,8 +70,8 @@ class RowTensors:
     def to(self, device: torch.device | str) -> RowTensors:
         return RowTensors(*(getattr(self, f.name).to(device) for f in fields(self)))
 
-    def take(self, samples: slice, rows: slice = slice(None)) -> RowTensors:
-        return RowTensors(*(getattr(self, f.name)[samples, rows] for f in fields(self)))
+    def take(self, samples: slice, rows: Tensor) -> RowTensors:
+        return RowTensors(*(getattr(self, f.name)[samples][:, rows] for f in fields(self)))
 
 
 @functools.cache

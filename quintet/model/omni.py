@@ -22,6 +22,7 @@ from quintet.model.heads import AudioHead, TextImageHead, head_loss
 from quintet.model.rotary import turns
 from quintet.model.transformer import Transformer
 from quintet.timeline.masks import FOREVER, Sight, line_sight
+from quintet.timeline.packing import RUN
 from quintet.timeline.targets import NOT_ASKED, Sample, Vocabulary, join
 
 
@@ -52,10 +53,12 @@ class Batch:
 
         Args:
             window_steps: no row sees what lies that many steps back.
-            pieces: lines are as long that so many equal ones can be made of each.
+            pieces: among so many devices each line can be dealt, in equal pieces.
         """
         samples = [line[0] if len(line) == 1 else join(line) for line in lines]
-        longest = -(-max(len(s) for s in samples) // pieces) * pieces
+        longest = max(len(s) for s in samples)
+        if pieces > 1:
+            longest = -(-longest // (pieces * RUN)) * pieces * RUN
         before = [np.cumsum([0, *map(len, line[:-1])]) for line in lines]
         starts = np.concatenate([i * longest + rows for i, rows in enumerate(before)])
         pads = [longest - len(s) for s in samples]
@@ -88,28 +91,29 @@ class Batch:
         )
 
     def share(self, rank: int, count: int, pieces: int = 1) -> Self:
-        """Share `rank` of `count`. Each `pieces` of them in a row have the same lines, and each of
-        these a piece of every line; the next ones have the next lines. Its losses are parts of
-        those of the whole batch: the sums over its rows, divided by what the whole batch asks."""
-        (first, piece), strides = divmod(rank, pieces), count // pieces
-        longest = self.rows.step.shape[1]
-        length = longest // pieces
-        assert length * pieces == longest, "lines of which pieces cannot be equal"
+        """Share `rank` of `count`: every n-th line, or, where each `pieces` shares in a row have
+        the same lines, of each of these a piece, dealt as `timeline.packing` says. Its losses are
+        parts of those of the whole batch: the sums over its rows, divided by what the whole batch
+        asks. A piece may begin within a sample, so that it has no `starts`."""
+        (group, piece), groups = divmod(rank, pieces), count // pieces
+        assert groups * pieces == count, "shares of no equal groups"
+        lines, longest = slice(group, None, groups), self.rows.step.shape[1]
+        rows = _dealt(longest, piece, pieces)
+        place = torch.full((longest,), -1)  # of each row of a line among those of the share
+        place[rows] = torch.arange(len(rows))
 
         def taken(at: Tensor) -> tuple[Tensor, Tensor]:
             """Which of the questions at `at` are in the share, and where they stand there."""
-            line, row = at // longest, at % longest
-            mine = (line % strides == first) & (row // length == piece)
-            return mine, (line // strides * length + row % length)[mine]
+            line, row = at // longest, place[at % longest]
+            mine = (line % groups == group) & (row >= 0)
+            return mine, (line // groups * len(rows) + row)[mine]
 
         text, text_at = taken(self.text_at)
         audio, audio_at = taken(self.audio_at)
-        starts = None if self.starts is None else taken(self.starts)[1]
-        lines = slice(first, None, strides)
+        starts = None if self.starts is None or pieces > 1 else taken(self.starts)[1]
         return replace(
             self,
-            rows=self.rows.take(lines, slice(piece * length, (piece + 1) * length)),
-            sight=self.sight and self.sight.take(lines),
+            rows=self.rows.take(lines, rows), sight=self.sight and self.sight.take(lines),
             text_at=text_at, text_target=self.text_target[text],
             audio_at=audio_at, audio_target=self.audio_target[audio],
             starts=starts, whole=self,
@@ -124,6 +128,15 @@ class Batch:
             audio_at=self.audio_at.to(device), audio_target=self.audio_target.to(device),
             starts=None if self.starts is None else self.starts.to(device),
         )  # fmt: skip
+
+
+def _dealt(length: int, piece: int, pieces: int) -> Tensor:
+    """Which rows of a line make one of its pieces, int64 [length / pieces]."""
+    rows = torch.arange(length)
+    if pieces == 1:
+        return rows
+    assert length % (pieces * RUN) == 0, "a line of which pieces cannot be equal"
+    return rows.view(-1, pieces, RUN)[:, piece].flatten()
 
 
 class Omni(nn.Module):

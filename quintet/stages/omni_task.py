@@ -141,7 +141,7 @@ class OmniTask(Task):
     def _share(self, samples: list[Sample]) -> Batch:
         """Every process makes the same batch and takes its own rows of it."""
         place, lines = self.place, pack(samples, self.config.packed_rows)
-        if len(lines) < place.data_size // place.context:  # each needs one
+        if len(lines) < place.line_groups:  # each needs one
             lines = [[sample] for sample in samples]
         batch = Batch.from_lines(lines, self.window_steps, place.context)
         if place.data_size > 1:

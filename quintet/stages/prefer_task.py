@@ -71,6 +71,7 @@ class PreferTask(OmniTask):
         window_steps: int = FOREVER,
         kept: Sequence[Sample] = (),
     ) -> None:
+        assert config.context_parallel == 1, "answers are compared whole"
         chosen = [pair.chosen for pair in pairs]
         super().__init__(
             preset, config, chosen, scenes, start_from, window_steps=window_steps

@@ -1,6 +1,8 @@
 """Many samples in one line: what a GPU's attention kernel is fast on, and wastes no padding.
 
-A CPU is faster on a batch of padded samples of like lengths; there nothing is packed.
+A CPU is faster on a batch of padded samples of like lengths; there nothing is packed. Where several
+devices share a line, its rows are dealt to them, `RUN` after `RUN` in turn: questions gather at the
+ends of samples, so that of consecutive pieces one would have most of the heads' work.
 """
 
 from __future__ import annotations
@@ -8,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from quintet.timeline.targets import Sample
+
+RUN = 16  # consecutive rows that stay together, so that no step's period meets that of dealing
 
 
 def pack(samples: Sequence[Sample], rows: int) -> list[list[Sample]]:

@@ -193,8 +193,7 @@ def _model(config: OmniConfig, layout: Layout, place: Place, fake: FakeTensorMod
 def _batch(config: OmniConfig, layout: Layout) -> Batch:
     """Of one group, whose device has its piece of all samples; what stands in them does not
     matter."""
-    count, books = layout.samples, config.audio.num_codebooks
-    rows = layout.rows // layout.context
+    count, rows, books = layout.samples, layout.piece_rows, config.audio.num_codebooks
     text, audio = layout.asked
 
     def ids(*shape: int) -> Tensor:

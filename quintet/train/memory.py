@@ -64,9 +64,14 @@ class Layout:
         return self.devices // self.tensor
 
     @property
+    def piece_rows(self) -> int:
+        """Rows of a sample that such a group has."""
+        return -(-self.rows // self.context)
+
+    @property
     def local_rows(self) -> int:
-        """Rows that such a group computes in a step."""
-        return self.samples * self.rows // self.context
+        """Rows that it computes in a step."""
+        return self.samples * self.piece_rows
 
     @property
     def asked(self) -> tuple[int, int]:

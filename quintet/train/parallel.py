@@ -52,7 +52,7 @@ def parallelize(model: Omni, config: TrainConfig, place: Place) -> Place:
         UserError: that many processes cannot share the model, or the batch.
     """
     config.check_layout(model.config.model, place.world_size)
-    place = place.in_rows_of(config.tensor_parallel, config.context_parallel)
+    place = place.divided(config.tensor_parallel, config.context_parallel)
     if config.tensor_parallel > 1:
         assert place.mesh is not None
         _cut_layers(model, place.mesh["tensor"])

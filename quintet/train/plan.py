@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from quintet.config import OmniConfig, UserError
+from quintet.config import OmniConfig, UserError, counted
 from quintet.train.memory import (
     FULL,
     HALF,
@@ -169,8 +169,17 @@ class Plan:
     def __post_init__(self) -> None:
         layout, model = self.layout, self.config.model
         most = math.gcd(model.num_kv_heads, model.d_feed_forward)
-        _refuse_cut(self.config, "--tensor", layout.tensor, most)
-        _refuse_cut(self.config, "--context", layout.context, model.num_kv_heads // layout.tensor)
+        heads = model.num_kv_heads // layout.tensor
+        _refuse(
+            f"A layer of {self.config.name} cannot be cut among {layout.tensor} devices, as it has "
+            f"{model.num_kv_heads} key-value heads",
+            "--tensor", layout.tensor, most,
+        )  # fmt: skip
+        _refuse(
+            f"Attentions of {self.config.name} cannot be shared by {layout.context} devices, as "
+            f"--tensor {layout.tensor} leaves {counted(heads, 'key-value head')} to each",
+            "--context", layout.context, heads,
+        )  # fmt: skip
 
     @cached_property
     def peak(self) -> Moment:
@@ -219,15 +228,15 @@ class Plan:
             "computing": computed / (self.assumptions.efficiency * self.device.peak_flops),
             "exchange of weights and gradients": (moved.gather + moved.reduce)
             / self.data_bandwidth,
-            "exchange inside layers": moved.tensor / self.tensor_bandwidth
-            + moved.context / self.context_bandwidth,
+            "exchange inside layers": moved.tensor / self.tensor_bandwidth,
+            "exchange inside attention": moved.context / self.context_bandwidth,
             "update of weights": update / self.device.memory_bandwidth,
         }
 
     @property
     def step_seconds(self) -> float:
-        computing, exchange, tensor, update = self.seconds.values()
-        return max(computing, exchange) + tensor + update
+        computing, exchange, *waiting = self.seconds.values()
+        return max(computing, exchange) + sum(waiting)
 
     @property
     def rows_per_second(self) -> float:
@@ -255,16 +264,13 @@ class Plan:
         return price * self.layout.devices * self.days * DAY / HOUR
 
 
-def _refuse_cut(config: OmniConfig, option: str, count: int, most: int) -> None:
+def _refuse(reason: str, option: str, count: int, most: int) -> None:
     """Raises:
-    UserError: heads cannot be cut among `count` devices, of which there can be `most`.
+    UserError: `count` does not divide `most`.
     """
     if most % count:
         possible = ", ".join(str(n) for n in range(1, most + 1) if most % n == 0)
-        raise UserError(
-            f"A layer of {config.name} cannot be cut among {count} devices, as it has "
-            f"{config.model.num_kv_heads} key-value heads; use a {option} of {possible}."
-        )
+        raise UserError(f"{reason}; use a {option} of {possible}.")
 
 
 def smallest(plan: Plan) -> int | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -34,7 +33,7 @@ class Place:
     # [data, tensor]: a column shares the rows of a batch, a row the layers of the model.
     mesh: DeviceMesh | None = None
     context: int = 1  # so many neighbours in a column have the same lines, each a piece of them
-    context_group: ProcessGroup | None = None  # this process among them
+    context_group: ProcessGroup | None = None  # this process among these neighbours
 
     @property
     def leads(self) -> bool:
@@ -51,20 +50,25 @@ class Place:
         """Into how many shares a batch is divided."""
         return 1 if self.mesh is None else self.mesh["data"].size()
 
-    def in_rows_of(self, tensor: int, context: int = 1) -> Place:
-        """The same place in a mesh whose rows have `tensor` processes, and whose columns are
-        divided among `context`; neighbours stand in one row, because what they exchange is the
-        most urgent."""
+    @property
+    def line_groups(self) -> int:
+        """Among how many groups of processes the lines of a batch are divided."""
+        return self.data_size // self.context
+
+    def divided(self, tensor: int, context: int) -> Place:
+        """The same place in a mesh whose rows have `tensor` processes, with groups of `context` in
+        its columns; neighbours stand in one row, because what they exchange is the most urgent."""
         if self.world_size == 1:
             return self
-        shares = self.world_size // tensor
-        make = partial(init_device_mesh, self.device.type)
-        mesh = make((shares, tensor), mesh_dim_names=("data", "tensor"))
+        sizes = (self.world_size // tensor, tensor)
+        mesh = init_device_mesh(self.device.type, sizes, mesh_dim_names=("data", "tensor"))
         if context == 1:
             return replace(self, mesh=mesh)
-        names = ("lines", "context", "tensor")
-        finer = make((shares // context, context, tensor), mesh_dim_names=names)
-        return replace(self, mesh=mesh, context=context, context_group=finer.get_group("context"))
+        # Groups of their own, so that FSDP, whose group may be of the same processes, exchanges
+        # beside them and not behind them.
+        ranks = mesh.mesh.view(-1, context, tensor).transpose(1, 2).reshape(-1, context)
+        group, _ = distributed.new_subgroups_by_enumeration(ranks.tolist())
+        return replace(self, mesh=mesh, context=context, context_group=group)
 
     def add_up(self, values: dict[str, float]) -> dict[str, float]:
         """The sums of `values` over the shares of a batch."""

@@ -75,12 +75,15 @@ class TrainConfig:
         Raises:
             UserError: they cannot.
         """
-        together = self.together
-        divisors = {"num_kv_heads": together, "d_feed_forward": self.tensor_parallel}
-        for name, divisor in divisors.items():
+        tensor, together = self.tensor_parallel, self.together
+        for layout, divisor, name in (
+            ("tensor_parallel", tensor, "num_kv_heads"),
+            ("tensor_parallel", tensor, "d_feed_forward"),
+            (self._layout, together, "num_kv_heads"),
+        ):
             if getattr(sizes, name) % divisor:
                 raise UserError(
-                    f"{self._layout} is {divisor} and does not divide {name}, which is "
+                    f"{layout} is {divisor} and does not divide {name}, which is "
                     f"{getattr(sizes, name)}; change one of them."
                 )
         if world_size % together:
@@ -89,8 +92,9 @@ class TrainConfig:
                 "a multiple of it with torchrun, or change that setting."
             )
         if self.batch_size < world_size // together:
+            sharing = "processes" if together == 1 else "groups of processes"
             raise UserError(
-                f"batch_size is {self.batch_size} and {world_size // together} processes share "
+                f"batch_size is {self.batch_size} and {world_size // together} {sharing} share "
                 "it, each at least one sample; raise it, or start fewer."
             )
 

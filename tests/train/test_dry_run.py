@@ -61,6 +61,20 @@ def test_the_model_agrees_with_the_dry_run(preset: str, layers: int, layout: Lay
         assert exchanged == pytest.approx(expected, rel=0.05)
 
 
+@pytest.mark.parametrize("context", [1, 4])
+def test_what_a_layer_keeps_is_what_one_more_of_them_adds(context: int) -> None:
+    """Where hardly anything is asked, the peak is in the layers."""
+    peaks = []
+    for layers in (2, 6):
+        layout = Layout(
+            8, context=context, samples=4, text_share=0.01, audio_share=0.01, checkpointing=False
+        )
+        config = _shallow("small", layers)
+        peaks.append((dry_run(config, layout).peak, peak(config, layout).total))
+    (few, few_modelled), (many, many_modelled) = peaks
+    assert many_modelled - few_modelled == pytest.approx(many - few, rel=0.02)
+
+
 def test_the_peak_is_that_of_pytorch_s_own_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which works for FSDP alone, and takes twice as long."""
     tracker = pytest.importorskip("torch.distributed._tools.fsdp2_mem_tracker")

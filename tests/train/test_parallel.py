@@ -10,6 +10,7 @@ import many
 import pytest
 import torch
 from conftest import make_config, make_model
+from mistakes import check_told
 from safetensors.torch import load_file
 from short_runs import log_of, uneven_samples
 from torch import distributed
@@ -23,6 +24,7 @@ from quintet.stages.documents import shard_path
 from quintet.stages.omni_task import OmniTask
 from quintet.stages.recipe import Recipe, run_stage
 from quintet.timeline.masks import FOREVER
+from quintet.timeline.packing import RUN, pack
 from quintet.timeline.targets import Sample
 from quintet.train import Task, TrainConfig
 from quintet.train.parallel import parallelize
@@ -35,6 +37,19 @@ SETTINGS = TrainConfig(
     evaluate_every=2, decay_fraction=0.5,
 )  # fmt: skip
 SHORT = replace(SETTINGS, steps=2)
+PIECES = """
+preset = "nano"
+[[stages]]
+name = "documents"
+shards = { pretrain = 2, preferences = 2, realtime_test = 2 }
+[[stages]]
+name = "pretrain"
+train = { steps = 1, batch_size = 2, context_parallel = 2 }
+[[stages]]
+name = "prefer"
+start_from = "pretrain"
+train = { steps = 1, batch_size = 2, context_parallel = 1 }
+"""
 PACKED = replace(SETTINGS, packed_rows=90)
 WINDOW = 3  # steps, of which samples have more
 
@@ -84,13 +99,17 @@ def _grid(folder: Path) -> None:
     distributed.all_gather_object(ranks, common)
     assert ranks[0] == ranks[1] and ranks[2] == ranks[3]
     if distributed.get_rank() == 0:
-        for name in ("two", "one"):
+        for name in ("two", "one", "two pieces"):
             shutil.copytree(folder / "grid", folder / name)
             shutil.rmtree(folder / name / "checkpoints" / "00000004")
 
 
 def _two(folder: Path) -> None:
     _run(folder / "two", SETTINGS)
+
+
+def _two_pieces(folder: Path) -> None:
+    _run(folder / "two pieces", replace(SETTINGS, context_parallel=2))
 
 
 def _one(folder: Path) -> None:
@@ -118,6 +137,11 @@ def _reduced(folder: Path) -> None:
     _run(folder / "reduced", replace(SHORT, precision="bfloat16", checkpoint_activations=True))
 
 
+def _reduced_pieces(folder: Path) -> None:
+    config = replace(SHORT, precision="bfloat16", context_parallel=2)
+    _run(folder / "reduced pieces", config)
+
+
 def _command(folder: Path) -> None:
     main(["train", "tiny", "--stage", "pretrain", "--out", str(folder / "runs")])
 
@@ -135,7 +159,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         save_samples(shard_path(documents, "pretrain", index), _tiny_samples())
     phases: list[many.Phase] = [
         (4, _shares), (4, _grid), (4, _pieces), (4, _every_way), (2, _two), (1, _one), (2, _audio),
-        (2, _reduced), (2, _command),
+        (2, _two_pieces), (2, _reduced), (2, _reduced_pieces), (2, _command),
     ]  # fmt: skip
     many.start(phases, folder)
     return folder
@@ -159,7 +183,8 @@ def _assert_equal(
     assert len(alone) == len(together)
     for first, second in zip(alone, together, strict=True):
         if padded and "rows" in first:
-            assert 0 <= second.pop("rows") - first.pop("rows") <= SETTINGS.batch_size
+            more = second.pop("rows") - first.pop("rows")
+            assert 0 <= more < 2 * RUN * SETTINGS.batch_size
         assert second == pytest.approx(first, rel=tolerance)
 
 
@@ -178,9 +203,9 @@ def test_one_device_equals_many(folder: Path, one: str, layout: str, padded: boo
         torch.testing.assert_close(together[name], weights, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("count", ["two", "one"])
+@pytest.mark.parametrize("count", ["two", "one", "two pieces"])
 def test_what_four_began_fewer_finish(folder: Path, count: str) -> None:
-    _assert_equal(folder, "alone", count)
+    _assert_equal(folder, "alone", count, padded=count == "two pieces")
 
 
 def test_frozen_weights_stay_so_on_many(folder: Path) -> None:
@@ -193,6 +218,7 @@ def test_frozen_weights_stay_so_on_many(folder: Path) -> None:
 def test_reduced_precision_is_near(folder: Path) -> None:
     """Many compute with weights in bfloat16, one has autocast; both keep them in float32."""
     _assert_equal(folder, "reduced alone", "reduced", 2e-2)
+    _assert_equal(folder, "reduced alone", "reduced pieces", 2e-2, padded=True)
 
 
 def test_the_command_trains_on_many(folder: Path) -> None:
@@ -221,6 +247,41 @@ def test_shares_ask_unevenly_and_add_up() -> None:
         torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("packed_rows", [0, 130])
+def test_pieces_of_lines_are_dealt_evenly_and_none_is_lost(packed_rows: int) -> None:
+    lines = pack(uneven_samples(12), packed_rows)
+    batch = Batch.from_lines(lines, WINDOW, 2)
+    longest = batch.rows.place.shape[1]
+    shares = [batch.share(rank, 4, 2) for rank in range(4)]
+    found: dict[str, list[int]] = {"text": [], "audio": []}
+    for rank, share in enumerate(shares):
+        assert len({len(column) for column in vars(share.rows).values()}) == 1
+        for name, at in (("text", share.text_at), ("audio", share.audio_at)):
+            line, row = at // (longest // 2), at % (longest // 2)
+            whole = (2 * line + rank // 2) * longest + share.rows.place[line, row]
+            found[name] += whole.tolist()
+        assert share.whole is batch and share.starts is None and share.sight is not None
+        assert share.sight.rank.shape[1] == longest
+    assert sorted(found["text"]) == batch.text_at.tolist()
+    assert sorted(found["audio"]) == batch.audio_at.tolist()
+    asked = torch.tensor([[len(s.text_at), len(s.audio_at)] for s in shares]).view(2, 2, 2).sum(0)
+    assert (asked.max(0).values < 1.5 * asked.min(0).values).all()
+
+
+def test_a_recipe_may_divide_rows_but_not_those_of_answers_to_compare(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(PIECES)
+    stages = {stage.name: stage for stage in Recipe.load(str(path), tmp_path).stages}
+    assert stages["pretrain"].train.together == 2
+    check_told(
+        PIECES,
+        "context_parallel = 1",
+        "context_parallel = 2",
+        "'prefer' has context_parallel and",
+        tmp_path,
+    )
+
+
 def test_activation_checkpointing_changes_nothing(folder: Path, tmp_path: Path) -> None:
     _run(tmp_path / "recomputed", replace(SETTINGS, checkpoint_activations=True))
     assert log_of(tmp_path / "recomputed") == log_of(folder / "alone")
@@ -236,6 +297,7 @@ def test_activation_checkpointing_changes_nothing(folder: Path, tmp_path: Path) 
         ({"context_parallel": 4}, 4, "context_parallel is 4 and does not divide num_kv_heads"),
         ({"tensor_parallel": 2, "context_parallel": 2}, 4, "tensor_parallel times context_par"),
         ({"context_parallel": 2}, 3, "context_parallel is 2 and the number of processes 3"),
+        ({"context_parallel": 2, "batch_size": 1}, 4, "1 and 2 groups of processes share it"),
         ({"batch_size": 3}, 4, "batch_size is 3 and 4 processes share it"),
     ],
 )

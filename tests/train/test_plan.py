@@ -93,6 +93,13 @@ def test_exchange() -> None:
     assert shared.context > 0 and shared.gather == traffic(config, Layout(4)).gather
 
 
+def test_a_few_rows_among_many_devices_are_padded() -> None:
+    config = load_preset("reference")
+    few, even = (Layout(8, context=4, samples=2, rows=rows) for rows in (3, 4))
+    assert few.local_rows == even.local_rows == 2
+    assert Plan(config, H100, few).days == Plan(config, H100, even).days
+
+
 def test_memory_shrinks_with_devices_and_grows_with_rows() -> None:
     config = load_preset("reference")
     totals = [peak(config, Layout(devices)).total for devices in (8, 64, 512, 4096)]
@@ -181,7 +188,10 @@ def test_a_plan_that_does_not_fit_says_what_would(tmp_path: Path, capsys) -> Non
         ("reference --gpus 63 --tensor 4", "use 60 or 64"),
         ("reference --gpus 2 --tensor 4", "use 4"),
         ("reference --gpus 64 --tensor 8", "1, 2, 4, 5, 10, 20"),
-        ("reference --gpus 64 --tensor 4 --context 2", "use a --context of 1, 5"),
+        (
+            "reference --gpus 64 --tensor 4 --context 2",
+            "--tensor 4 leaves 5 key-value heads to each; use a --context of 1, 5",
+        ),
         ("reference --gpus 12 --context 8", "use 8 or 16"),
         ("reference --gpus 0", "--gpus"),
         ("reference", "--gpus"),
