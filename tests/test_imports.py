@@ -13,18 +13,19 @@ import pytest
 import quintet
 
 PACKAGE = Path(quintet.__file__).parent
-BELOW_LIVE = {"config", "products", "media", "tokenizers", "timeline", "model"}
+BELOW_LIVE = {"config", "products", "whole_file", "media", "tokenizers", "timeline", "model"}
 MAY_IMPORT = {
     "settings": set[str](),
     "products": set[str](),
+    "whole_file": set[str](),
     "config": {"settings"},
-    "media": {"config"},
+    "media": {"config", "whole_file"},
     "tokenizers": {"config", "products"},
     "timeline": {"config"},
     "model": {"config", "products", "timeline"},
     "live": BELOW_LIVE,
-    "data": {"config", "media", "tokenizers", "timeline"},
-    "train": {"settings", "config", "model", "timeline"},
+    "data": {"config", "whole_file", "media", "tokenizers", "timeline"},
+    "train": {"settings", "config", "whole_file", "model", "timeline"},
     "evals": BELOW_LIVE | {"live", "data", "train"},
     "stages": BELOW_LIVE | {"settings", "live", "data", "train", "evals"},
     "serve": BELOW_LIVE | {"live"},

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from quintet.media.whole_file import write_whole
+from quintet.whole_file import write_whole
 
 JSON = click.option("--json", "json_file", type=click.Path(path_type=Path),
                     help="Also write the numbers here.")  # fmt: skip

@@ -20,7 +20,7 @@ from quintet.config import UserError, counted
 from quintet.live import Quintet, load
 from quintet.media.audio import SUFFIXES as SOUNDS
 from quintet.media.images import SUFFIXES as PICTURES
-from quintet.media.whole_file import whole_file
+from quintet.whole_file import whole_file
 
 TEXTS = (".txt", ".md")
 DECODED = {"sound": ".wav", "picture": ".png", "text": ".txt"}  # unless --out says otherwise

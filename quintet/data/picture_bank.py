@@ -14,7 +14,7 @@ from quintet.config import UserError
 from quintet.data import pages, photographs
 from quintet.data.plain import plain_crop
 from quintet.data.world.pictures import world_crop
-from quintet.media.whole_file import whole_file
+from quintet.whole_file import whole_file
 
 DRAWN_SHARE = 0.25  # of the world's pictures: as the assistant draws them
 

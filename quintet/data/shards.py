@@ -16,9 +16,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from quintet.config import UserError
-from quintet.media.whole_file import whole_file
 from quintet.timeline.rows import COLUMNS, Rows
 from quintet.timeline.targets import Sample, join
+from quintet.whole_file import whole_file
 
 DIGEST = "sha256"  # in the file's metadata
 INDEX = "index.json"  # of a finished folder of shards: their names and sizes, who made them

@@ -16,7 +16,7 @@ from quintet.config import SAMPLE_RATE, STEP_SAMPLES
 from quintet.evals.live_scores import SceneResult
 from quintet.evals.picture_judge import PictureJudge
 from quintet.evals.recognizer import Recognizer
-from quintet.media.whole_file import write_whole
+from quintet.whole_file import write_whole
 
 EXAMPLES = 3  # scenes of each kind
 HOW = (

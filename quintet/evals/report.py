@@ -45,8 +45,8 @@ from quintet.evals.word_spotter import WordSpotter
 from quintet.live import Quintet, Sampling, Session
 from quintet.media.images import fit_image
 from quintet.media.speech import SPEAKERS, synthesize
-from quintet.media.whole_file import write_whole
 from quintet.tokenizers.bundle import Tokenizers
+from quintet.whole_file import write_whole
 
 # Kinds of scene, by what is asked in them; nothing at all is said in a quiet one.
 SCENES: dict[str, tuple[str, ...]] = {

@@ -24,8 +24,6 @@ Shapes: T steps, Q codebooks.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +42,7 @@ from quintet.live.session import Session
 from quintet.live.speakers import is_voice
 from quintet.media.images import fit_image
 from quintet.timeline.streams import Modality
+from quintet.whole_file import whole_file
 
 KIND = "recording"
 PLAIN, WITH_SPEAKER = "1", "2"  # versions of the file: who knows only the first refuses the second
@@ -117,14 +116,8 @@ class Recording:
             "tuned": {str(step): asdict(sampling) for step, sampling in self.tuned.items()},
         }  # fmt: skip
         data = save(tensors, {name: json.dumps(value) for name, value in header.items()})
-        handle, partial = tempfile.mkstemp(".partial", path.name, path.parent)  # mode 0600
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            os.replace(partial, path)
-        except BaseException:
-            Path(partial).unlink(missing_ok=True)
-            raise
+        with whole_file(path, mode=0o600) as file:
+            file.write(data)
 
     @classmethod
     def load(cls, path: Path) -> Recording:

@@ -27,8 +27,8 @@ from quintet.config import (
 from quintet.live.inputs import as_sound
 from quintet.media.audio import read_audio
 from quintet.media.loudness import speech_spans
-from quintet.media.whole_file import whole_file
 from quintet.tokenizers.bundle import Tokenizers
+from quintet.whole_file import whole_file
 
 LOUDNESS = 0.7  # its peak; training's speakers peak between 0.4 and 1
 NAME_LENGTH, MOST = 64, 256  # of a folder's voices

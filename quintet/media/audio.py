@@ -18,7 +18,7 @@ import soxr
 
 from quintet.config import SAMPLE_RATE, UserError, counted
 from quintet.media.decoders import Decoder, open_decoder
-from quintet.media.whole_file import whole_file
+from quintet.whole_file import whole_file
 
 MAX_SECONDS = 600.0  # of a file that a person hands in, unless the caller says otherwise
 MAX_CHANNELS = 8

@@ -26,6 +26,7 @@ from quintet.media.speech import ASSISTANT_VOICE, random_voice, synthesize
 from quintet.settings import Count, Seed
 from quintet.stages.context import Context
 from quintet.train import Task, TrainConfig
+from quintet.whole_file import whole_file, write_whole
 
 SETTINGS = {
     "lines": Count, "count": Count, "seed": Seed,
@@ -71,12 +72,10 @@ class SpokenLines:
             lines.append((spell(text), start, start + len(sound)))
             start += len(sound)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial.npy")
-        np.save(partial, np.concatenate(pieces))
-        partial.replace(path)
-        partial = path.with_suffix(".partial.json")  # last: where it is, the sound is whole
-        partial.write_text(json.dumps(lines))
-        partial.replace(path.with_suffix(".json"))
+        with whole_file(path) as file:
+            np.save(file, np.concatenate(pieces))
+        # Last: where it is, the sound is whole.
+        write_whole(path.with_suffix(".json"), json.dumps(lines))
 
     def line(self, index: int) -> tuple[str, np.ndarray]:
         """What is said, and the sound, float32 [S]."""

@@ -32,6 +32,7 @@ from quintet.tokenizers.folders import find as find_model
 from quintet.tokenizers.folders import read_config
 from quintet.train import TrainConfig
 from quintet.train.processes import leads, world_size
+from quintet.whole_file import write_whole
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 STAGES = (
@@ -315,7 +316,5 @@ def run_stage(context: Context) -> dict[str, float]:
             record(context)
         scores = run(context)
         if leads():
-            partial = path.with_suffix(".partial")
-            partial.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
-            partial.replace(path)
+            write_whole(path, json.dumps(scores, indent=2) + "\n")
     return scores

@@ -19,6 +19,7 @@ from quintet.train import TrainConfig
 from quintet.train.exports import digest
 from quintet.train.processes import leads
 from quintet.train.task import CHECKPOINTS, MAY_CHANGE
+from quintet.whole_file import write_whole
 
 # What stages without checkpoints go on from.
 KEPT = {"documents": "*.safetensors", "text_tokenizer": TEXT_FILE}
@@ -34,10 +35,7 @@ TABLES = {
 def record(context: Context) -> None:
     """Write down with what the stage is made."""
     context.folder.mkdir(parents=True, exist_ok=True)
-    path = context.folder / RECORD
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(_made_with(context), indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_whole(context.folder / RECORD, json.dumps(_made_with(context), indent=2) + "\n")
 
 
 def recorded(context: Context) -> dict[str, Any]:

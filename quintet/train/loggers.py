@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from quintet.config import counted
+from quintet.whole_file import write_whole
 
 LOG = "log.jsonl"
 PICTURE = "losses.png"
@@ -144,9 +145,7 @@ def _cut(path: Path, step: int) -> list[Values]:
     if lines and not _is_whole(lines[-1]):
         lines.pop()
     kept = [line for line in map(json.loads, lines) if line["step"] < step]
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, "".join(json.dumps(line) + "\n" for line in kept))
     return kept
 
 
@@ -162,7 +161,5 @@ def _is_whole(line: str) -> bool:
 def _run_id(path: Path) -> str:
     """Under which a run goes on at Weights & Biases."""
     if not path.exists():
-        partial = path.with_suffix(".partial")
-        partial.write_text(uuid.uuid4().hex[:12])
-        partial.replace(path)
+        write_whole(path, uuid.uuid4().hex[:12])
     return path.read_text()

@@ -11,6 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from quintet.whole_file import whole_file
+
 POINTS = 300  # of a curve; a longer one is drawn as means, with the range around them
 NOT_LOSSES = {"step", "loss", "gradient_norm", "learning_rate", "seconds", "rows"}
 HELD_OUT = "eval/"
@@ -45,9 +47,8 @@ def plot_losses(lines: Sequence[Line], path: Path, title: str) -> None:
     if names:
         parts.legend(fontsize=8, frameon=False, ncols=2)
     figure.suptitle(title)
-    partial = path.with_name(f".{path.name}.partial")
-    figure.savefig(partial, dpi=80, format="png")
-    partial.replace(path)
+    with whole_file(path) as file:
+        figure.savefig(file, dpi=80, format="png")
 
 
 def _is_part(name: str, line: Line) -> bool:

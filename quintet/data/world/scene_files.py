@@ -40,7 +40,7 @@ from quintet.data.world.wide_things import WIDE_BY_NAME
 from quintet.media.audio import read_audio, write_audio
 from quintet.media.images import read_image, write_image
 from quintet.media.speech import Voice, Word
-from quintet.media.whole_file import whole_file
+from quintet.whole_file import whole_file
 
 FORMAT = 3  # of the labels; 1 had no words and no looks, 2 no moments and no interruptions
 SPEAKER_FILE = "speaker.wav"

@@ -13,7 +13,7 @@ from quintet.config import SAMPLE_RATE, UserError
 from quintet.data.world.grammar import KINDS, request
 from quintet.media.audio import read_audio
 from quintet.media.speech import ASSISTANT_VOICE, random_voice, synthesize
-from quintet.media.whole_file import whole_file
+from quintet.whole_file import whole_file
 
 ASSISTANT_SHARE = 0.3  # of the lines: the voice that the decoder will be heard in
 LONGEST_GAP = 0.8  # seconds of silence between lines

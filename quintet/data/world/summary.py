@@ -12,7 +12,7 @@ from quintet.config import STEPS_PER_SECOND
 from quintet.data.world import statistics
 from quintet.data.world.scene_files import read_labels, scene_folder
 from quintet.data.world.static_page import make_page, png_source
-from quintet.media.whole_file import whole_file
+from quintet.whole_file import whole_file
 
 LISTED = 500  # scenes that the page of a set lists
 

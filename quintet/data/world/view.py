@@ -21,11 +21,11 @@ from quintet.data.scene_rows import SceneEncoder
 from quintet.data.world.scene_files import labels, spoken_replies
 from quintet.data.world.scenes import DRAWING_STEPS, Scene
 from quintet.data.world.static_page import make_page, png_source
-from quintet.media.whole_file import whole_file
 from quintet.timeline.masks import live_sight
 from quintet.timeline.rows import Rows
 from quintet.timeline.streams import STREAMS, Modality, Stream
 from quintet.tokenizers.text import TextTokenizer
+from quintet.whole_file import whole_file
 
 LANES = (
     Stream.TEXT_IN, Stream.AUDIO_IN, Stream.IMAGE_IN, Stream.TEXT_OUT, Stream.AUDIO_OUT,

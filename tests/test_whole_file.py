@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from quintet.media.whole_file import whole_file
+from quintet.whole_file import whole_file
 
 
 def test_it_takes_the_place_of_the_older_one_when_it_is_whole(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from typing import IO
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
+def whole_file(path: Path, mode: int = 0o644) -> Iterator[IO[bytes]]:
     """A new file to write to. It takes the place of `path` when the context ends; if it ends by
-    an error, nothing does, and an older file stays.
+    an error, nothing does, and an older file stays. `mode` says who may read it then.
 
     Until then it has a name of its own in the same folder: processes that write the same file at
     once do not meet, and the last one's stays. What a killed one left goes with the next.
@@ -24,7 +24,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
-            os.chmod(partial, 0o644)  # a temporary file is private, the result need not be
+            os.chmod(partial, mode)
             file.flush()
             os.replace(partial, path)
     except BaseException:
