@@ -158,6 +158,8 @@ def talk(
     elif stats["spoken_seconds"]:
         when = "before the question had ended"
     click.echo(f"It says: {reply.text or '(nothing)'}")
+    if images and not (audio or text or reply.text):
+        click.echo("It was asked nothing about what it saw; ask with --text, or by a sound.")
     click.echo(
         f"{stats['spoken_seconds']} s of speech, {counted(len(reply.images), 'picture')}; "
         f"first sound {when}; "

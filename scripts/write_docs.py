@@ -26,7 +26,7 @@ import quintet
 from quintet.cli import commands
 from quintet.config import STEPS_PER_SECOND, OmniConfig, from_dict
 from quintet.model.omni import Omni
-from quintet.stages.recipe import ON_MANY_DEVICES, RECIPES, STAGES
+from quintet.stages.recipe import RECIPES, STAGES, TRANSFORMER_STAGES
 from quintet.tokenizers.folders import BUNDLED, read_config
 from scripts import settings_tables
 
@@ -157,7 +157,7 @@ def stage(name: str) -> str:
     start = _start_of(name)
     begins = f" Starts from `{start}`, unless `start_from` names another stage." if start else ""
     runs = "on one device, or with torchrun on [many](../many-devices.md)"
-    where = runs if name in ON_MANY_DEVICES else "in one process"
+    where = runs if name in TRANSFORMER_STAGES else "in one process"
     file = PACKAGE / "stages" / f"{name}.py"
     return f"{_first_sentence(file)}.\n\nCode: `quintet/stages/{name}.py`.{begins} Runs {where}."
 

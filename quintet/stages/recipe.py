@@ -40,7 +40,7 @@ STAGES = (
     "unfrozen", "instruct", "internalize", "scripts", "transcribe", "describe", "realtime",
     "prefer", "audio_decoder", "judges", "release",
 )  # fmt: skip
-ON_MANY_DEVICES = {  # those of the transformer; see docs/many-devices.md
+TRANSFORMER_STAGES = {  # which may train on many devices; see docs/many-devices.md
     "pretrain", "audio", "unfrozen", "instruct", "internalize", "scripts", "transcribe",
     "describe", "realtime", "prefer",
 }  # fmt: skip
@@ -95,7 +95,7 @@ class Recipe:
             names = ", ".join(s.name for s in self.stages)
             raise UserError(f"{self.name} has no stage {stage!r}; choose one of: {names}.")
         for context in chosen:
-            if context.settings["stage"] in ON_MANY_DEVICES and not is_finished(context):
+            if context.settings["stage"] in TRANSFORMER_STAGES and not is_finished(context):
                 context.train.check_layout(context.preset.model, world_size())
         return chosen
 
@@ -146,7 +146,7 @@ def _stage(
     for key, kind in module.SETTINGS.items():
         if kind is TrainConfig:
             context.train_table(key)
-    if stage in ON_MANY_DEVICES:
+    if stage in TRANSFORMER_STAGES:
         context.train.check_layout(preset.model, context.train.together)
     if hasattr(module, "check"):
         module.check(context)
@@ -165,7 +165,7 @@ def _started(context: Context, start: str | None, earlier: list[str]) -> Context
     for key in ("start_from", "model", "audio"):
         if named.get(key) in (None, *earlier):
             continue
-        if key == "start_from" and key in settings and settings["stage"] in ON_MANY_DEVICES:
+        if key == "start_from" and key in settings and settings["stage"] in TRANSFORMER_STAGES:
             context = replace(context, model=_model(context, named[key], earlier))
             continue
         raise UserError(
@@ -245,7 +245,7 @@ def _check_shards(stages: list[Context]) -> None:
                     f"Stage {context.name!r} asks for {counted(count, 'shard')} of {kind!r} and "
                     f"the stage 'documents' makes {made.get(kind, 0)}; ask for fewer, or make more."
                 )
-        if made and context.settings["stage"] in ON_MANY_DEVICES:
+        if made and context.settings["stage"] in TRANSFORMER_STAGES:
             _check_samples(context, made, size)
 
 
@@ -301,7 +301,7 @@ def run_stage(context: Context) -> dict[str, float]:
         finished = _scores(context)
         assert finished is not None
         return finished
-    if world_size() > 1 and context.settings["stage"] not in ON_MANY_DEVICES:
+    if world_size() > 1 and context.settings["stage"] not in TRANSFORMER_STAGES:
         raise UserError(
             f"Stage {context.name!r} runs in one process; start it without torchrun "
             f"(quintet train RECIPE --stage {context.name})."

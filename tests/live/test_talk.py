@@ -58,6 +58,18 @@ def test_an_answer_in_the_next_step_is_told_as_such(
     assert f"first sound {told} the question;" in capsys.readouterr().out
 
 
+def test_who_shows_a_picture_and_asks_nothing_is_told_how_to_ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    def answer(*given: Any, voice: None) -> Reply:
+        return talk(ScriptedSession([]), None, [PICTURE], given[2])  # type: ignore[arg-type]
+
+    monkeypatch.setattr("quintet.cli._load", lambda _: SimpleNamespace(talk=answer))
+    for asked, told in ((["--text", "what is this?"], False), ([], True)):
+        assert run("talk", "--image", "any.png", *asked, "--out", tmp_path) == 0
+        assert ("ask with --text" in capsys.readouterr().out) == told
+
+
 def test_a_recording_may_end_in_silence() -> None:
     """An answer that comes while the recording is still silent is no less an answer."""
     for room in (0.001, 0.02):  # a quiet one, and one that is heard

@@ -9,8 +9,10 @@ import pytest
 import torch
 from conftest import make_model, make_timeline
 from torch import Tensor
+from torch.nn import functional as F
 
 from quintet.config import OmniConfig
+from quintet.model.attention import Attention
 from quintet.model.cache import KVCache
 from quintet.model.embedding import RowTensors
 from quintet.model.omni import Batch, Omni
@@ -205,3 +207,14 @@ def test_an_audio_row_is_the_sum_of_its_codes(config: OmniConfig, model: Omni) -
 def test_hours_later_nothing_runs_out(config: OmniConfig, model: Omni) -> None:
     rows = make_timeline(config, 3, 0).rows().shifted(steps=10**6, positions=10**8)
     assert model(RowTensors.from_rows([rows])).isfinite().all()
+
+
+def test_queries_keys_and_values_have_one_dtype(
+    config: OmniConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though norms are float32 under a GPU's autocast, where a CPU's are not."""
+    norm = F.rms_norm
+    monkeypatch.setattr(F, "rms_norm", lambda x, *sizes, **more: norm(x.float(), *sizes, **more))
+    with torch.autocast("cpu", torch.bfloat16):
+        made = Attention(config.model)._project(torch.randn(1, 3, config.model.d_model), None)
+    assert {x.dtype for x in made} == {torch.bfloat16}
