@@ -34,6 +34,8 @@ MAY_IMPORT = {
     "__init__": {"config", "live", "tokenizers"},
     "__main__": {"cli"},
 }
+# Of each other; both sides of the API may use what they share.
+IN_SERVE = {"api": set[str](), "rest": {"api"}, "realtime": {"api"}}
 
 # Where a function of a script begins, if it ends on another line.
 SCRIPTED = re.compile(
@@ -41,8 +43,8 @@ SCRIPTED = re.compile(
 )
 
 
-def _imported(path: Path) -> set[str]:
-    """Folders of the package that a file imports, anywhere in it."""
+def _imported(path: Path, within: str = "quintet.") -> set[str]:
+    """Folders of the package, or of one of its own, that a file imports, anywhere in it."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names: list[str] = []
@@ -51,7 +53,7 @@ def _imported(path: Path) -> set[str]:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        found |= {name.split(".")[1] for name in names if name.startswith("quintet.")}
+        found |= {n.removeprefix(within).split(".")[0] for n in names if n.startswith(within)}
     return found
 
 
@@ -68,6 +70,15 @@ def test_imports_follow_the_table(path: Path) -> None:
     room = _room(path)
     assert room in MAY_IMPORT, f"{room} is not in the table: add it there and to the design"
     assert _imported(path) <= MAY_IMPORT[room] | {room}
+
+
+@pytest.mark.parametrize("room", IN_SERVE)
+def test_sides_of_the_server_know_what_they_share_and_not_each_other(room: str) -> None:
+    paths = list((PACKAGE / "serve" / room).glob("*.py"))
+    assert len(paths) > 1
+    for path in paths:
+        others = _imported(path, "quintet.serve.") & set(IN_SERVE)
+        assert others <= IN_SERVE[room] | {room}, path
 
 
 BESIDE = [

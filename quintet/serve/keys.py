@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quintet.config import UserError
-from quintet.serve.realtime.settings import Settings
+from quintet.serve.api.settings import Settings
 
 SUBPROTOCOL = "openai-insecure-api-key."  # by which browsers, which set no headers, send a key
 SHORTEST = 16  # characters of a key: less can be guessed

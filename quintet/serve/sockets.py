@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from fastapi import WebSocket
 from fastapi.responses import JSONResponse
 
+from quintet.serve.api.problems import RequestError
 from quintet.serve.conductor import Conductor
 from quintet.serve.connection import STEP_SECONDS, Connection, close
 from quintet.serve.keys import Keys
@@ -16,7 +17,6 @@ from quintet.serve.metrics import Metrics
 from quintet.serve.protocol import error_event
 from quintet.serve.realtime import events
 from quintet.serve.realtime.live_api_socket import LiveApiConnection
-from quintet.serve.realtime.problems import RequestError
 from quintet.serve.realtime.realtime_socket import RealtimeConnection
 from quintet.serve.turn_mode import TurnMode
 

@@ -10,9 +10,9 @@ from openai_types import check_event
 from scripted_output import silent
 
 from quintet.live.session import StepOutput
+from quintet.serve.api.settings import Settings
 from quintet.serve.realtime.dialogue import Dialogue
 from quintet.serve.realtime.items import Item, parse_item
-from quintet.serve.realtime.settings import Settings
 
 
 class Talk:

@@ -19,9 +19,9 @@ from running import RunningServer
 from talk import Talk
 from test_slow_clients import closed, raw, websocket
 
+from quintet.serve.api.problems import RequestError
 from quintet.serve.realtime import items
 from quintet.serve.realtime.items import parse_item
-from quintet.serve.realtime.problems import RequestError
 from quintet.serve.rest import chat_api
 from quintet.serve.rest.chat_api import read_messages
 from quintet.serve.rest.requests import MAX_PARTS, form

@@ -19,8 +19,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from quintet.serve import keys
+from quintet.serve.api.settings import Settings
 from quintet.serve.keys import ClientSecrets, Keys
-from quintet.serve.realtime.settings import Settings
 
 KEY = "a-key-of-sixteen-and-more"
 SESSION: Any = {

@@ -11,6 +11,7 @@ from scripted_output import drawing, silent, speaking
 from talk import Talk
 
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES
+from quintet.serve.api.problems import RequestError
 from quintet.serve.protocol import encode_sound
 from quintet.serve.realtime.dialogue import (
     ANSWER_STEPS,
@@ -19,7 +20,6 @@ from quintet.serve.realtime.dialogue import (
     QUIET_STEPS,
 )
 from quintet.serve.realtime.items import parse_item
-from quintet.serve.realtime.problems import RequestError
 from quintet.serve.realtime.response import DELTAS
 
 LOUD = encode_sound(0.3 * np.sin(np.arange(STEP_SAMPLES) / 9).astype(np.float32))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from quintet.serve.api.settings import AudioInput
 from quintet.serve.realtime.ears import Ears, Spoken
-from quintet.serve.realtime.settings import AudioInput
 
 PUSH_TO_TALK = AudioInput(turn_detection=None)
 SECOND = 2 * 24_000  # bytes

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from quintet.live.turns import TurnReply
-from quintet.serve.realtime.problems import RequestError
+from quintet.serve.api.problems import RequestError
 from quintet.serve.rest import requests
 from quintet.serve.rest.chat_api import ChatRequest, Completion
 from quintet.serve.rest.requests import form

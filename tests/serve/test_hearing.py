@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES
-from quintet.serve.protocol import encode_sound
-from quintet.serve.realtime.ears import Ears, Spoken, Started, Stopped
-from quintet.serve.realtime.formats import (
+from quintet.serve.api.formats import (
     ALAW,
     LEVELS,
     MULAW,
@@ -17,7 +15,7 @@ from quintet.serve.realtime.formats import (
     decode_base64,
     encode_g711,
 )
-from quintet.serve.realtime.hearing import (
+from quintet.serve.api.hearing import (
     FRAME,
     LONGEST_GAP,
     MAX_SECONDS,
@@ -25,8 +23,10 @@ from quintet.serve.realtime.hearing import (
     InputQueue,
     SpeechDetector,
 )
-from quintet.serve.realtime.problems import RequestError
-from quintet.serve.realtime.settings import AudioInput
+from quintet.serve.api.problems import RequestError
+from quintet.serve.api.settings import AudioInput
+from quintet.serve.protocol import encode_sound
+from quintet.serve.realtime.ears import Ears, Spoken, Started, Stopped
 from quintet.serve.rest.sound_api import spoken_pieces
 
 TONE = 0.3 * np.sin(np.arange(STEP_SAMPLES) / 9).astype(np.float32)

@@ -10,8 +10,8 @@ from scripted_output import silent, speaking
 from talk import Talk
 
 from quintet.config import STEP_SAMPLES
+from quintet.serve.api.problems import RequestError
 from quintet.serve.protocol import encode_sound
-from quintet.serve.realtime.problems import RequestError
 
 LOUD = encode_sound(0.3 * np.sin(np.arange(STEP_SAMPLES) / 9).astype(np.float32))
 STILL = encode_sound(np.zeros(STEP_SAMPLES, np.float32))

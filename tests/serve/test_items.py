@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from talk import Talk
 
+from quintet.serve.api.problems import RequestError
 from quintet.serve.realtime import items
 from quintet.serve.realtime.items import ROOT, Conversation, Item, parse_item
-from quintet.serve.realtime.problems import RequestError
 from quintet.serve.rest import chat_api
 from quintet.serve.rest.chat_api import read_messages
 

@@ -23,9 +23,10 @@ from websockets.sync.client import connect
 
 from quintet.config import STEP_SAMPLES, UserError
 from quintet.serve import connection
+from quintet.serve.api import frames
 from quintet.serve.keys import Keys
 from quintet.serve.protocol import encode_sound
-from quintet.serve.realtime import api_socket, frames
+from quintet.serve.realtime import api_socket
 
 KEY = "a-key-of-sixteen-and-more"
 LOUD = encode_sound(0.3 * np.sin(np.arange(STEP_SAMPLES) / 9).astype(np.float32))

@@ -19,6 +19,7 @@ from websockets.sync.client import connect
 
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES
 from quintet.serve import transcripts
+from quintet.serve.api.problems import RequestError
 from quintet.serve.conductor import Conductor
 from quintet.serve.keys import Keys
 from quintet.serve.metrics import Metrics
@@ -26,7 +27,6 @@ from quintet.serve.protocol import encode_sound
 from quintet.serve.realtime import ears
 from quintet.serve.realtime.dialogue import EARLY_STEPS
 from quintet.serve.realtime.live_api_socket import MAX_APPENDED, LiveApiConnection
-from quintet.serve.realtime.problems import RequestError
 from quintet.serve.sockets import Sockets
 from quintet.serve.turn_mode import TurnMode
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES
-from quintet.serve.realtime.hearing import InputQueue
+from quintet.serve.api.hearing import InputQueue
 from quintet.serve.sound_buffer import (
     BACKLOG,
     CAPACITY,

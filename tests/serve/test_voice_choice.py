@@ -25,10 +25,10 @@ from quintet.config import STEP_SAMPLES
 from quintet.live.pretrained import Quintet
 from quintet.live.recording import Recording
 from quintet.serve import connection, create_app
+from quintet.serve.api.problems import RequestError
 from quintet.serve.conductor import Conductor
 from quintet.serve.protocol import encode_sound
 from quintet.serve.realtime.dialogue import Dialogue
-from quintet.serve.realtime.problems import RequestError
 from quintet.serve.realtime.realtime_socket import RealtimeConnection
 from quintet.serve.recorder import RecordedModel, Recorder
 from quintet.serve.voices import known_voice, voice_header, voice_names

@@ -12,11 +12,11 @@ from fastapi import WebSocket
 from quintet.config import UserError
 from quintet.live.session import StepOutput
 from quintet.serve import protocol
+from quintet.serve.api.frames import Pace, client_id, parse_frame
+from quintet.serve.api.problems import RequestError
 from quintet.serve.conductor import Conductor
 from quintet.serve.connection import Connection, close, too_slow
 from quintet.serve.metrics import Metrics
-from quintet.serve.realtime.frames import Pace, client_id, parse_frame
-from quintet.serve.realtime.problems import RequestError
 from quintet.serve.sound_buffer import QUIET, level
 from quintet.serve.transcripts import Transcripts
 from quintet.serve.turn_mode import TurnMode

@@ -21,14 +21,9 @@ import numpy as np
 
 from quintet.config import STEP_SAMPLES
 from quintet.live.session import StepOutput
-from quintet.serve.realtime import events
-from quintet.serve.realtime.ears import Ears, Heard, Spoken, Started, Stopped
-from quintet.serve.realtime.events import Event
-from quintet.serve.realtime.idle import IdleTimer
-from quintet.serve.realtime.items import Conversation, Entry, Item, new_id, user_sound
-from quintet.serve.realtime.problems import RequestError
-from quintet.serve.realtime.response import Response, Wishes, wishes_of
-from quintet.serve.realtime.settings import (
+from quintet.serve.api.ids import new_id
+from quintet.serve.api.problems import RequestError
+from quintet.serve.api.settings import (
     ResponseSettings,
     SemanticVad,
     Settings,
@@ -36,6 +31,12 @@ from quintet.serve.realtime.settings import (
     updated,
     validated,
 )
+from quintet.serve.realtime import events
+from quintet.serve.realtime.ears import Ears, Heard, Spoken, Started, Stopped
+from quintet.serve.realtime.events import Event
+from quintet.serve.realtime.idle import IdleTimer
+from quintet.serve.realtime.items import Conversation, Entry, Item, user_sound
+from quintet.serve.realtime.response import Response, Wishes, wishes_of
 from quintet.serve.realtime.voice_choice import Step, VoiceChoice
 from quintet.serve.voices import Voiced
 

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES
-from quintet.serve.realtime.formats import SoundDecoder
-from quintet.serve.realtime.hearing import (
+from quintet.serve.api.formats import SoundDecoder
+from quintet.serve.api.hearing import (
     AMONG,
     FRAME,
     MAX_SECONDS,
     InputQueue,
     SpeechDetector,
 )
-from quintet.serve.realtime.items import new_id
-from quintet.serve.realtime.problems import RequestError
-from quintet.serve.realtime.settings import AudioInput, SemanticVad, ServerVad
+from quintet.serve.api.ids import new_id
+from quintet.serve.api.problems import RequestError
+from quintet.serve.api.settings import AudioInput, SemanticVad, ServerVad
 
 SHORTEST = SAMPLE_RATE // 10  # samples that a commit needs
 PREFIX_MS = 300  # of sound before speech that a turn keeps, if the client does not say

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from quintet.serve.realtime.items import Conversation, Item, new_id
-from quintet.serve.realtime.problems import RequestError
-from quintet.serve.realtime.settings import Settings
+from quintet.serve.api.ids import new_id
+from quintet.serve.api.problems import RequestError
+from quintet.serve.api.settings import Settings
+from quintet.serve.realtime.items import Conversation, Item
 
 Event = dict[str, Any]
 

@@ -8,7 +8,6 @@ record alone.
 from __future__ import annotations
 
 import base64
-import secrets
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -16,9 +15,10 @@ import numpy as np
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from quintet.config import SAMPLE_RATE, UserError
+from quintet.serve.api.formats import SoundDecoder, decode_base64
+from quintet.serve.api.ids import new_id
+from quintet.serve.api.problems import RequestError
 from quintet.serve.protocol import MAX_TEXT, decode_picture, encode_sound, picture_body
-from quintet.serve.realtime.formats import SoundDecoder, decode_base64
-from quintet.serve.realtime.problems import RequestError
 
 MAX_ITEMS = 1_000  # of a conversation; then the oldest go
 MAX_MEDIA = 32 * 2**20  # bytes of sound and pictures kept for retrieval; then the oldest go
@@ -151,11 +151,6 @@ class Item:
     @property
     def is_answer(self) -> bool:
         return self.fields.get("role") == "assistant"
-
-
-def new_id(kind: str) -> str:
-    """Such as item_5f0c..., never the same twice."""
-    return f"{kind}_{secrets.token_hex(10)}"
 
 
 def user_sound(item_id: str, sound: np.ndarray) -> Item:

@@ -16,17 +16,17 @@ import numpy as np
 from fastapi import WebSocket, WebSocketDisconnect
 
 from quintet.config import STEP_SAMPLES
+from quintet.serve.api.formats import SoundDecoder, SoundEncoder, decode_base64
+from quintet.serve.api.ids import new_id
+from quintet.serve.api.problems import RequestError
+from quintet.serve.api.settings import AudioInput
 from quintet.serve.conductor import Conductor
 from quintet.serve.connection import CLOSE_SECONDS, ClosingError
 from quintet.serve.metrics import Metrics
 from quintet.serve.realtime.api_socket import MOVED, ApiConnection
 from quintet.serve.realtime.ears import Ears, Heard, Spoken, Started
 from quintet.serve.realtime.events import event
-from quintet.serve.realtime.formats import SoundDecoder, SoundEncoder, decode_base64
-from quintet.serve.realtime.items import new_id
 from quintet.serve.realtime.live_settings import MAX_CONTENT, LiveSettings, started, updated
-from quintet.serve.realtime.problems import RequestError
-from quintet.serve.realtime.settings import AudioInput
 from quintet.serve.turn_mode import TurnMode
 from quintet.serve.voices import known_voice
 

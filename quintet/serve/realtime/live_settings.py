@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from quintet.serve.realtime.passed_settings import Voice
-from quintet.serve.realtime.problems import RequestError
-from quintet.serve.realtime.settings import MAX_TEXT, Strict, validated
+from quintet.serve.api.passed_settings import Voice
+from quintet.serve.api.problems import RequestError
+from quintet.serve.api.settings import MAX_TEXT, Strict, validated
 
 MAX_CONTENT = 2_000  # characters of what is appended to a session
 

@@ -9,6 +9,9 @@ import numpy as np
 from fastapi import WebSocket
 
 from quintet.config import SAMPLE_RATE
+from quintet.serve.api.formats import decode_base64
+from quintet.serve.api.problems import RequestError
+from quintet.serve.api.settings import Settings
 from quintet.serve.conductor import Conductor
 from quintet.serve.connection import STEP_SECONDS
 from quintet.serve.metrics import Metrics
@@ -16,11 +19,8 @@ from quintet.serve.realtime import events
 from quintet.serve.realtime.api_socket import ApiConnection, picture_url
 from quintet.serve.realtime.dialogue import Dialogue
 from quintet.serve.realtime.events import Event
-from quintet.serve.realtime.formats import decode_base64
 from quintet.serve.realtime.items import Entry, Item, parse_item
-from quintet.serve.realtime.problems import RequestError
 from quintet.serve.realtime.response import DELTAS
-from quintet.serve.realtime.settings import Settings
 from quintet.serve.turn_mode import TurnMode
 
 MAX_APPEND = 15 * 2**20  # characters of one piece of sound

@@ -21,12 +21,13 @@ import numpy as np
 
 from quintet.config import STEP_SAMPLES
 from quintet.live.session import StepOutput
+from quintet.serve.api.formats import SoundEncoder
+from quintet.serve.api.ids import new_id
+from quintet.serve.api.passed_settings import CustomVoice
+from quintet.serve.api.settings import ResponseSettings, Settings, merged, validated
 from quintet.serve.protocol import encode_sound
 from quintet.serve.realtime.events import Event, event
-from quintet.serve.realtime.formats import SoundEncoder
-from quintet.serve.realtime.items import Conversation, Item, Part, new_id
-from quintet.serve.realtime.passed_settings import CustomVoice
-from quintet.serve.realtime.settings import ResponseSettings, Settings, merged, validated
+from quintet.serve.realtime.items import Conversation, Item, Part
 
 # What a cancelled response no longer sends, even if it waits in the queue already.
 DELTAS = ("response.output_audio.delta", "response.output_audio_transcript.delta",

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from quintet.live.session import StepOutput
-from quintet.serve.realtime.problems import RequestError
+from quintet.serve.api.problems import RequestError
 from quintet.serve.sound_buffer import QUIET, level
 from quintet.serve.voices import Voiced, known_voice
 

@@ -15,12 +15,12 @@ from pydantic import BaseModel, Field
 from quintet.config import UserError
 from quintet.live.turns import TurnReply
 from quintet.media.audio import read_audio_bytes
+from quintet.serve.api.formats import decode_base64
+from quintet.serve.api.ids import new_id
+from quintet.serve.api.passed_settings import Voice
+from quintet.serve.api.problems import RequestError
+from quintet.serve.api.settings import check_tool_choice
 from quintet.serve.protocol import MAX_TEXT, decode_picture, picture_body
-from quintet.serve.realtime.formats import decode_base64
-from quintet.serve.realtime.items import new_id
-from quintet.serve.realtime.passed_settings import Voice
-from quintet.serve.realtime.problems import RequestError
-from quintet.serve.realtime.settings import check_tool_choice
 from quintet.serve.rest.requests import (
     answer,
     as_request_error,

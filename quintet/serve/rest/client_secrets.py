@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from quintet.serve.realtime.items import new_id
-from quintet.serve.realtime.problems import RequestError
-from quintet.serve.realtime.settings import Settings, Strict, updated
+from quintet.serve.api.ids import new_id
+from quintet.serve.api.problems import RequestError
+from quintet.serve.api.settings import Settings, Strict, updated
 from quintet.serve.rest.requests import Api
 
 SHORTEST, LONGEST, USUAL = 10, 7_200, 600  # seconds until it expires

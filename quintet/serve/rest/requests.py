@@ -18,10 +18,10 @@ from pydantic import BaseModel
 
 from quintet.config import SAMPLE_RATE, UserError
 from quintet.live.turns import TurnReply
+from quintet.serve.api.frames import parse_json
+from quintet.serve.api.problems import RequestError
+from quintet.serve.api.settings import validated
 from quintet.serve.keys import Keys
-from quintet.serve.realtime.frames import parse_json
-from quintet.serve.realtime.problems import RequestError
-from quintet.serve.realtime.settings import validated
 from quintet.serve.redaction import redacted
 from quintet.serve.sockets import NO_KEY, same_origin
 from quintet.serve.turn_mode import BusyError, TurnMode

@@ -15,8 +15,8 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from quintet.serve.api.problems import RequestError
 from quintet.serve.protocol import MAX_TEXT
-from quintet.serve.realtime.problems import RequestError
 from quintet.serve.rest.chat_api import ChatRequest, Completion
 from quintet.serve.rest.client_secrets import SecretRequest, make_secret
 from quintet.serve.rest.description import (

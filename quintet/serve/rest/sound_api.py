@@ -14,10 +14,10 @@ from pydantic import BaseModel, Field
 
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES, UserError
 from quintet.media.audio import read_audio_bytes
+from quintet.serve.api.hearing import FRAME, SpeechDetector
+from quintet.serve.api.passed_settings import Voice
+from quintet.serve.api.problems import RequestError
 from quintet.serve.protocol import MAX_TEXT
-from quintet.serve.realtime.hearing import FRAME, SpeechDetector
-from quintet.serve.realtime.passed_settings import Voice
-from quintet.serve.realtime.problems import RequestError
 from quintet.serve.rest.requests import (
     Api,
     answer,

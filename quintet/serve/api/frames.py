@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from quintet.serve.api.problems import RequestError
 from quintet.serve.protocol import MAX_FRAME
-from quintet.serve.realtime.problems import RequestError
 
 LONG = 262_144  # characters; only sound and pictures need more
 STRUCTURE, STRUCTURE_MAX = "[{,", 50_000  # a long text has fewer: parsing many holds up all

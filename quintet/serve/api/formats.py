@@ -12,8 +12,8 @@ import numpy as np
 import soxr
 
 from quintet.config import SAMPLE_RATE
+from quintet.serve.api.problems import RequestError
 from quintet.serve.protocol import encode_sound
-from quintet.serve.realtime.problems import RequestError
 
 TELEPHONE_RATE = 8_000
 PCM, MULAW, ALAW = "audio/pcm", "audio/pcmu", "audio/pcma"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES
-from quintet.serve.realtime.problems import RequestError
+from quintet.serve.api.problems import RequestError
 from quintet.serve.sound_buffer import CUSHION, QUIET, SoundBuffer, level
 
 MAX_SECONDS = 300  # of sound that waits for the clock

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from quintet.serve.realtime import passed_settings as passed
-from quintet.serve.realtime.problems import RequestError
+from quintet.serve.api import passed_settings as passed
+from quintet.serve.api.problems import RequestError
 
 MAX_TEXT = 20_000  # characters of instructions
 
