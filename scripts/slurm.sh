@@ -1,7 +1,7 @@
 #!/bin/bash
 # Train one stage of the transformer on several machines, under Slurm:
 #
-#     sbatch --nodes 4 scripts/slurm.sh recipes/mine.toml pretrain
+#     sbatch --nodes 4 scripts/slurm.sh mine.toml pretrain
 #
 # The stages before it (tokenizers, documents) run first, on one machine and without torchrun.
 # RUNS is a folder that all machines share. A job that is stopped or fails is queued again, and

@@ -21,7 +21,7 @@ def _check(command: list[str], nodes: str, out: str) -> None:
     name, *arguments = values.training_script_args
     context = commands.commands[name].make_context(name, arguments)
     assert context.params == {
-        "recipe": "recipes/mine.toml", "stage": "pretrain", "runs": Path(out),
+        "recipe": "mine.toml", "stage": "pretrain", "runs": Path(out),
     }  # fmt: skip
 
 
@@ -37,7 +37,7 @@ def test_slurm(tmp_path: Path) -> None:
         "PATH": f"{tmp_path}:{os.environ['PATH']}",
         "SLURM_JOB_NODELIST": "machines", "SLURM_JOB_NUM_NODES": "2", "SLURM_JOB_ID": "7",
     }  # fmt: skip
-    asked = ["bash", str(SCRIPTS / "slurm.sh"), "recipes/mine.toml", "pretrain"]
+    asked = ["bash", str(SCRIPTS / "slurm.sh"), "mine.toml", "pretrain"]
     done = subprocess.run(asked, env=environment, capture_output=True, text=True, check=True)
     started = done.stdout.splitlines()
     assert started.pop(0) == "--kill-on-bad-exit=1" and "--rdzv-endpoint=first:29500" in started

@@ -34,6 +34,15 @@ def photographs(split: str) -> list[np.ndarray]:
     Raises:
         UserError: scikit-image is not installed.
     """
+    return [np.asarray(read_image(path)) for path in photograph_files(split)]
+
+
+def photograph_files(split: str) -> list[Path]:
+    """Their files, which come with scikit-image.
+
+    Raises:
+        UserError: it is not installed.
+    """
     # Its folder is looked up, not imported: scikit-image would load scipy.
     found = importlib.util.find_spec("skimage")
     if found is None or found.origin is None:
@@ -49,7 +58,7 @@ def photographs(split: str) -> list[np.ndarray]:
             f"This scikit-image lacks the photographs {', '.join(missing)}; install version 0.26: "
             "pip install scikit-image==0.26.0"
         )
-    return [np.asarray(read_image(folder / name)) for name in files]
+    return [folder / name for name in files]
 
 
 def files_in(folder: Path | str) -> list[Path]:

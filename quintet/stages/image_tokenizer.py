@@ -258,6 +258,8 @@ def check(context: Context) -> None:
         )
     if settings.discriminator_channels and crop < LEAST_JUDGED:
         raise UserError(f"crop is {crop}; a discriminator needs {LEAST_JUDGED} or more.")
+    if mixture.photographs:
+        photographs.photograph_files("train")
     if mixture.photograph_folder:
         photographs.files_in(mixture.photograph_folder)
     check_filling(settings.fill_step, context.train.steps)

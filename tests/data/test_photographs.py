@@ -17,6 +17,7 @@ from quintet.data.photographs import (
     pictures_in,
 )
 from quintet.media.images import write_image
+from quintet.stages.recipe import Recipe
 
 needs_pictures = pytest.mark.skipif(
     importlib.util.find_spec("skimage") is None, reason="the extra pictures is not installed"
@@ -43,6 +44,16 @@ def test_without_scikit_image_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install scikit-image"):
         photographs("train")
+
+
+@needs_pictures
+def test_a_recipe_with_photographs_asks_for_them_before_anything_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    Recipe.load("pictures-4k", tmp_path)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install scikit-image"):
+        Recipe.load("pictures-4k", tmp_path)
 
 
 @pytest.mark.parametrize("size", [48, 96, 240])  # the last is larger than a picture's side
