@@ -11,7 +11,7 @@ computed again backward (Chen et al. 2016). `train.dry_run` measures the same st
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from quintet.config import ModelConfig, OmniConfig, UserError
 
@@ -29,6 +29,7 @@ class Layout:
     """
 
     devices: int
+    _: KW_ONLY
     tensor: int = 1  # devices that share the layers of one model
     context: int = 1  # of these, so many share the rows of each sample
     samples: int = 1  # of each group of `tensor` times `context` devices
