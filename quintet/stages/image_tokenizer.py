@@ -25,7 +25,7 @@ from quintet.data.picture_bank import Mixture, held_out_crops, picture_bank
 from quintet.data.world.pictures import canonical_picture
 from quintet.data.world.things import THINGS
 from quintet.settings import Count, Natural, Range, Share, ShareBelowOne, Weight
-from quintet.stages.context import Context, check_filling
+from quintet.stages.context import SCORES, Context, check_filling
 from quintet.stages.image_losses import STRUCTURE, PictureLosses, show_pictures
 from quintet.tokenizers.folders import IMAGE_FILE, write_config
 from quintet.tokenizers.image import ImageTokenizer, to_images
@@ -258,7 +258,7 @@ def check(context: Context) -> None:
         )
     if settings.discriminator_channels and crop < LEAST_JUDGED:
         raise UserError(f"crop is {crop}; a discriminator needs {LEAST_JUDGED} or more.")
-    if mixture.photographs:
+    if mixture.photographs and not (context.folder / SCORES).exists():
         photographs.photograph_files("train")
     if mixture.photograph_folder:
         photographs.files_in(mixture.photograph_folder)
