@@ -25,7 +25,7 @@ from quintet.data.picture_bank import Mixture, held_out_crops, picture_bank
 from quintet.data.world.pictures import canonical_picture
 from quintet.data.world.things import THINGS
 from quintet.settings import Count, Natural, Range, Share, ShareBelowOne, Weight
-from quintet.stages.context import SCORES, Context, check_filling
+from quintet.stages.context import Context, check_filling
 from quintet.stages.image_losses import STRUCTURE, PictureLosses, show_pictures
 from quintet.tokenizers.folders import IMAGE_FILE, write_config
 from quintet.tokenizers.image import ImageTokenizer, to_images
@@ -237,6 +237,17 @@ def _image_settings(context: Context) -> ImageSettings:
     )
 
 
+def needs(context: Context) -> None:
+    """What it trains on and is judged by is here.
+
+    Raises:
+        UserError: photographs are missing.
+    """
+    if _mixture(context).photographs:
+        for split in ("train", "test"):
+            photographs.photograph_files(split)
+
+
 def check(context: Context) -> None:
     """What a recipe can have wrong that no setting shows by itself.
 
@@ -258,8 +269,6 @@ def check(context: Context) -> None:
         )
     if settings.discriminator_channels and crop < LEAST_JUDGED:
         raise UserError(f"crop is {crop}; a discriminator needs {LEAST_JUDGED} or more.")
-    if mixture.photographs and not (context.folder / SCORES).exists():
-        photographs.photograph_files("train")
     if mixture.photograph_folder:
         photographs.files_in(mixture.photograph_folder)
     check_filling(settings.fill_step, context.train.steps)

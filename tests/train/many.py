@@ -32,10 +32,13 @@ def start(phases: list[Phase], folder: Path) -> None:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Of those that no connection takes for its own end before its phase begins."""
-    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    tried = list(range(1_024, lowest))
+    """Of those that no connection takes for its own end before its phase begins, if there are
+    such."""
+    first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    tried, others = [*range(1_024, first), *range(last + 1, 65_536)], list(range(first, last + 1))
     random.shuffle(tried)
+    random.shuffle(others)
+    tried += others
     found: list[int] = []
     for port in tried:
         with socket.socket() as free, suppress(OSError):

@@ -69,7 +69,8 @@ held_out = 2
 """
 # Moments in a stage of the transformer, in the order in which a run comes to them.
 DEATHS = [
-    Death(1, "open .*log.jsonl"),
+    Death(1, r"os.rename .*log\.jsonl.*partial"),
+    Death(1, r"open .*/log\.jsonl'"),
     Death(1, "open .*00000002.partial/__0_0", 1_000),  # half a checkpoint
     Death(1, "os.rename .*00000002.partial"),  # a whole one that has not its name
     Death(1, "open .*samples/000004/1.txt", 10),
