@@ -2,7 +2,7 @@
 
 Headless Chromium opens the page of a server of its own and hears, as its microphone, requests in
 voices that training never saw, and a voice that talks over every other answer. The page itself
-notes the times, on its own clock: from the last loud piece of the microphone (40 ms each) to the
+notes the times, on its own clock: from the last loud piece of the microphone (20 ms each) to the
 first audible sample at the loudspeaker, and from the first loud piece over the speech to silence.
 What the microphone itself and the network of a real person take comes on top.
 

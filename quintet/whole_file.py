@@ -11,11 +11,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+UMASK = os.umask(0o077)  # which no call only reads
+os.umask(UMASK)
+
 
 @contextmanager
-def whole_file(path: Path, mode: int = 0o644) -> Iterator[IO[bytes]]:
+def whole_file(path: Path, mode: int = 0o666) -> Iterator[IO[bytes]]:
     """A new file to write to. It takes the place of `path` when the context ends; if it ends by
-    an error, nothing does, and an older file stays. `mode` says who may read it then.
+    an error, nothing does, and an older file stays. `mode` says who may use it then, as of any new
+    file: less what the umask forbids.
 
     Until then it has a name of its own in the same folder: processes that write the same file at
     once do not meet, and the last one's stays. What a killed one left goes with the next.
@@ -24,7 +28,7 @@ def whole_file(path: Path, mode: int = 0o644) -> Iterator[IO[bytes]]:
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
-            os.chmod(partial, mode)
+            os.chmod(partial, mode & ~UMASK)
             file.flush()
             os.replace(partial, path)
     except BaseException:

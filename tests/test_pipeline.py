@@ -6,6 +6,7 @@ import importlib
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -220,18 +221,17 @@ def test_half_a_text_tokenizer_is_not_kept(tmp_path: Path, monkeypatch: pytest.M
     assert TextTokenizer.load(context.folder / "text_tokenizer.model")
 
 
+@pytest.mark.parametrize("moment", ["quintet.stages.judges.write_whole", "numpy.save"])
 def test_half_of_the_spoken_lines_are_not_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def die_in(path: Path, text: str) -> None:
-        with path.open("w") as file:
-            file.write(text[: len(text) // 2])
+    def die(*given: Any) -> None:
         raise _Killed
 
     monkeypatch.setattr(judges, "synthesize", lambda text, voice: np.ones(96_000, np.float32))
     path = tmp_path / "lines-4.npy"
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_text", die_in)
+        patch.setattr(moment, die)
         with pytest.raises(_Killed):
             judges.SpokenLines(path, 4, 0, "train")
     made = judges.SpokenLines(path, 4, 0, "train")

@@ -6,7 +6,6 @@ Shapes: B batch, T rows, Q = num_codebooks, D = d_model.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -74,8 +73,8 @@ class RowTensors:
         return RowTensors(*(getattr(self, f.name)[samples][:, rows] for f in fields(self)))
 
 
-@functools.cache
 def _periods(width: int, device: torch.device) -> Tensor:
+    # Made anew each time, 3 us: what is kept while sizes are tried on fake tensors would be fake.
     exponents = (SHORTEST, LONGEST, width // 2)
     return torch.logspace(*exponents, base=2.0, dtype=torch.float64, device=device)
 

@@ -22,7 +22,7 @@ from quintet.model.heads import AudioHead, TextImageHead, head_loss
 from quintet.model.rotary import turns
 from quintet.model.transformer import Transformer
 from quintet.timeline.masks import FOREVER, Sight, line_sight
-from quintet.timeline.packing import RUN
+from quintet.timeline.packing import dealt, padded
 from quintet.timeline.targets import NOT_ASKED, Sample, Vocabulary, join
 
 
@@ -56,9 +56,7 @@ class Batch:
             pieces: among so many devices each line can be dealt, in equal pieces.
         """
         samples = [line[0] if len(line) == 1 else join(line) for line in lines]
-        longest = max(len(s) for s in samples)
-        if pieces > 1:
-            longest = -(-longest // (pieces * RUN)) * pieces * RUN
+        longest = padded(max(len(s) for s in samples), pieces)
         before = [np.cumsum([0, *map(len, line[:-1])]) for line in lines]
         starts = np.concatenate([i * longest + rows for i, rows in enumerate(before)])
         pads = [longest - len(s) for s in samples]
@@ -98,7 +96,7 @@ class Batch:
         (group, piece), groups = divmod(rank, pieces), count // pieces
         assert groups * pieces == count, "shares of no equal groups"
         lines, longest = slice(group, None, groups), self.rows.step.shape[1]
-        rows = _dealt(longest, piece, pieces)
+        rows = dealt(torch.arange(longest), 0, pieces)[piece]
         place = torch.full((longest,), -1)  # of each row of a line among those of the share
         place[rows] = torch.arange(len(rows))
 
@@ -128,15 +126,6 @@ class Batch:
             audio_at=self.audio_at.to(device), audio_target=self.audio_target.to(device),
             starts=None if self.starts is None else self.starts.to(device),
         )  # fmt: skip
-
-
-def _dealt(length: int, piece: int, pieces: int) -> Tensor:
-    """Which rows of a line make one of its pieces, int64 [length / pieces]."""
-    rows = torch.arange(length)
-    if pieces == 1:
-        return rows
-    assert length % (pieces * RUN) == 0, "a line of which pieces cannot be equal"
-    return rows.view(-1, pieces, RUN)[:, piece].flatten()
 
 
 class Omni(nn.Module):

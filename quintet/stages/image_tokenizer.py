@@ -237,6 +237,17 @@ def _image_settings(context: Context) -> ImageSettings:
     )
 
 
+def needs(context: Context) -> None:
+    """What it trains on and is judged by is here.
+
+    Raises:
+        UserError: photographs are missing.
+    """
+    if _mixture(context).photographs:
+        for split in ("train", "test"):
+            photographs.photograph_files(split)
+
+
 def check(context: Context) -> None:
     """What a recipe can have wrong that no setting shows by itself.
 
@@ -258,8 +269,6 @@ def check(context: Context) -> None:
         )
     if settings.discriminator_channels and crop < LEAST_JUDGED:
         raise UserError(f"crop is {crop}; a discriminator needs {LEAST_JUDGED} or more.")
-    if mixture.photographs:
-        photographs.photograph_files("train")
     if mixture.photograph_folder:
         photographs.files_in(mixture.photograph_folder)
     check_filling(settings.fill_step, context.train.steps)

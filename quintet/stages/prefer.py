@@ -34,16 +34,16 @@ def check(context: Context) -> PreferenceConfig:
     Raises:
         UserError: something should be kept and there is nothing to keep, or answers be divided.
     """
-    if context.train.context_parallel > 1:
-        raise UserError(
-            f"Stage {context.name!r} has context_parallel and compares whole answers; set it to 1 "
-            "in the stage's own table train."
-        )
     chosen = {name: context.settings[name] for name in LOSS_SETTINGS if name in context.settings}
     if chosen.get("keep_weight") and set(context.settings.get("shards", {})) <= {PREFERENCES}:
         raise UserError(
             f"Stage {context.name!r} has a keep_weight and nothing to keep; name other kinds in "
             "its shards, such as realtime."
+        )
+    if context.train.context_parallel > 1:
+        raise UserError(
+            f"Stage {context.name!r} has context_parallel and compares whole answers; set it to 1 "
+            "in the stage's own table train."
         )
     return PreferenceConfig(**chosen)
 

@@ -88,15 +88,21 @@ class Recipe:
         """One stage by name, or all, to be run by the processes that there are.
 
         Raises:
-            UserError: the recipe has no such stage, or that many processes cannot share it.
+            UserError: the recipe has no such stage, that many processes cannot share it, or
+                something that it needs is not installed.
         """
         chosen = tuple(s for s in self.stages if stage in (None, s.name))
         if not chosen:
             names = ", ".join(s.name for s in self.stages)
             raise UserError(f"{self.name} has no stage {stage!r}; choose one of: {names}.")
         for context in chosen:
-            if context.settings["stage"] in TRANSFORMER_STAGES and not is_finished(context):
+            if is_finished(context):
+                continue
+            if context.settings["stage"] in TRANSFORMER_STAGES:
                 context.train.check_layout(context.preset.model, world_size())
+            module = importlib.import_module(f"quintet.stages.{context.settings['stage']}")
+            if hasattr(module, "needs"):
+                module.needs(context)
         return chosen
 
 
@@ -273,7 +279,7 @@ def is_finished(context: Context) -> bool:
     are go on with those that are missing."""
     if _scores(context) is None:
         return False
-    if context.settings["stage"] != "documents" or not (made := recorded(context)):
+    if context.settings["stage"] != "documents" or not (made := recorded(context.folder)):
         return True
     asked = context.settings.get("shards", {})
     return all(count <= made.get(f"shards.{kind}", 0) for kind, count in asked.items())

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from quintet.config import UserError
@@ -24,7 +25,8 @@ from quintet.whole_file import write_whole
 # What stages without checkpoints go on from.
 KEPT = {"documents": "*.safetensors", "text_tokenizer": TEXT_FILE}
 RECORD, LOCK = "settings.json", "lock"  # in a stage's folder
-TOKENIZERS = "tokenizers"  # digests of those that a recipe takes from a model
+# Digests of what a recipe takes from a finished model, and what that is.
+TAKEN = {"tokenizers": "the tokenizers", "start_from_weights": "the weights"}
 # Tables of the preset on which a stage's result depends; of the other stages, all of them.
 TABLES = {
     "text_tokenizer": ("text",), "audio_tokenizer": ("audio",), "audio_decoder": ("audio",),
@@ -38,10 +40,10 @@ def record(context: Context) -> None:
     write_whole(context.folder / RECORD, json.dumps(_made_with(context), indent=2) + "\n")
 
 
-def recorded(context: Context) -> dict[str, Any]:
-    """What `record` wrote; nothing, if it did not, as in earlier versions."""
+def recorded(folder: Path) -> dict[str, Any]:
+    """What `record` wrote into a stage's folder; nothing, if it did not, as in earlier versions."""
     try:
-        found: dict[str, Any] = json.loads((context.folder / RECORD).read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found
@@ -59,7 +61,7 @@ def check_same(context: Context) -> None:
     Raises:
         UserError: something differs that its result depends on.
     """
-    before, now = recorded(context), _made_with(context)
+    before, now = recorded(context.folder), _made_with(context)
     if not before:
         return
     for name in sorted(before.keys() | now.keys()):
@@ -69,8 +71,14 @@ def check_same(context: Context) -> None:
             continue
         if table in _trained(context) and (inner in MAY_CHANGE or name not in before):
             continue
-        if name == TOKENIZERS and name not in before:
+        if name in TAKEN and name not in before:
             continue
+        if name in TAKEN and before[name] != now.get(name):
+            raise UserError(
+                f"Stage {context.name!r} was made with {TAKEN[name]} of a model that has others "
+                f"now; restore that model, or delete {context.folder}, and the folders of later "
+                "stages that use it, to run it again."
+            )
         if before.get(name) != now.get(name):
             was, says = (
                 f"{values[name]!r:.60}" if name in values else "nothing" for values in (before, now)
@@ -100,7 +108,7 @@ def _made_with(context: Context) -> dict[str, Any]:
     if context.tokenizers is not None and tables:
         folder = find(context.tokenizers)
         files = (TEXT_FILE, AUDIO_FILE, IMAGE_FILE)
-        settings[TOKENIZERS] = [digest(folder / file) for file in files]
+        settings["tokenizers"] = [digest(folder / file) for file in files]
     settings |= {key: asdict(context.train_table(key)) for key in _trained(context)}
     settings |= {f"preset.{name}": preset[name] for name in tables}
     flat: dict[str, Any] = {}

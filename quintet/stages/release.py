@@ -12,7 +12,7 @@ from quintet.data.world.things import THINGS
 from quintet.live.pretrained import assemble
 from quintet.media.speech import SPEAKERS
 from quintet.stages.context import MODEL_FILE, Context
-from quintet.stages.record import RECORD
+from quintet.stages.record import recorded
 from quintet.tokenizers.folders import AUDIO_FILE, IMAGE_FILE, TEXT_FILE
 
 SETTINGS = {"model": str, "audio": str, "recipe": str, "about": str, "speakers": bool}
@@ -43,12 +43,12 @@ things are those of training, and what was seen whole says so in its name"""
 
 def _start(run_folder: Path, stage: str) -> str:
     """What the weights of `stage` began as: that of earlier stages, back to the first."""
-    while (record := run_folder / stage / RECORD).exists():
-        settings = json.loads(record.read_text(encoding="utf-8"))
-        if "start_from_weights" in settings:
-            return f"the model {settings['start_from']}"
+    while settings := recorded(run_folder / stage):
         module = importlib.import_module(f"quintet.stages.{settings['stage']}")
-        stage = settings.get("start_from", getattr(module, "START", None)) or ""
+        before = settings.get("start_from", getattr(module, "START", None)) or ""
+        if "start_from" in settings and not (run_folder / before).is_dir():  # it is no stage
+            return f"the model {before}"
+        stage = before
     return "nothing"
 
 

@@ -6,9 +6,9 @@ whole lines with them, and gives the results back: two exchanges (DeepSpeed-Ulys
 2023, arXiv 2309.14509). So masks are those of one device, every device has as much to do, and there
 can be no more devices than there are key-value heads.
 
-Shapes: B lines, C devices, T rows of a line, P = T / C of a piece, R runs of a piece, U rows of a
-run (`timeline.packing`), H query heads, G key-value heads, h query heads of one device (H / C), x
-its heads of all three kinds, E head width.
+Shapes: B lines, C devices, T rows of a line, P = T / C of a piece (`timeline.packing` deals them),
+H query heads, G key-value heads, h query heads of one device (H / C), x its heads of all three
+kinds, E head width.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.distributed import ProcessGroup
 from torch.distributed._functional_collectives import all_to_all_single_autograd
 
 from quintet.model.attention import Mask, attend
-from quintet.timeline.packing import RUN
+from quintet.timeline.packing import dealt, gathered
 
 
 def attend_together(
@@ -29,11 +29,9 @@ def attend_together(
     of `group` has one, in the order of their ranks. `mask` is of whole lines."""
     count = group.size()
     parts = [x.unflatten(1, (count, -1)).movedim(1, 0) for x in (q_BHPE, k_BGPE, v_BGPE)]
-    given_CBxRUE = _exchanged(group, torch.cat(parts, dim=2)).unflatten(3, (-1, RUN))
-    seen_BxTE = given_CBxRUE.permute(1, 2, 3, 0, 4, 5).flatten(2, 4)
+    seen_BxTE = gathered(_exchanged(group, torch.cat(parts, dim=2)), 2)
     q, k, v = seen_BxTE.split([part.shape[2] for part in parts], dim=1)
-    y_BhRCUE = attend(q, k, v, mask).unflatten(2, (-1, count, RUN))
-    back_CBhPE = y_BhRCUE.movedim(3, 0).flatten(3, 4)
+    back_CBhPE = dealt(attend(q, k, v, mask), 2, count)
     return _exchanged(group, back_CBhPE).movedim(0, 1).flatten(1, 2)
 
 

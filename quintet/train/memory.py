@@ -11,9 +11,10 @@ computed again backward (Chen et al. 2016). `train.dry_run` measures the same st
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from quintet.config import ModelConfig, OmniConfig, UserError
+from quintet.timeline.packing import padded
 
 HALF, FULL = 2, 4  # bytes of a bfloat16 and of a float32
 MOMENTS = 2 * FULL  # bytes of AdamW's two averages of one parameter
@@ -29,8 +30,9 @@ class Layout:
     """
 
     devices: int
+    _: KW_ONLY
     tensor: int = 1  # devices that share the layers of one model
-    context: int = 1  # of these, so many share the rows of each sample
+    context: int = 1  # groups of so many devices that share the rows of each sample
     samples: int = 1  # of each group of `tensor` times `context` devices
     rows: int = 8_192  # of a sample
     text_share: float = 0.5  # of the rows, at which the text+image head is asked
@@ -66,7 +68,7 @@ class Layout:
     @property
     def piece_rows(self) -> int:
         """Rows of a sample that such a group has."""
-        return -(-self.rows // self.context)
+        return padded(self.rows, self.context) // self.context
 
     @property
     def local_rows(self) -> int:

@@ -66,8 +66,8 @@ class Place:
             return replace(self, mesh=mesh)
         # Groups of their own, so that FSDP, whose group may be of the same processes, exchanges
         # beside them and not behind them.
-        ranks = mesh.mesh.view(-1, context, tensor).transpose(1, 2).reshape(-1, context)
-        group, _ = distributed.new_subgroups_by_enumeration(ranks.tolist())
+        neighbours = mesh.mesh.T.reshape(-1, context).tolist()
+        group, _ = distributed.new_subgroups_by_enumeration(neighbours)
         return replace(self, mesh=mesh, context=context, context_group=group)
 
     def add_up(self, values: dict[str, float]) -> dict[str, float]:

@@ -52,7 +52,8 @@ class TrainConfig:
     # Of the transformer, started by torchrun: processes that share each layer; the others share
     # the batch. See docs/many-devices.md.
     tensor_parallel: Count = 1
-    context_parallel: Count = 1  # and of these, so many share the rows of each line
+    # Of the transformer: groups of so many such processes share the rows of each line.
+    context_parallel: Count = 1
     checkpoint_activations: bool = False  # of the transformer: less memory, a third more work
 
     def __post_init__(self) -> None:
@@ -77,7 +78,6 @@ class TrainConfig:
         """
         tensor, together = self.tensor_parallel, self.together
         for layout, divisor, name in (
-            ("tensor_parallel", tensor, "num_kv_heads"),
             ("tensor_parallel", tensor, "d_feed_forward"),
             (self._layout, together, "num_kv_heads"),
         ):

@@ -43,7 +43,11 @@ def test_the_batches_that_are_counted_are_those_of_training() -> None:
     each = [scaling.batch_flops(config, [one] * scaling.BATCH) for one in (short, long)]
     targets = short.text_target, short.audio_target[:, 0]
     heads = [float(np.mean(target != NOT_ASKED)) for target in targets]
-    layout = Layout(1, 1, scaling.BATCH, len(short), *heads, checkpointing=False)
+    text, audio = heads
+    layout = Layout(
+        1, samples=scaling.BATCH, rows=len(short), text_share=text, audio_share=audio,
+        checkpointing=False,
+    )  # fmt: skip
     assert each[0] == work(config, layout).model
     both = scaling.batch_flops(config, [short, long] * 8 * scaling.BATCH)
     assert both == pytest.approx(np.mean(each), rel=0.05)

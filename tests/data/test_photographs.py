@@ -17,6 +17,7 @@ from quintet.data.photographs import (
     pictures_in,
 )
 from quintet.media.images import write_image
+from quintet.stages.context import SCORES
 from quintet.stages.recipe import Recipe
 
 needs_pictures = pytest.mark.skipif(
@@ -50,10 +51,17 @@ def test_without_scikit_image_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch
 def test_a_recipe_with_photographs_asks_for_them_before_anything_runs(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    Recipe.load("pictures-4k", tmp_path)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match="pip install scikit-image"):
-        Recipe.load("pictures-4k", tmp_path)
+    recipe = Recipe.load("nano", tmp_path)
+    recipe.only("documents")
+    for stage in (None, "image_tokenizer"):
+        with pytest.raises(UserError, match="pip install scikit-image"):
+            recipe.only(stage)
+    for context in recipe.only("documents"):  # what is finished needs them no more
+        made = context.run_folder / "image_tokenizer"
+        made.mkdir(parents=True)
+        (made / SCORES).write_text("{}")
+    recipe.only(None)
 
 
 @pytest.mark.parametrize("size", [48, 96, 240])  # the last is larger than a picture's side

@@ -15,6 +15,8 @@ from quintet.live.sampling import Sampling
 from quintet.live.session import StepOutput
 from quintet.live.turns import TurnReply
 
+PIECE = 480  # samples that the page sends at once: 20 ms
+
 
 class FakeSession:
     """Says "you wrote X" to a text, draws two steps long at "draw", refuses "refuse"."""

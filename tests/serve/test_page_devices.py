@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from browsing import TONE, browser, eventually, model, needs_chromium, page, server, until
-from fake import FakeModel
+from fake import PIECE, FakeModel
 from running import RunningServer
 
 from quintet.config import SAMPLE_RATE
@@ -31,6 +31,52 @@ def test_it_sends_silence_until_the_microphone_is_on(page: Any, model: FakeModel
     page.click("#microphone")
     until(page, "document.getElementById('microphone').getAttribute('aria-pressed') === 'false'")
     assert page.problems == []
+
+
+FRAMES = """() => {
+  window.sizes = [];
+  const send = WebSocket.prototype.send;
+  WebSocket.prototype.send = function (data) {
+    if (data instanceof ArrayBuffer) sizes.push(data.byteLength);
+    return send.call(this, data);
+  };
+}"""
+
+
+def test_sound_is_sent_in_pieces_that_answers_need_not_wait_for(page: Any) -> None:
+    page.evaluate(FRAMES)
+    page.click("#microphone")
+    pressed(page, "microphone", True)
+    until(page, f"sizes.filter((size) => size === {2 * PIECE}).length > 20")
+    page.evaluate("sizes.length = 0")
+    until(page, "sizes.length > 20")
+    assert page.evaluate("[...new Set(sizes)]") == [2 * PIECE]
+
+
+HEARD = """async (levels) => {
+  const { Voice } = await import("/voice.js");
+  const voice = new Voice();
+  return levels.map((level, piece) => voice.take(level, piece));
+}"""
+
+
+@pytest.mark.parametrize(
+    ("levels", "told"),
+    [
+        ([0.2] * 4 + [0.0] * 20, {}),  # a click
+        ([0.2] * 9, {4: "began"}),
+        ([0.2] * 3 + [0.0] + [0.2] * 5, {8: "began"}),
+        ([0.2] * 5 + [0.0] * 15 + [0.2], {4: "began"}),  # a pause
+        ([0.2] * 5 + [0.0] * 20, {4: "began", 20: "ended"}),
+        ([0.015] * 2_000 + [0.04] * 5, {}),  # a room's noise, learned in forty seconds
+        ([0.015] * 2_000 + [0.06] * 5, {2_004: "began"}),
+    ],
+)
+def test_a_voice_begins_after_a_tenth_of_a_second_and_ends_after_a_third(
+    levels: list[float], told: dict[int, str], page: Any
+) -> None:
+    heard = page.evaluate(HEARD, levels)
+    assert {piece: word for piece, word in enumerate(heard) if word} == told
 
 
 WATCH_DEVICES = """(milliseconds) => {

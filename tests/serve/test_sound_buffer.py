@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from fake import PIECE
 
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES
 from quintet.serve.api.hearing import InputQueue
@@ -87,9 +88,6 @@ def test_speech_in_a_noisy_room_is_heard_whole() -> None:
     buffer.push(speech)
     heard = np.concatenate([buffer.take() for _ in range(7)])
     np.testing.assert_array_equal(heard[waits : waits + len(speech)], speech)
-
-
-PIECE = 480  # 20 ms, as the page sends
 
 
 def left_after(buffer: SoundBuffer, steps: int, loudness: float) -> list[int]:

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 import quintet
 from quintet.config import UserError
 from quintet.stages.recipe import Recipe, run_stage
+from quintet.stages.record import TAKEN
 from quintet.tokenizers.folders import BUNDLED
 
 SMALL = """
@@ -67,9 +68,25 @@ def test_a_stage_begins_with_the_weights_of_a_model(recipe: Path, model_folder: 
     assert model.tokenizers.fingerprint() == other.tokenizers.fingerprint()
     assert "Trained from the model begun by" in " ".join(model.card.split())
     # The name comes to mean another model, of which this stage was not made.
-    _refused_if_changed("model.safetensors", recipe, "'instruct' was made with start_from_weights")
+    _refused_if_changed("model.safetensors", recipe, "'instruct' was made with the weights of")
     # Or one with other tokenizers, whose codes are not those of these documents.
-    _refused_if_changed("audio_tokenizer.safetensors", recipe, "'documents' was made with tokenize")
+    _refused_if_changed(
+        "audio_tokenizer.safetensors", recipe, "'documents' was made with the tokenizers"
+    )
+
+
+@needs_world
+def test_what_was_made_before_models_were_recorded_goes_on(recipe: Path) -> None:
+    assert run("train", recipe) == 0
+    for path in Path("runs/mine").glob("*/settings.json"):
+        before = json.loads(path.read_text())
+        for name in TAKEN:
+            before.pop(name, None)
+        path.write_text(json.dumps(before))
+    card = (Path("runs/mine/release/model") / "README.md").read_text()
+    shutil.rmtree("runs/mine/release")
+    assert run("train", recipe) == 0
+    assert (Path("runs/mine/release/model") / "README.md").read_text() == card
 
 
 def _refused_if_changed(file: str, recipe: Path, told: str) -> None:

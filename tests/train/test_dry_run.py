@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 import quintet.train.dry_run as dry_run_module
 from quintet.config import OmniConfig, UserError, load_preset
+from quintet.model.embedding import waves
 from quintet.model.omni import Batch, Omni
 from quintet.train.dry_run import Scale, dry_run
 from quintet.train.memory import Layout, peak, sizes
@@ -111,12 +112,15 @@ def test_nothing_is_left_behind() -> None:
         F.scaled_dot_product_attention,
         torch.UntypedStorage.resize_,
     )
-    dry_run(_shallow("nano", 1), Layout(2, rows=64))
+    config = _shallow("nano", 1)
+    dry_run(replace(config, model=replace(config.model, d_time=14)), Layout(2, rows=64))
     with pytest.raises(UserError, match="divide"):
         dry_run(_shallow("nano", 1), Layout(3, tensor=3, rows=64))
     assert not distributed.is_initialized()
     assert F.rms_norm is norm and F.scaled_dot_product_attention is attention
     assert torch.UntypedStorage.resize_ is resize
+    kept = waves(torch.arange(3), 14)  # of a width that no other test has
+    assert type(kept) is torch.Tensor
 
 
 def test_the_scale_weighs_what_is_alive() -> None:
@@ -133,7 +137,8 @@ def test_the_scale_weighs_what_is_alive() -> None:
 
 def test_check_puts_the_measure_beside_the_model(tmp_path: Path, capsys) -> None:
     file = tmp_path / "plan.json"
-    assert run("plan", "nano", "--gpus", 2, "--rows", 64, "--check", "--json", file) == 0
+    layout = ("--gpus", 2, "--context", 2, "--rows", 50)  # which are padded
+    assert run("plan", "nano", *layout, "--check", "--json", file) == 0
     assert "measured" in capsys.readouterr().out
     rows = {row["name"]: row for row in json.loads(file.read_text())["rows"]}
     assert rows["memory: peak"]["source"] == "modelled"

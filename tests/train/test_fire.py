@@ -69,18 +69,19 @@ held_out = 2
 """
 # Moments in a stage of the transformer, in the order in which a run comes to them.
 DEATHS = [
-    Death(1, "open .*log.jsonl"),
+    Death(1, r"os.rename .*log\.jsonl.*partial"),
+    Death(1, r"open .*/log\.jsonl'"),
     Death(1, "open .*00000002.partial/__0_0", 1_000),  # half a checkpoint
     Death(1, "os.rename .*00000002.partial"),  # a whole one that has not its name
     Death(1, "open .*samples/000004/1.txt", 10),
-    Death(1, r"open .*losses.png.partial", 500),
+    Death(1, r"open .*losses.png.*partial", 500),
     Death(1, "os.rename .*00000004.partial"),
     Death(1, "open .*events.out.tfevents", 50),
     Death(1, "shutil.rmtree .*00000002'"),  # the oldest goes
     Death(1, "os.mkdir .*export.partial", 1_000),  # half of the weights
     Death(1, r"os.rename .*export.partial/model.safetensors"),
-    Death(1, "open .*scores.partial", 10),
-    Death(1, "os.rename .*scores.partial"),
+    Death(1, "open .*scores.json.*partial", 10),
+    Death(1, "os.rename .*scores.json.*partial"),
 ]
 
 pytestmark = needs_world

@@ -95,8 +95,8 @@ def test_exchange() -> None:
 
 def test_a_few_rows_among_many_devices_are_padded() -> None:
     config = load_preset("reference")
-    few, even = (Layout(8, context=4, samples=2, rows=rows) for rows in (3, 4))
-    assert few.local_rows == even.local_rows == 2
+    few, even = (Layout(8, context=4, samples=2, rows=rows) for rows in (3, 64))
+    assert few.local_rows == even.local_rows == 2 * 16
     assert Plan(config, H100, few).days == Plan(config, H100, even).days
 
 
@@ -119,9 +119,13 @@ def test_all_gradients_are_there_at_the_end() -> None:
     assert both == pytest.approx(4 * sizes(config).total / 64)
 
 
-@pytest.mark.parametrize(("tensor", "step"), [(1, 8), (4, 8), (5, 40)])
-def test_the_smallest_number_of_devices_fits_and_no_smaller(tensor: int, step: int) -> None:
-    plan = Plan(load_preset("reference"), H100, Layout(40, tensor=tensor))
+@pytest.mark.parametrize(
+    ("tensor", "context", "step"), [(1, 1, 8), (4, 1, 8), (5, 1, 40), (4, 5, 40)]
+)
+def test_the_smallest_number_of_devices_fits_and_no_smaller(
+    tensor: int, context: int, step: int
+) -> None:
+    plan = Plan(load_preset("reference"), H100, Layout(40, tensor=tensor, context=context))
     fewest = smallest(plan)
     assert fewest is not None and not plan.fits and fewest % step == 0
 
@@ -149,6 +153,22 @@ def test_the_ring_between_nodes_is_as_fast_as_their_network_cards() -> None:
         for n, t in ((8, 1), (64, 1), (64, 4))
     ]
     assert bandwidths == pytest.approx([0.7 * 450e9, 0.7 * 400e9, 0.7 * 100e9])
+
+
+def test_who_shares_rows_across_nodes_exchanges_them_by_network_cards() -> None:
+    config = load_preset("reference")
+    bandwidths = [
+        Plan(config, H100, Layout(40, tensor=t, context=c)).context_bandwidth
+        for t, c in ((1, 5), (2, 2), (4, 5))
+    ]
+    assert bandwidths == pytest.approx([0.7 * 450e9, 0.7 * 450e9, 0.7 * 50e9])
+
+
+def test_the_plan_tells_who_shares_rows(capsys) -> None:
+    assert run("plan", "nano", "--gpus", 4, "--context", 2, "--rows", 1000) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "1 sample on each 2" in told
+    assert "cut among 2 devices, which exchange them in each attention at 315 GB/s" in told
 
 
 def test_the_command_prints_and_writes_rows(tmp_path: Path, capsys) -> None:

@@ -8,7 +8,7 @@
 
 const LOUD = 0.02; // RMS, 0 to 1
 const OVER_NOISE = 3; // times the room's own
-const NOISE_GROWTH = 1.002; // a piece: ten seconds of speech double what is taken for the room
+const NOISE_GROWTH = 1.002; // a piece: seven seconds of speech double what is taken for the room
 const ONSET = 5; // pieces
 const HANGOVER = 16;
 
