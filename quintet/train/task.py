@@ -78,8 +78,8 @@ class TrainConfig:
         """
         tensor, together = self.tensor_parallel, self.together
         for layout, divisor, name in (
-            ("tensor_parallel", tensor, "d_feed_forward"),
             (self._layout, together, "num_kv_heads"),
+            ("tensor_parallel", tensor, "d_feed_forward"),
         ):
             if getattr(sizes, name) % divisor:
                 raise UserError(
