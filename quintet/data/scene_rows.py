@@ -13,7 +13,7 @@ from quintet.data.world.scenes import RECORDED, Reply, Scene
 from quintet.media.images import fit_image
 from quintet.timeline.rows import Rows
 from quintet.timeline.streams import Stream
-from quintet.timeline.targets import Sample, Vocabulary, live_sample
+from quintet.timeline.targets import NOT_ASKED, Sample, Vocabulary, live_sample
 from quintet.timeline.timeline import Timeline
 from quintet.tokenizers.bundle import Tokenizers
 
@@ -93,8 +93,16 @@ class SceneEncoder:
             first, step = first + count, step + 1
 
     def sample(self, scene: Scene) -> Sample:
-        """The scene's rows in live order, with what is asked at each tip."""
-        return self.asked(self.timeline(scene).rows())
+        """The scene's rows in live order, with what is asked at each tip; what is said in a slip
+        nothing learns."""
+        sample = self.asked(self.timeline(scene).rows())
+        rows = sample.rows
+        answered = rows.step + (rows.flag == 0)  # the step whose answer a row asks for
+        for moment in scene.moments:
+            if moment.kind == "slip":
+                first, end = moment.start_sample // STEP_SAMPLES, moment.end_sample // STEP_SAMPLES
+                sample.audio_target[(answered >= first) & (answered < end)] = NOT_ASKED
+        return sample
 
     def asked(self, rows: Rows) -> Sample:
         """Rows in live order, with what is asked at each tip."""

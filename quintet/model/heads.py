@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from quintet.config import AudioConfig, ModelConfig
 from quintet.products import Linear, linear
@@ -181,3 +182,13 @@ def head_loss(
     if weights is None:
         weights = torch.ones_like(losses)
     return (losses * weights).sum() / (weights.sum() if total is None else total)
+
+
+def turn_loss(logits: Tensor, targets: Tensor, total: int) -> Tensor:
+    """Cross-entropy of `No Output` against all other entries together: of logits [N, entries], of
+    which the last is `No Output`, against entries [N]; their sum divided by `total`, if not 0."""
+    silent_N = targets == logits.shape[-1] - 1
+    logits = logits.float()
+    odds_N = logits[:, -1] - logits[:, :-1].logsumexp(-1)
+    losses_N = F.binary_cross_entropy_with_logits(odds_N, silent_N.float(), reduction="none")
+    return losses_N.sum() / max(total, 1)

@@ -18,7 +18,7 @@ from quintet.model.attention import Mask, mask_of
 from quintet.model.cache import KVCache
 from quintet.model.decode import Trunk
 from quintet.model.embedding import Embedding, RowTensors
-from quintet.model.heads import AudioHead, TextImageHead, head_loss
+from quintet.model.heads import AudioHead, TextImageHead, head_loss, turn_loss
 from quintet.model.rotary import turns
 from quintet.model.transformer import Transformer
 from quintet.timeline.masks import FOREVER, Sight, line_sight
@@ -117,6 +117,16 @@ class Batch:
             starts=starts, whole=self,
         )  # fmt: skip
 
+    def opens_text(self) -> Tensor:
+        """Of the questions to the text+image head [N], those that ask for an answer to begin: at a
+        row that was put in."""
+        return self.rows.flag.flatten()[self.text_at] == 0
+
+    def opens_audio(self) -> Tensor:
+        """The same of those to the audio head [M]: also after words of the same step."""
+        at = self.audio_at
+        return (self.rows.flag.flatten()[at] == 0) | ~self.rows.is_audio.flatten()[at]
+
     def to(self, device: torch.device) -> Self:
         """On `device`; the whole, of which only targets are counted, stays where it is."""
         return replace(
@@ -180,15 +190,20 @@ class Omni(nn.Module):
         hidden_BTD: Tensor = self(rows, mask)
         return hidden_BTD.flatten(0, 1)
 
-    def losses(self, batch: Batch, text_weight: float = 1.0) -> dict[str, Tensor]:
+    def losses(
+        self, batch: Batch, text_weight: float = 1.0, turn_weight: float = 0.0
+    ) -> dict[str, Tensor]:
         """Cross-entropy in nats an asked row: "text_image", "audio" (summed over the choices of a
         frame), and "loss", their sum. Heads run only where they are asked.
 
-        Words count `text_weight` times in the mean: a word is one row and a picture hundreds.
+        Words count `text_weight` times in the mean: a word is one row and a picture hundreds. With
+        a `turn_weight` that many times "turn" is in the sum: how well both heads tell, where they
+        are first asked for an answer, whether there is one; in nats a question.
         """
         hidden_KD = self.hidden(batch)
         zero, z_loss = hidden_KD.new_zeros(()), self.config.model.z_loss
         losses = {"text_image": zero, "audio": zero}
+        begun = {"turn": zero} if turn_weight else {}
         # A share that asks nothing of a head still runs it, on no rows, beside those that do.
         whole = batch.whole or batch
         if len(whole.text_at):
@@ -198,13 +213,21 @@ class Omni(nn.Module):
                 for t in (targets, whole.text_target)
             )
             losses["text_image"] = head_loss(logits, targets, z_loss, weights, all_weights.sum())
+            if begun:
+                opens, every = batch.opens_text(), int(whole.opens_text().sum())
+                begun["turn"] = turn_loss(logits[opens], targets[opens], every)
         if len(whole.audio_at):
             logits_MSR = self.audio_head(hidden_KD[batch.audio_at], batch.audio_target)
             chosen_MS = self.audio_head.choices(batch.audio_target)
             losses["audio"] = head_loss(
                 logits_MSR.flatten(0, 1), chosen_MS.flatten(), z_loss, total=len(whole.audio_at)
             )
-        return losses | {"loss": losses["text_image"] + losses["audio"]}
+            if begun:
+                opens, every = batch.opens_audio(), int(whole.opens_audio().sum())
+                spoken = turn_loss(logits_MSR[opens, 0], chosen_MS[opens, 0], every)
+                begun["turn"] = begun["turn"] + spoken
+        total = losses["text_image"] + losses["audio"]
+        return losses | begun | {"loss": total + turn_weight * begun.get("turn", zero)}
 
 
 def _forget_trunk(model: Omni, _: object) -> None:

@@ -35,6 +35,7 @@ from quintet.data.workers import start_pool
 from quintet.data.world.encounters import make_encounter
 from quintet.data.world.scenes import Scene, make_scene
 from quintet.data.world.seeds import seeds_of
+from quintet.data.world.sights import make_sights
 from quintet.settings import Count, Natural, Seed
 from quintet.stages.context import Context
 from quintet.stages.omni_task import tokenizers_of
@@ -76,6 +77,7 @@ SCENES: dict[str, tuple[Callable[[int, str], Scene], str]] = {  # live ones, of 
     "encounters_test": (make_encounter, "test"),
     "speakers": (make_spoken, "train"),
     "moments": (make_moment, "train"),
+    "sights": (make_sights, "train"),
 }
 PREFERENCES = "preferences"  # of which a shard holds `shard_size` pairs
 KINDS = (*MAKERS, *SCENES, PREFERENCES)

@@ -55,6 +55,7 @@ class OmniTask(Task):
         start_from: weights of an earlier stage; None starts from nothing.
         trains: says by name which parameters train; the others stay as they are, to the bit.
         text_weight: how much more a word counts in the loss than another row.
+        turn_weight: how much it counts besides whether there is an answer.
         window_steps: how far a row sees back.
         shows: writes into a folder, under a number, what the model makes of a sample kept out of
             training; nothing by default.
@@ -71,12 +72,13 @@ class OmniTask(Task):
         start_from: Path | None,
         trains: Callable[[str], bool] = lambda name: True,
         text_weight: float = 1.0,
+        turn_weight: float = 0.0,
         window_steps: int = FOREVER,
         shows: Callable[[Omni, Sample, Path, int], None] | None = None,
     ) -> None:
         self.preset, self.config, self.start_from, self.trains = preset, config, start_from, trains
-        self.text_weight, self.window_steps = text_weight, window_steps
-        self.shows = shows
+        self.text_weight, self.turn_weight = text_weight, turn_weight
+        self.window_steps, self.shows = window_steps, shows
         # Turned keys tell no absolute time, but how far back a system prompt lies.
         latest_start = LATEST_START if preset.model.d_time else 0
         # Of every loader of the task.
@@ -154,7 +156,7 @@ class OmniTask(Task):
     def losses(self, module: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
         assert isinstance(module, Omni)
         rows = torch.tensor(float(batch.rows.step.numel()))
-        return module.losses(batch, self.text_weight) | {"rows": rows}
+        return module.losses(batch, self.text_weight, self.turn_weight) | {"rows": rows}
 
     def evaluate(self, module: nn.Module) -> dict[str, float]:
         """The losses on samples kept out of training."""

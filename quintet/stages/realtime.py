@@ -8,7 +8,7 @@ voices, backgrounds and picture sizes training never saw.
 from __future__ import annotations
 
 from quintet import train
-from quintet.settings import Natural, Positive
+from quintet.settings import Natural, Positive, Weight
 from quintet.stages.context import Context
 from quintet.stages.documents import check_counts, mixed_in, samples_of
 from quintet.stages.omni_task import OmniTask
@@ -18,7 +18,7 @@ from quintet.train import TrainConfig
 
 SETTINGS = {
     "train": TrainConfig, "start_from": str, "shards": dict[str, Natural], "text_weight": Positive,
-    "windowed": bool,
+    "turn_weight": Weight, "windowed": bool,
 }  # fmt: skip
 TEST_KIND = "realtime_test"  # of documents, kept out of training
 START = "describe"  # unless the setting `start_from` names another stage
@@ -34,6 +34,7 @@ def run(context: Context) -> dict[str, float]:
         context.preset, context.train, samples, held_out,
         start_from=context.start(START),
         text_weight=context.settings.get("text_weight", 4.0),
+        turn_weight=context.settings.get("turn_weight", 0.0),
         window_steps=context.preset.live.window_steps if windowed else FOREVER,
         shows=Shown(context).scene,
     )  # fmt: skip

@@ -12,14 +12,22 @@ from conftest import make_config, make_tokenizers, needs_world
 
 from quintet.config import STEP_SAMPLES, UserError
 from quintet.data.scene_rows import SceneEncoder
-from quintet.data.world.encounters import FILLERS, SHARES, WATCHED_STEPS, make_encounter
+from quintet.data.world.encounters import (
+    FILLERS,
+    LONGEST_SLIP,
+    SHARES,
+    WATCHED_STEPS,
+    make_encounter,
+)
 from quintet.data.world.scene_files import load_scene, save_scene
 from quintet.data.world.scenes import CUT_DELAY, Moment, Scene
 from quintet.data.world.seeds import SEEDS
 from quintet.data.world.things import with_article
 from quintet.stages.documents import MOMENT_KINDS, SCENES
 from quintet.timeline.streams import Stream
+from quintet.timeline.targets import NOT_ASKED
 
+WITH_SLIPS = (9, 22, 33, 36)  # seeds
 LONG_WATCHES = (123, 231)  # seeds of scenes in which the pictures come slowly
 
 pytestmark = needs_world
@@ -30,7 +38,7 @@ def _with(kind: str, least: int = 1) -> list[tuple[Scene, Moment]]:
     found: list[tuple[Scene, Moment]] = []
     for seed in range(40):
         scene = make_encounter(seed, "train", (kind,), max_steps=60)
-        found += [(scene, moment) for moment in scene.moments]
+        found += [(scene, moment) for moment in scene.moments if moment.kind == kind]
         if len(found) >= least:
             return found
     raise AssertionError(f"no {kind}")
@@ -47,12 +55,42 @@ def test_an_interrupted_answer_ends_soon_after_somebody_begins() -> None:
         reply = max((r for r in scene.replies if r.step <= begins), key=lambda r: r.step)
         assert reply.step < begins
         last = reply.step + reply.num_steps  # the first step without it
-        assert last <= begins + CUT_DELAY
+        slipped = {_step(m.end_sample) for m in scene.moments if m.kind == "slip"}
+        assert last <= begins + CUT_DELAY or last in slipped
         assert all(r.step > begins + CUT_DELAY for r in scene.replies if r.step > reply.step)
         cut += reply.until_step is not None
         if reply.until_step is not None:
             assert last == reply.until_step and len(reply.heard) < len(reply.speech)
     assert cut
+
+
+def test_in_training_some_fall_silent_late_and_nothing_learns_it() -> None:
+    config = make_config()
+    encoder = SceneEncoder(config, make_tokenizers(config))
+    for seed in WITH_SLIPS:
+        scene = make_encounter(seed, "train", ("interruption",))
+        begun = {_step(m.start_sample) for m in scene.moments if m.kind == "interruption"}
+        (slip,) = (m for m in scene.moments if m.kind == "slip")
+        steps = range(_step(slip.start_sample), _step(slip.end_sample))
+        assert steps.start - CUT_DELAY in begun and 1 <= len(steps) <= LONGEST_SLIP
+        sample = encoder.sample(scene)
+        rows, plain = sample.rows, encoder.asked(sample.rows)
+        said = (rows.stream == Stream.AUDIO_OUT) & np.isin(rows.step, steps)
+        assert set(rows.step[said].tolist()) == set(steps)
+        answered = rows.step + (rows.flag == 0)
+        late = np.isin(answered, steps)
+        assert (sample.audio_target[late] == NOT_ASKED).all()
+        assert np.array_equal(sample.audio_target[~late], plain.audio_target[~late])
+        assert np.array_equal(sample.text_target, plain.text_target)
+        falls_silent = (answered == steps.stop) & (sample.audio_target[:, 0] != NOT_ASKED)
+        assert (sample.audio_target[falls_silent] == config.audio.codebook_size).all()
+        assert falls_silent.any()
+
+
+def test_held_out_encounters_have_no_slips() -> None:
+    for seed in range(16):
+        scene = make_encounter(seed, "test", ("interruption",))
+        assert {m.kind for m in scene.moments} <= {"interruption"}
 
 
 def test_of_an_interrupted_answer_the_words_that_are_heard_are_labelled() -> None:
@@ -195,4 +233,5 @@ def test_documents_of_moments_hold_some_kinds_of_event() -> None:
     make, split = SCENES["moments"]
     assert split == "train"
     kinds = {m.kind for seed in SEEDS["moments"][:12] for m in make(seed, split).moments}
-    assert kinds == {*MOMENT_KINDS} == {"interruption", "backchannel", "hesitation", "watch"}
+    assert kinds - {"slip"} == {*MOMENT_KINDS}
+    assert set(MOMENT_KINDS) == {"interruption", "backchannel", "hesitation", "watch"}

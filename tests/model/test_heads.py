@@ -9,7 +9,7 @@ from conftest import make_config, make_model
 from torch.nn import functional as F
 
 from quintet.config import UserError
-from quintet.model.heads import AudioHead, head_loss
+from quintet.model.heads import AudioHead, head_loss, turn_loss
 
 FORMS = ("parallel", "chained", "digits")
 
@@ -114,6 +114,15 @@ def test_the_gradient_of_the_loss_is_autograds(dtype: torch.dtype) -> None:
     plainly(theirs).backward()
     assert mine.grad is not None and theirs.grad is not None and mine.grad.dtype == dtype
     torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_the_turn_s_loss_is_that_of_silence_against_all_else() -> None:
+    torch.manual_seed(0)
+    logits, targets = 3 * torch.randn(9, 5), torch.tensor([4, 0, 1, 4, 2, 3, 4, 0, 4])
+    silence_N = logits.softmax(-1)[:, -1]
+    right_N = torch.where(targets == 4, silence_N, 1 - silence_N)
+    torch.testing.assert_close(turn_loss(logits, targets, 18), -right_N.log().sum() / 18)
+    assert turn_loss(logits[:0], targets[:0], 0) == 0
 
 
 def test_a_fresh_model_guesses() -> None:

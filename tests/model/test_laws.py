@@ -158,17 +158,35 @@ def test_packed_lines_give_the_same_losses(config: OmniConfig) -> None:
     ]  # fmt: skip
     room = max(map(len, samples)) + min(map(len, samples))
     for window in (FOREVER, 3):
-        padded = model.losses(Batch.from_samples(samples, window))
+        padded = model.losses(Batch.from_samples(samples, window), turn_weight=2.0)
         lines = pack(samples, room)
         assert len(lines) < len(samples) and max(sum(map(len, line)) for line in lines) <= room
         packed = Batch.from_lines(lines, window)
-        for name, loss in model.losses(packed).items():
+        for name, loss in model.losses(packed, turn_weight=2.0).items():
             torch.testing.assert_close(loss, padded[name], rtol=1e-4, atol=1e-5)
-        parts = [model.losses(packed.share(rank, 2)) for rank in range(2)]
+        parts = [model.losses(packed.share(rank, 2), turn_weight=2.0) for rank in range(2)]
         for name, loss in padded.items():
             torch.testing.assert_close(parts[0][name] + parts[1][name], loss, rtol=1e-4, atol=1e-5)
-    plain = model.losses(Batch.from_samples(samples))["loss"]
+    plain = model.losses(Batch.from_samples(samples), turn_weight=2.0)["loss"]
     assert not torch.allclose(plain, padded["loss"], atol=1e-3)  # the window matters
+
+
+@torch.no_grad()
+def test_each_step_is_opened_once_by_each_head(config: OmniConfig, model: Omni) -> None:
+    """But for the first, which nothing asks for: where words precede speech, after them."""
+    budget, frames_in = config.live.text_image_rows_per_step, config.audio.frames_in
+    batch = Batch.from_samples([
+        live_sample(make_timeline(config, n, n).rows(), budget, frames_in, model.vocabulary)
+        for n in (3, 9, 6)
+    ])  # fmt: skip
+    steps = int(batch.rows.step.max(1).values.sum())
+    assert int(batch.opens_text().sum()) == int(batch.opens_audio().sum()) == steps
+    silent = batch.audio_target[:, 0] == config.audio.codebook_size
+    assert 0 < int(silent[batch.opens_audio()].sum()) < steps
+    losses = model.losses(batch, turn_weight=2.0)
+    parts = losses["text_image"] + losses["audio"] + 2 * losses["turn"]
+    torch.testing.assert_close(losses["loss"], parts)
+    assert set(model.losses(batch)) == set(losses) - {"turn"}
 
 
 @torch.no_grad()

@@ -11,7 +11,11 @@ Beside the requests of `scenes`, in a row of up to a dozen:
   told at once;
 - *dictation*: until told to stop, the assistant writes down every line, silently.
 
-Each leaves a `Moment`. A scene is a pure function of its seed and split, as all are.
+Each leaves a `Moment`. In training some who interrupt are heard late: the assistant goes on for a
+*slip* of some steps, which nothing learns to say, and then falls silent. Whoever has only seen that
+one stops at once does not stop at all once the moment is missed (Ross et al. 2011, arXiv 1011.0686:
+mistakes lead where no example has been). A scene is a pure function of its seed and split, as all
+are.
 """
 
 from __future__ import annotations
@@ -79,6 +83,8 @@ WATCHED_STEPS = 22  # a window forgets what it should watch for
 SECONDS_APART = (0.5, 1.4)  # between the halves of a request
 WITHOUT_FILLER = 0.6
 WITH_REQUEST = 0.4  # of the interruptions ask for something
+SLIPS = 0.25  # of the interruptions are heard late
+LONGEST_SLIP = 4  # steps
 
 
 def _drawn(shares: dict[str, float], rng: np.random.Generator) -> str:
@@ -87,7 +93,7 @@ def _drawn(shares: dict[str, float], rng: np.random.Generator) -> str:
     return str(rng.choice(list(shares), p=weights / weights.sum()))
 
 
-class _Encounter(Draft):
+class Encounter(Draft):
     """A scene of many events, with its moments."""
 
     def __init__(self, rng: np.random.Generator, split: str, max_steps: int) -> None:
@@ -103,6 +109,15 @@ class _Encounter(Draft):
 
     def tracks(self) -> tuple[list[Any], ...]:
         return *super().tracks(), self.moments
+
+    def scene(self, seed: int) -> Scene:
+        """As it is by now; the last to draw from the generator."""
+        num_steps = min(self.step + 1, self.max_steps)
+        return Scene(
+            seed, self.split, num_steps, microphone(self, num_steps), tuple(self.lines),
+            tuple(self.typed), tuple(self.shown), tuple(self.replies),
+            moments=tuple(self.moments), speaker=self.speaker,
+        )  # fmt: skip
 
     def request(self) -> None:
         self.event(request(_drawn(KIND_SHARES, self.rng), self.rng))
@@ -141,9 +156,7 @@ class _Encounter(Draft):
         latest = max(WRITTEN, reply.num_steps - CUT_DELAY - 1)
         begins = reply.step + int(self.rng.integers(WRITTEN - 1, latest))
         start = begins * STEP_SAMPLES + int(self.rng.integers(STEP_SAMPLES))
-        until = begins + CUT_DELAY
-        if until < reply.step + reply.num_steps:
-            self.replies[-1] = reply.cut(until)
+        until = self.falls_silent(reply, begins + CUT_DELAY)
         if self.rng.random() < WITH_REQUEST:
             asked = request(pick(self.rng, ("draw", "say", "count", "greet")), self.rng)
             line = self.utter(asked.text, start)
@@ -154,6 +167,17 @@ class _Encounter(Draft):
             line = self.utter(pick(self.rng, STOPS), start)
             self.step = max(until, answer_step(line.end_sample))
         self.moment("interruption", start, line.end_sample)
+
+    def falls_silent(self, reply: Reply, until: int) -> int:
+        """Cut the last reply at step `until`, or some steps later; the step."""
+        ends = reply.step + reply.num_steps
+        if self.split == "train" and until < ends and self.rng.random() < SLIPS:
+            late = min(until + int(self.rng.integers(1, LONGEST_SLIP + 1)), ends)
+            self.moment("slip", until * STEP_SAMPLES, late * STEP_SAMPLES)
+            until = late
+        if until < ends:
+            self.replies[-1] = reply.cut(until)
+        return until
 
     def backchannel(self) -> None:
         reply = self.long_answer()
@@ -190,10 +214,7 @@ class _Encounter(Draft):
         sought: Thing = THINGS[int(order[0])]
         text = pick(self.rng, WATCH).format(a=with_article(sought.name))
         self.step = self.speak(text, "user")
-        # What was heard is repeated: people learn so whether it was heard rightly, and what is
-        # sought then stands in the model's own words, with which a picture is sooner compared.
-        agreed = Request("watch", text, f"Okay, {with_article(sought.name)}.")
-        self.step += self.answer(agreed, self.step, typed=False)
+        self.agree(sought, text, self.step, typed=False)
         by = self.step + WATCHED_STEPS
         for number in order[1 : 1 + int(self.rng.integers(0, 4))].tolist():
             self.pause(1, 6)
@@ -201,6 +222,17 @@ class _Encounter(Draft):
         self.pause(2, 8)
         # Else it stays to be watched for, and a later picture of it would be passed over.
         self.step = min(self.step, by - 1)
+        self.sight(sought, text)
+
+    def agree(self, sought: Thing, text: str, step: int, typed: bool) -> None:
+        """Answer `text` at `step`, what is to be watched for. What was heard is repeated: people
+        learn so whether it was heard rightly, and what is sought then stands in the model's own
+        words, with which a picture is sooner compared."""
+        agreed = Request("watch", text, f"Okay, {with_article(sought.name)}.")
+        self.step = step + self.answer(agreed, step, typed)
+
+    def sight(self, sought: Thing, text: str) -> None:
+        """Show what `text` asked to be told of; it is told at once."""
         self.show(sought)
         self.moment("watch", self.step * STEP_SAMPLES, (self.step + 1) * STEP_SAMPLES)
         self.step += TYPED_DELAY
@@ -269,7 +301,7 @@ def make_encounter(
             f"Encounters have no events of kind {unknown[0]!r}; choose from: {', '.join(SHARES)}."
         )
     rng = np.random.default_rng((seed, split == "test", len(SHARES)))
-    draft = _Encounter(rng, split, max_steps)
+    draft = Encounter(rng, split, max_steps)
     if other_speaker:
         draft.speaker = draw_speaker(seed, split, (draft.voice, draft.bystander))
     shares = {kind: share for kind, share in SHARES.items() if kinds is None or kind in kinds}
@@ -278,9 +310,4 @@ def make_encounter(
         if not draft.attempt(draft.events[_drawn(shares, rng)]):
             break
         draft.pause(2, 12)
-    num_steps = min(draft.step + 1, max_steps)
-    return Scene(
-        seed, split, num_steps, microphone(draft, num_steps), tuple(draft.lines),
-        tuple(draft.typed), tuple(draft.shown), tuple(draft.replies),
-        moments=tuple(draft.moments), speaker=draft.speaker,
-    )  # fmt: skip
+    return draft.scene(seed)

@@ -13,6 +13,7 @@ SEEDS = {
     # Two sets with the same seeds have makers of their own.
     "realtime": _TRAINING,
     "encounters": _TRAINING,
+    "sights": _TRAINING,
     "speakers": range(25_000_000, 30_000_000),
     "moments": range(30_000_000, 50_000_000),
     "realtime_test": _HELD_OUT,

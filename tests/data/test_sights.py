@@ -1,0 +1,68 @@
+"""Short scenes of pictures: what is right after each, and that scenes repeat."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import needs_world
+from scene_digest import digest
+
+from quintet.config import STEP_SAMPLES, UserError
+from quintet.data.world.grammar import NO, YES
+from quintet.data.world.scenes import Scene
+from quintet.data.world.sights import MAX_STEPS, MOST_OTHERS, make_sights
+from quintet.data.world.things import with_article
+
+pytestmark = needs_world
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[Scene]:
+    return [make_sights(seed, split) for seed in range(20) for split in ("train", "test")]
+
+
+def test_a_scene_is_a_function_of_its_arguments_and_ends_in_time(scenes: list[Scene]) -> None:
+    assert digest(make_sights(0, "train")) == digest(scenes[0]) != digest(scenes[1])
+    assert len({digest(scene) for scene in scenes}) == len(scenes)
+    for scene in scenes:
+        assert scene.num_steps <= MAX_STEPS
+        assert len(scene.microphone) == scene.num_steps * STEP_SAMPLES
+        assert all(r.step + r.num_steps <= scene.num_steps for r in scene.replies)
+    with pytest.raises(UserError, match="no split"):
+        make_sights(0, "held-out")
+
+
+def test_what_is_shown_last_is_what_is_asked_about(scenes: list[Scene]) -> None:
+    answers = set()
+    for scene in scenes:
+        for reply in (r for r in scene.replies if r.kind == "check"):
+            shown = max((s for s in scene.shown if s.step < reply.step), key=lambda s: s.step)
+            assert shown.thing == reply.thing
+            a = with_article(shown.thing.name)
+            asked = f" {a}" in reply.request
+            assert reply.text == (YES if asked else NO).format(a=a)
+            answers.add(asked)
+    assert answers == {True, False}
+
+
+def test_what_is_sought_is_told_and_nothing_else(scenes: list[Scene]) -> None:
+    passed = []
+    for scene in scenes:
+        told = [r for r in scene.replies if r.kind == "seen"]
+        orders = [r for r in scene.replies if r.kind == "watch"]
+        assert len(told) == len(orders)
+        for order, seen in zip(orders, told, strict=True):
+            assert seen.thing is not None
+            a = with_article(seen.thing.name)
+            assert a in order.request and order.text == f"Okay, {a}."
+            between = [s for s in scene.shown if order.step <= s.step < seen.step]
+            assert between[-1].thing == seen.thing and between[-1].step == seen.step - 1
+            assert all(s.thing != seen.thing for s in between[:-1])
+            passed.append(len(between) - 1)
+    assert set(passed) == set(range(MOST_OTHERS + 1))
+
+
+def test_some_orders_are_typed(scenes: list[Scene]) -> None:
+    typed = sum(len(scene.typed) for scene in scenes)
+    spoken = sum(len(scene.lines) for scene in scenes)
+    assert typed > 10 and spoken > 10
+    assert all(line.speaker == "user" for scene in scenes for line in scene.lines)
