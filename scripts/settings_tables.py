@@ -30,7 +30,7 @@ MEANINGS = {
     "held_out": "samples of its own kind that are kept out of training and give the scores",
     "sources": "folders of `quintet tokenize`, each with its weight: [your own data](data.md)",
     "text_weight": "how many times as much a word counts in the loss as any other row",
-    "turn_weight": "how many times it counts besides whether a step is answered at all",
+    "turn_weight": "of a further loss: does each head answer at all, where a step first asks it",
     "windowed": "scenes longer than the session's window are learned through it",
     "lines": "requests and answers of the world to learn from",
     "judges.lines": "spoken lines for the recognizer",

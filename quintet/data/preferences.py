@@ -143,8 +143,11 @@ def live_pair(encoder: SceneEncoder, form: str, rng: np.random.Generator) -> Pai
 
 
 def spoil(scene: Scene, form: str, rng: np.random.Generator) -> Scene | None:
-    """The scene with one answer as it should not be; None where it has no place for that."""
+    """The scene with one answer as it should not be; None where it has no place for that, or is no
+    example itself."""
     assert form in LIVE_FORMS
+    if any(moment.kind == "slip" for moment in scene.moments):
+        return None
     if form == "unasked":
         reply = _unasked(scene, rng)
         return None if reply is None else _with_replies(scene, [*scene.replies, reply])

@@ -93,15 +93,16 @@ class SceneEncoder:
             first, step = first + count, step + 1
 
     def sample(self, scene: Scene) -> Sample:
-        """The scene's rows in live order, with what is asked at each tip; what is said in a slip
-        nothing learns."""
+        """The scene's rows in live order, with what is asked at each tip. Of a slip nothing is
+        learned: neither what is said, nor that what is asked meanwhile waits."""
         sample = self.asked(self.timeline(scene).rows())
         rows = sample.rows
         answered = rows.step + (rows.flag == 0)  # the step whose answer a row asks for
         for moment in scene.moments:
             if moment.kind == "slip":
                 first, end = moment.start_sample // STEP_SAMPLES, moment.end_sample // STEP_SAMPLES
-                sample.audio_target[(answered >= first) & (answered < end)] = NOT_ASKED
+                slipped = (answered >= first) & (answered < end)
+                sample.text_target[slipped] = sample.audio_target[slipped] = NOT_ASKED
         return sample
 
     def asked(self, rows: Rows) -> Sample:

@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from quintet.config import AudioConfig, ModelConfig
 from quintet.products import Linear, linear
@@ -135,60 +134,63 @@ class AudioHead(nn.Module):
 
 
 class _RowLosses(torch.autograd.Function):
-    """Cross-entropy plus `z_loss` times the square of the log of the normalizer, of each row.
+    """Of each row: the cross-entropy plus `z_loss` times the square of the log of the normalizer;
+    and the cross-entropy of the last entry, `No Output`, against all others together.
 
     Written out because logits are the largest tensors there are: autograd would keep them in
     float32 and hold five such tables backward; this keeps them as they came, and holds one.
     """
 
     @staticmethod
-    def forward(ctx: Any, logits_NV: Tensor, targets_N: Tensor, z_loss: float) -> Tensor:
+    def forward(
+        ctx: Any, logits_NV: Tensor, targets_N: Tensor, z_loss: float
+    ) -> tuple[Tensor, Tensor]:
         values_NV = logits_NV.float()
         log_z_N = values_NV.logsumexp(-1)
         chosen_N = values_NV.gather(-1, targets_N[:, None])[:, 0]
         ctx.save_for_backward(logits_NV, targets_N, log_z_N)
         ctx.z_loss = z_loss
-        return log_z_N - chosen_N + z_loss * log_z_N.square()
+        ctx.set_materialize_grads(False)
+        losses_N = log_z_N - chosen_N
+        speaks_N = _speaks(values_NV, log_z_N)
+        silent_N = targets_N == values_NV.shape[-1] - 1
+        turns_N = torch.where(silent_N, losses_N, -speaks_N.log())
+        return losses_N + z_loss * log_z_N.square(), turns_N
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor, None, None]:
         logits_NV, targets_N, log_z_N = ctx.saved_tensors
-        (gradient_N,) = gradients
+        zero_N = torch.zeros_like(log_z_N)
+        row_N, turn_N = (zero_N if gradient is None else gradient for gradient in gradients)
+        silent_N = targets_N == logits_NV.shape[-1] - 1
+        # With p of all entries and s of silence, -log(1 - s) has the gradient s at silence and
+        # -p s / (1 - s) elsewhere; -log(s) has that of any cross-entropy.
+        whole_N = row_N + turn_N.where(silent_N, zero_N)
+        speaks_N = _speaks(logits_NV, log_z_N)
+        others_N = turn_N.where(~silent_N, zero_N) * (1 - speaks_N) / speaks_N
         gradient_NV = (logits_NV - log_z_N[:, None]).exp_()  # in float32, as log_z is
-        gradient_NV *= (gradient_N * (1 + 2 * ctx.z_loss * log_z_N))[:, None]
-        gradient_NV.scatter_add_(1, targets_N[:, None], -gradient_N[:, None])
+        gradient_NV *= (whole_N + 2 * ctx.z_loss * row_N * log_z_N - others_N)[:, None]
+        gradient_NV.scatter_add_(1, targets_N[:, None], -whole_N[:, None])
+        gradient_NV[:, -1] += others_N
         return gradient_NV.to(logits_NV.dtype), None, None
+
+
+def _speaks(logits_NV: Tensor, log_z_N: Tensor) -> Tensor:
+    """Probability [N] of all entries but the last; at least what float32 tells from none."""
+    silence_N = (logits_NV[:, -1].float() - log_z_N).exp()
+    return (1 - silence_N).clamp(min=torch.finfo(torch.float32).eps)
+
+
+def row_losses(logits: Tensor, targets: Tensor, z_loss: float) -> tuple[Tensor, Tensor]:
+    """Of each row of [N, entries], against [N]: the cross-entropy with z-loss (Chowdhery et al.
+    2022), and how well the turn is told: the cross-entropy of the last entry, `No Output`, against
+    all others together, at most 16 nats."""
+    losses: Tensor
+    turns: Tensor
+    losses, turns = _RowLosses.apply(logits, targets, z_loss)
+    return losses, turns
 
 
 def log_probs_of(logits_NV: Tensor, chosen_N: Tensor) -> Tensor:
     """Log-probability [N] of an entry of each row of logits, in float32."""
-    losses_N: Tensor = _RowLosses.apply(logits_NV, chosen_N, 0.0)
-    return -losses_N
-
-
-def head_loss(
-    logits: Tensor,
-    targets: Tensor,
-    z_loss: float,
-    weights: Tensor | None = None,
-    total: Tensor | float | None = None,
-) -> Tensor:
-    """Mean cross-entropy of [N, entries] against [N], with z-loss (Chowdhery et al. 2022).
-
-    `weights` [N] makes it a weighted mean. `total` is what the sum is divided by instead of the
-    number of rows, or their weights.
-    """
-    losses: Tensor = _RowLosses.apply(logits, targets, z_loss)
-    if weights is None:
-        weights = torch.ones_like(losses)
-    return (losses * weights).sum() / (weights.sum() if total is None else total)
-
-
-def turn_loss(logits: Tensor, targets: Tensor, total: int) -> Tensor:
-    """Cross-entropy of `No Output` against all other entries together: of logits [N, entries], of
-    which the last is `No Output`, against entries [N]; their sum divided by `total`, if not 0."""
-    silent_N = targets == logits.shape[-1] - 1
-    logits = logits.float()
-    odds_N = logits[:, -1] - logits[:, :-1].logsumexp(-1)
-    losses_N = F.binary_cross_entropy_with_logits(odds_N, silent_N.float(), reduction="none")
-    return losses_N.sum() / max(total, 1)
+    return -row_losses(logits_NV, chosen_N, 0.0)[0]

@@ -18,7 +18,7 @@ from quintet.model.attention import Mask, mask_of
 from quintet.model.cache import KVCache
 from quintet.model.decode import Trunk
 from quintet.model.embedding import Embedding, RowTensors
-from quintet.model.heads import AudioHead, TextImageHead, head_loss, turn_loss
+from quintet.model.heads import AudioHead, TextImageHead, row_losses
 from quintet.model.rotary import turns
 from quintet.model.transformer import Transformer
 from quintet.timeline.masks import FOREVER, Sight, line_sight
@@ -118,8 +118,8 @@ class Batch:
         )  # fmt: skip
 
     def opens_text(self) -> Tensor:
-        """Of the questions to the text+image head [N], those that ask for an answer to begin: at a
-        row that was put in."""
+        """Of the questions to the text+image head [N], those that ask whether it answers at all: at
+        a row that was put in. (Where the next row is learned, whoever's it is, all do.)"""
         return self.rows.flag.flatten()[self.text_at] == 0
 
     def opens_audio(self) -> Tensor:
@@ -197,37 +197,52 @@ class Omni(nn.Module):
         frame), and "loss", their sum. Heads run only where they are asked.
 
         Words count `text_weight` times in the mean: a word is one row and a picture hundreds. With
-        a `turn_weight` that many times "turn" is in the sum: how well both heads tell, where they
-        are first asked for an answer, whether there is one; in nats a question.
+        a `turn_weight` that many times "turn" is in the sum: how well each head tells, where it is
+        first asked for an answer, whether it has one; the sum of both means, in nats a question.
         """
-        hidden_KD = self.hidden(batch)
-        zero, z_loss = hidden_KD.new_zeros(()), self.config.model.z_loss
-        losses = {"text_image": zero, "audio": zero}
-        begun = {"turn": zero} if turn_weight else {}
+        hidden_KD, whole = self.hidden(batch), batch.whole or batch
+        zero = hidden_KD.new_zeros(())
+        text = audio = (zero, zero)
         # A share that asks nothing of a head still runs it, on no rows, beside those that do.
-        whole = batch.whole or batch
         if len(whole.text_at):
-            logits, targets = self.text_image_head(hidden_KD[batch.text_at]), batch.text_target
-            weights, all_weights = (
-                torch.where(t < self.config.text.vocab_size, text_weight, 1.0)
-                for t in (targets, whole.text_target)
-            )
-            losses["text_image"] = head_loss(logits, targets, z_loss, weights, all_weights.sum())
-            if begun:
-                opens, every = batch.opens_text(), int(whole.opens_text().sum())
-                begun["turn"] = turn_loss(logits[opens], targets[opens], every)
+            text = self._text_losses(hidden_KD, batch, whole, text_weight)
         if len(whole.audio_at):
-            logits_MSR = self.audio_head(hidden_KD[batch.audio_at], batch.audio_target)
-            chosen_MS = self.audio_head.choices(batch.audio_target)
-            losses["audio"] = head_loss(
-                logits_MSR.flatten(0, 1), chosen_MS.flatten(), z_loss, total=len(whole.audio_at)
-            )
-            if begun:
-                opens, every = batch.opens_audio(), int(whole.opens_audio().sum())
-                spoken = turn_loss(logits_MSR[opens, 0], chosen_MS[opens, 0], every)
-                begun["turn"] = begun["turn"] + spoken
-        total = losses["text_image"] + losses["audio"]
-        return losses | begun | {"loss": total + turn_weight * begun.get("turn", zero)}
+            audio = self._audio_losses(hidden_KD, batch, whole)
+        losses = {"text_image": text[0], "audio": audio[0]}
+        if not turn_weight:
+            return losses | {"loss": text[0] + audio[0]}
+        turn = text[1] + audio[1]
+        return losses | {"turn": turn, "loss": text[0] + audio[0] + turn_weight * turn}
+
+    def _text_losses(
+        self, hidden_KD: Tensor, batch: Batch, whole: Batch, text_weight: float
+    ) -> tuple[Tensor, Tensor]:
+        """Of the text+image head: its loss, and that of the turn."""
+        logits = self.text_image_head(hidden_KD[batch.text_at])
+        losses_N, turns_N = row_losses(logits, batch.text_target, self.config.model.z_loss)
+        weights_N, all_weights = (
+            torch.where(target < self.config.text.vocab_size, text_weight, 1.0)
+            for target in (batch.text_target, whole.text_target)
+        )
+        num_opens = whole.opens_text().sum().clamp(min=1)
+        return (
+            (losses_N * weights_N).sum() / all_weights.sum(),
+            (turns_N * batch.opens_text()).sum() / num_opens,
+        )
+
+    def _audio_losses(self, hidden_KD: Tensor, batch: Batch, whole: Batch) -> tuple[Tensor, Tensor]:
+        """Of the audio head: its loss, and that of the turn, which the first choice tells."""
+        logits_MSR = self.audio_head(hidden_KD[batch.audio_at], batch.audio_target)
+        chosen_MS = self.audio_head.choices(batch.audio_target)
+        losses, turns = row_losses(
+            logits_MSR.flatten(0, 1), chosen_MS.flatten(), self.config.model.z_loss
+        )
+        turns_M = turns.unflatten(0, chosen_MS.shape)[:, 0]
+        num_opens = whole.opens_audio().sum().clamp(min=1)
+        return (
+            losses.sum() / len(whole.audio_at),
+            (turns_M * batch.opens_audio()).sum() / num_opens,
+        )
 
 
 def _forget_trunk(model: Omni, _: object) -> None:

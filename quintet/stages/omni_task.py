@@ -55,7 +55,7 @@ class OmniTask(Task):
         start_from: weights of an earlier stage; None starts from nothing.
         trains: says by name which parameters train; the others stay as they are, to the bit.
         text_weight: how much more a word counts in the loss than another row.
-        turn_weight: how much it counts besides whether there is an answer.
+        turn_weight: of a further loss, whether each head answers at all where it is first asked.
         window_steps: how far a row sees back.
         shows: writes into a folder, under a number, what the model makes of a sample kept out of
             training; nothing by default.
@@ -164,7 +164,9 @@ class OmniTask(Task):
         totals: dict[str, float] = {}
         count = min(EVALUATION_BATCHES, self.held_out.batches_per_epoch)
         for index in range(count):
-            losses = module.losses(self._share(self.held_out.batch(index)))
+            batch = self._share(self.held_out.batch(index))
+            losses = module.losses(batch, turn_weight=self.turn_weight)
+            losses["loss"] = losses["text_image"] + losses["audio"]  # as of every other stage
             for name, value in losses.items():
                 totals[name] = totals.get(name, 0.0) + float(value) / count
         return self.place.add_up(totals)

@@ -32,6 +32,10 @@ def digest(scene: Scene) -> str:
             reply.thing and reply.thing.name)  # fmt: skip
         if reply.drawing is not None:
             put(reply.drawing)
+        if reply.until_step is not None:
+            put(reply.until_step)
+    for moment in scene.moments:
+        put(moment.kind, moment.start_sample, moment.end_sample)
     return hashed.hexdigest()[:16]
 
 

@@ -27,7 +27,7 @@ from quintet.stages.documents import MOMENT_KINDS, SCENES
 from quintet.timeline.streams import Stream
 from quintet.timeline.targets import NOT_ASKED
 
-WITH_SLIPS = (9, 22, 33, 36)  # seeds
+WITH_SLIPS = (5, 8, 11, 28)  # seeds
 LONG_WATCHES = (123, 231)  # seeds of scenes in which the pictures come slowly
 
 pytestmark = needs_world
@@ -79,9 +79,11 @@ def test_in_training_some_fall_silent_late_and_nothing_learns_it() -> None:
         assert set(rows.step[said].tolist()) == set(steps)
         answered = rows.step + (rows.flag == 0)
         late = np.isin(answered, steps)
-        assert (sample.audio_target[late] == NOT_ASKED).all()
-        assert np.array_equal(sample.audio_target[~late], plain.audio_target[~late])
-        assert np.array_equal(sample.text_target, plain.text_target)
+        for name in ("text_target", "audio_target"):
+            learned, asked = getattr(sample, name), getattr(plain, name)
+            assert (learned[late] == NOT_ASKED).all() and (asked[late] != NOT_ASKED).any()
+            assert np.array_equal(learned[~late], asked[~late])
+        assert steps.stop in {reply.until_step for reply in scene.replies}
         falls_silent = (answered == steps.stop) & (sample.audio_target[:, 0] != NOT_ASKED)
         assert (sample.audio_target[falls_silent] == config.audio.codebook_size).all()
         assert falls_silent.any()

@@ -116,6 +116,7 @@ def test_meddled_answers_are_at_moments_of_their_kind(form: str, kind: str) -> N
             for right, wrong in zip(scene.replies, spoiled.replies, strict=True)
             if right is not wrong
         ]
+        assert {moment.kind for moment in scene.moments} == {kind}
         begun = [moment.start_sample // STEP_SAMPLES for moment in scene.moments]
         right, wrong = (reply.until_step for reply in pair)
         until, never = (right, wrong) if form == "talks on" else (wrong, right)
@@ -123,6 +124,15 @@ def test_meddled_answers_are_at_moments_of_their_kind(form: str, kind: str) -> N
         assert len(pair[0].speech) > (until - pair[0].step) * STEP_SAMPLES
         found += 1
     assert found > NUM_SCENES // 2
+
+
+def test_no_pair_is_made_of_a_scene_that_is_no_example_itself() -> None:
+    scene = next(
+        scene
+        for scene in (make_encounter(seed, "train", ("interruption",)) for seed in range(20))
+        if any(moment.kind == "slip" for moment in scene.moments)
+    )
+    assert all(spoil(scene, form, np.random.default_rng(0)) is None for form in LIVE_FORMS)
 
 
 def _outputs(sample: Sample, last: int) -> list[tuple[int, ...]]:

@@ -18,7 +18,9 @@ import soxr
 from conftest import needs_world
 from scene_digest import digest
 
+from quintet.data.world.encounters import make_encounter
 from quintet.data.world.scenes import make_scene
+from quintet.data.world.sights import make_sights
 from quintet.media import espeak
 
 # Recorded with espeak-ng 1.51 and Noto Color Emoji 2.042, before words and looks were labels;
@@ -38,6 +40,13 @@ DIGESTS = {
     "test-3": "0e3aa8ad73ceedaa",
     "test-4": "27fdb96daecf4fc4",
     "test-5": "2ae704ffb3e758b4",
+}
+
+OTHERS = {  # of seed 9
+    "encounter-train": "e381b667d8c75f6b",
+    "encounter-test": "a163b98673e6621a",
+    "sights-train": "39d9b65763eac6d0",
+    "sights-test": "6954ea2dad299c18",
 }
 
 
@@ -75,6 +84,10 @@ def test_scenes_are_those_of_earlier_versions() -> None:
     for name, expected in DIGESTS.items():
         split, seed = name.split("-")
         assert digest(make_scene(int(seed), split)) == expected, name
+    makers = {"encounter": make_encounter, "sights": make_sights}
+    for name, expected in OTHERS.items():
+        kind, split = name.split("-")
+        assert digest(makers[kind](9, split)) == expected, name
 
 
 @needs_world

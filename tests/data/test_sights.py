@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from conftest import needs_world
 from scene_digest import digest
 
 from quintet.config import STEP_SAMPLES, UserError
+from quintet.data.world.encounters import WATCHED_STEPS
 from quintet.data.world.grammar import NO, YES
 from quintet.data.world.scenes import Scene
 from quintet.data.world.sights import MAX_STEPS, MOST_OTHERS, make_sights
@@ -38,7 +41,7 @@ def test_what_is_shown_last_is_what_is_asked_about(scenes: list[Scene]) -> None:
             shown = max((s for s in scene.shown if s.step < reply.step), key=lambda s: s.step)
             assert shown.thing == reply.thing
             a = with_article(shown.thing.name)
-            asked = f" {a}" in reply.request
+            asked = re.search(rf" {a}\b", reply.request) is not None
             assert reply.text == (YES if asked else NO).format(a=a)
             answers.add(asked)
     assert answers == {True, False}
@@ -57,6 +60,7 @@ def test_what_is_sought_is_told_and_nothing_else(scenes: list[Scene]) -> None:
             between = [s for s in scene.shown if order.step <= s.step < seen.step]
             assert between[-1].thing == seen.thing and between[-1].step == seen.step - 1
             assert all(s.thing != seen.thing for s in between[:-1])
+            assert seen.step - order.step <= WATCHED_STEPS + order.num_steps
             passed.append(len(between) - 1)
     assert set(passed) == set(range(MOST_OTHERS + 1))
 

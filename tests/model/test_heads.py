@@ -9,7 +9,7 @@ from conftest import make_config, make_model
 from torch.nn import functional as F
 
 from quintet.config import UserError
-from quintet.model.heads import AudioHead, head_loss, turn_loss
+from quintet.model.heads import AudioHead, row_losses
 
 FORMS = ("parallel", "chained", "digits")
 
@@ -85,44 +85,47 @@ def test_digits_need_a_square_number_of_codes() -> None:
         ))  # fmt: skip
 
 
-def test_loss_is_cross_entropy_with_z_loss() -> None:
+def _plainly(
+    logits: torch.Tensor, targets: torch.Tensor, z_loss: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    values = logits.float()
+    each = F.cross_entropy(values, targets, reduction="none")
+    log_odds = values[:, -1] - values[:, :-1].logsumexp(-1)
+    silent = (targets == logits.shape[-1] - 1).float()
+    turns = F.binary_cross_entropy_with_logits(log_odds, silent, reduction="none")
+    return each + z_loss * values.logsumexp(-1).square(), turns
+
+
+TARGETS = torch.tensor([4, 0, 1, 4, 2, 3, 4, 0, 4])
+
+
+def test_losses_are_cross_entropy_with_z_loss_and_that_of_silence_against_all_else() -> None:
     torch.manual_seed(0)
-    logits, targets = torch.randn(9, 5), torch.randint(5, (9,))
-    weights = torch.rand(9)
-    plain = F.cross_entropy(logits, targets)
-    torch.testing.assert_close(head_loss(logits, targets, 0.0), plain)
-    z = 0.1 * logits.logsumexp(-1).square().mean()
-    torch.testing.assert_close(head_loss(logits, targets, 0.1), plain + z)
-    each = F.cross_entropy(logits, targets, reduction="none")
-    expected = (each * weights).sum() / weights.sum()
-    torch.testing.assert_close(head_loss(logits, targets, 0.0, weights), expected)
+    logits = 3 * torch.randn(9, 5)
+    for z_loss in (0.0, 0.1):
+        torch.testing.assert_close(
+            row_losses(logits, TARGETS, z_loss), _plainly(logits, TARGETS, z_loss),
+            rtol=1e-4, atol=1e-5,
+        )  # fmt: skip
+    sure = torch.zeros(2, 5)
+    sure[:, -1] = 60.0  # silent without a doubt, once rightly and once wrongly
+    _, turns = row_losses(sure, torch.tensor([4, 0]), 0.0)
+    assert turns[0] == 0 and 15 < turns[1] < 16
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_gradient_of_the_loss_is_autograds(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("turn_weight", [0.0, 2.0])
+def test_the_gradient_of_the_losses_is_autograds(dtype: torch.dtype, turn_weight: float) -> None:
     torch.manual_seed(0)
-    logits, targets = (3 * torch.randn(9, 5)).to(dtype), torch.randint(5, (9,))
-    weights = torch.rand(9)
-
-    def plainly(logits: torch.Tensor) -> torch.Tensor:
-        values = logits.float()
-        each = F.cross_entropy(values, targets, reduction="none")
-        return ((each + 0.1 * values.logsumexp(-1).square()) * weights).sum() / weights.sum()
-
+    logits = (3 * torch.randn(9, 5)).to(dtype)
+    weights, turn_weights = torch.rand(9), turn_weight * torch.rand(9)
     mine, theirs = logits.clone().requires_grad_(), logits.clone().requires_grad_()
-    head_loss(mine, targets, 0.1, weights).backward()
-    plainly(theirs).backward()
+    for leaf, make in ((mine, row_losses), (theirs, _plainly)):
+        losses, turns = make(leaf, TARGETS, 0.1)
+        total = (losses * weights).sum()
+        (total + (turns * turn_weights).sum() if turn_weight else total).backward()
     assert mine.grad is not None and theirs.grad is not None and mine.grad.dtype == dtype
     torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-4, atol=1e-5)
-
-
-def test_the_turn_s_loss_is_that_of_silence_against_all_else() -> None:
-    torch.manual_seed(0)
-    logits, targets = 3 * torch.randn(9, 5), torch.tensor([4, 0, 1, 4, 2, 3, 4, 0, 4])
-    silence_N = logits.softmax(-1)[:, -1]
-    right_N = torch.where(targets == 4, silence_N, 1 - silence_N)
-    torch.testing.assert_close(turn_loss(logits, targets, 18), -right_N.log().sum() / 18)
-    assert turn_loss(logits[:0], targets[:0], 0) == 0
 
 
 def test_a_fresh_model_guesses() -> None:
@@ -131,5 +134,5 @@ def test_a_fresh_model_guesses() -> None:
     head = make_model(config).text_image_head
     torch.nn.init.zeros_(head.weight)
     entries = config.text_image_vocab_size + 1
-    loss = head_loss(head(torch.randn(4, 48)), torch.arange(4), 0.0)
+    loss = row_losses(head(torch.randn(4, 48)), torch.arange(4), 0.0)[0].mean()
     assert math.isclose(float(loss.detach()), math.log(entries), rel_tol=1e-5)

@@ -228,16 +228,16 @@ def test_the_command_trains_on_many(folder: Path) -> None:
 
 
 def test_shares_ask_unevenly_and_add_up() -> None:
-    """The parts of the losses and of the gradients, words counting thrice."""
+    """The parts of the losses and of the gradients, words counting thrice and turns twice."""
     model, batch = make_model(make_config()), Batch.from_samples(uneven_samples(5))
     shares = [batch.share(rank, 4) for rank in range(4)]
     assert {len(share.rows.step) for share in shares} == {1, 2}
     assert any(len(share.audio_at) == 0 for share in shares)
-    whole = model.losses(batch, 3.0)
+    whole = model.losses(batch, 3.0, 2.0)
     whole["loss"].backward()
     gradients = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad()
-    parts = [model.losses(share, 3.0) for share in shares]
+    parts = [model.losses(share, 3.0, 2.0) for share in shares]
     torch.stack([part["loss"] for part in parts]).sum().backward()
     for name, value in whole.items():
         assert sum(float(part[name].detach()) for part in parts) == pytest.approx(
@@ -253,6 +253,8 @@ def test_pieces_of_lines_are_dealt_evenly_and_none_is_lost(packed_rows: int) -> 
     batch = Batch.from_lines(lines, WINDOW, 2)
     longest = batch.rows.place.shape[1]
     shares = [batch.share(rank, 4, 2) for rank in range(4)]
+    assert int(batch.opens_text().sum()) == sum(int(one.opens_text().sum()) for one in shares)
+    assert int(batch.opens_audio().sum()) == sum(int(one.opens_audio().sum()) for one in shares)
     found: dict[str, list[int]] = {"text": [], "audio": []}
     for rank, share in enumerate(shares):
         assert len({len(column) for column in vars(share.rows).values()}) == 1

@@ -85,6 +85,7 @@ WITHOUT_FILLER = 0.6
 WITH_REQUEST = 0.4  # of the interruptions ask for something
 SLIPS = 0.25  # of the interruptions are heard late
 LONGEST_SLIP = 4  # steps
+OF_SLIPS = (4, 0)  # numbers with which no other generator begins
 
 
 def _drawn(shares: dict[str, float], rng: np.random.Generator) -> str:
@@ -100,6 +101,7 @@ class Encounter(Draft):
         user, bystander = two_voices(rng, split)
         super().__init__(rng, split, user, bystander, max_steps)
         self.moments: list[Moment] = []
+        self.slips: np.random.Generator | None = None  # of its own: other scenes stay as they were
 
         self.events: dict[str, Callable[[], None]] = {
             REQUEST: self.request, "interruption": self.interruption,
@@ -171,10 +173,11 @@ class Encounter(Draft):
     def falls_silent(self, reply: Reply, until: int) -> int:
         """Cut the last reply at step `until`, or some steps later; the step."""
         ends = reply.step + reply.num_steps
-        if self.split == "train" and until < ends and self.rng.random() < SLIPS:
-            late = min(until + int(self.rng.integers(1, LONGEST_SLIP + 1)), ends)
-            self.moment("slip", until * STEP_SAMPLES, late * STEP_SAMPLES)
-            until = late
+        if self.slips is not None and self.slips.random() < SLIPS:
+            late = min(until + int(self.slips.integers(1, LONGEST_SLIP + 1)), ends - 1)
+            if late > until:
+                self.moment("slip", until * STEP_SAMPLES, late * STEP_SAMPLES)
+                until = late
         if until < ends:
             self.replies[-1] = reply.cut(until)
         return until
@@ -302,6 +305,8 @@ def make_encounter(
         )
     rng = np.random.default_rng((seed, split == "test", len(SHARES)))
     draft = Encounter(rng, split, max_steps)
+    if split == "train":
+        draft.slips = np.random.default_rng((seed, *OF_SLIPS))
     if other_speaker:
         draft.speaker = draw_speaker(seed, split, (draft.voice, draft.bystander))
     shares = {kind: share for kind, share in SHARES.items() if kinds is None or kind in kinds}

@@ -10,7 +10,7 @@ from quintet.config import UserError
 
 _TRAINING, _HELD_OUT = range(25_000_000), range(50_000_000, 70_000_000)
 SEEDS = {
-    # Two sets with the same seeds have makers of their own.
+    # Sets with the same seeds have makers of their own.
     "realtime": _TRAINING,
     "encounters": _TRAINING,
     "sights": _TRAINING,

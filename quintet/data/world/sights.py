@@ -1,13 +1,14 @@
 """Short scenes of what is shown: is it this, and tell me when it is.
 
 Seeing alone gives a name; here what is seen must be compared with what was asked for, live, while
-the clock runs. One picture follows another after a step or two, so that a scene of some seconds
-holds as many comparisons as minutes of encounters:
+the clock runs. A picture comes every eleven steps (in encounters, every 57) and each asks for a
+comparison:
 
 - *check*: "is this a cat?", spoken or typed, about the picture before it;
 - *watch*: "tell me when you see a cat", spoken or typed, then up to five pictures.
 
-A scene is a pure function of its seed and split, as all are.
+What was told once is passed over when it comes again. A scene is a pure function of its seed and
+split, as all are.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from quintet.data.world.things import THINGS, with_article
 from quintet.data.world.wide_words import pick
 
 MAX_STEPS = 56
-EVENTS = (2, 5)
-CHECKS = 0.4  # of the events; the others are things to be watched for
+EVENTS = (2, 5)  # as far as they fit, most often two
+CHECKS = 0.4  # of the events; the others are things to be watched for, which fit less often
 TYPED = 0.4  # of the orders; the others are spoken
 MOST_OTHERS = 4  # things that are shown and not sought
-APART = 3  # keeps the generator's numbers from those of scenes and encounters of the same seed
+OF_SIGHTS = (3, 3)  # numbers with which no other generator begins
 
 
 class _Sights(Encounter):
@@ -66,7 +67,7 @@ def make_sights(seed: int, split: str, max_steps: int = MAX_STEPS) -> Scene:
         UserError: as `scenes.make_scene`.
     """
     check_scene(seed, split, max_steps)
-    rng = np.random.default_rng((seed, split == "test", APART, APART))
+    rng = np.random.default_rng((seed, split == "test", *OF_SIGHTS))
     draft = _Sights(rng, split, max_steps)
     draft.pause(0, 4)
     for _ in range(int(rng.integers(*EVENTS))):
