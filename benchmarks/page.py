@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks import Row, row
 from benchmarks.serve import server
-from quintet.config import SAMPLE_RATE, UserError
+from quintet.config import SAMPLE_RATE, STEP_SAMPLES, UserError
 from quintet.media.audio import write_audio
 from quintet.media.speech import TEST_VOICES, Voice, synthesize
 
@@ -31,6 +31,8 @@ REQUESTS = ("count to five.", "say banana.", "hello.", "repeat after me: the red
             "count to seven.", "say umbrella.")  # fmt: skip
 OVER = "well, maybe tomorrow."  # what is said over an answer
 ANSWER_AFTER = 2.0  # seconds from a request until it is talked over, if it is
+ROUNDS = 3  # after so many, requests have ended at all places of the clock
+LOUD = 0.02  # of a sample, 0 to 1
 BETWEEN = 8.0  # seconds between two requests: the model looks back no further
 FIGURES = ("milliseconds", "skipped", "underruns", "secondsPlayed")
 
@@ -42,9 +44,10 @@ def run(model: str = "nano", minutes: float | None = None) -> list[Row]:
         raise UserError(f"There is no browser at {CHROMIUM}; install the package chromium.")
     with tempfile.TemporaryDirectory() as folder, server(model, 1) as address:
         sound = Path(folder) / "requests.wav"
-        asked = _write_requests(sound)
+        heard, ends = _requests()
+        write_audio(sound, heard)
         seen = _watch(address, sound, minutes)
-    requests = 60 * minutes / asked * len(REQUESTS)
+    requests = 60 * minutes / (len(heard) / SAMPLE_RATE) * len(ends)
     rows = [*_times("end of speech to first audible sample", seen["answers"], ANSWER_LIMIT),
             *_times("voice over the speech to silence", seen["stops"], STOP_LIMIT)]  # fmt: skip
     return [
@@ -68,22 +71,28 @@ def _times(name: str, milliseconds: list[float], limit: float) -> list[Row]:
             row(f"{name}, p95", "ms", p95, limit)]  # fmt: skip
 
 
-def _write_requests(path: Path) -> float:
-    """Write what the microphone hears again and again; its seconds."""
-    parts = []
+def _requests() -> tuple[np.ndarray, list[int]]:
+    """What the microphone hears again and again, and the sample behind the last loud one of each
+    request. These lie evenly over a step of the server's clock, in the next round a little later,
+    so that no place of the clock counts more than another, wherever the first round begins."""
+    parts: list[np.ndarray] = []
+    length, ends = 0, []
     for index, request in enumerate(REQUESTS):
-        voice = Voice(TEST_VOICES[index % len(TEST_VOICES)], 150)
-        said = synthesize(request, voice)
-        quiet = round(BETWEEN * SAMPLE_RATE)
-        after = np.zeros(quiet, np.float32)
+        said = synthesize(request, Voice(TEST_VOICES[index % len(TEST_VOICES)], 150))
+        last = int(np.flatnonzero(np.abs(said) > LOUD)[-1]) + 1
+        wanted = STEP_SAMPLES * index // len(REQUESTS)
+        before = np.zeros((wanted - length - last) % STEP_SAMPLES, np.float32)
+        after = np.zeros(round(BETWEEN * SAMPLE_RATE), np.float32)
         if index % 2 == 0:  # counting, greeting and such are long enough to be talked over
             over = synthesize(OVER, Voice(TEST_VOICES[-1 - index % 3], 160))
             begin = round(ANSWER_AFTER * SAMPLE_RATE)
             after[begin : begin + len(over)] = over
-        parts += [said, after]
-    sound = np.concatenate(parts)
-    write_audio(path, sound)
-    return len(sound) / SAMPLE_RATE
+        ends.append(length + len(before) + last)
+        parts += [before, said, after]
+        length += len(before) + len(said) + len(after)
+    later = STEP_SAMPLES // (ROUNDS * len(REQUESTS))
+    parts.append(np.zeros((later - length) % STEP_SAMPLES, np.float32))
+    return np.concatenate(parts), ends
 
 
 def _watch(address: str, sound: Path, minutes: float) -> dict[str, Any]:

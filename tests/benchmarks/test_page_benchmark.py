@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import needs_world
 
 from benchmarks import page
-from quintet.config import UserError
+from quintet.config import STEP_SAMPLES, UserError
 
 
 @needs_world
@@ -26,3 +27,16 @@ def test_without_a_browser_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "CHROMIUM", Path("/no/chromium"))
     with pytest.raises(UserError, match="no browser"):
         page.run()
+
+
+@needs_world
+def test_requests_end_at_all_places_of_the_clock() -> None:
+    sound, ends = page._requests()
+    assert len(ends) == len(page.REQUESTS)
+    for end in ends:  # loud up to there, then quiet for longer than a step
+        assert abs(sound[end - 1]) > page.LOUD >= np.abs(sound[end : end + 2 * STEP_SAMPLES]).max()
+    places = [
+        (end + turn * len(sound)) % STEP_SAMPLES for turn in range(page.ROUNDS) for end in ends
+    ]
+    gaps = np.diff([*sorted(places), min(places) + STEP_SAMPLES])
+    assert gaps.max() <= STEP_SAMPLES // len(places) + 1
