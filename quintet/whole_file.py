@@ -5,14 +5,11 @@ from __future__ import annotations
 import fcntl
 import glob
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
-
-UMASK = os.umask(0o077)  # which no call only reads
-os.umask(UMASK)
 
 
 @contextmanager
@@ -24,15 +21,14 @@ def whole_file(path: Path, mode: int = 0o666) -> Iterator[IO[bytes]]:
     Until then it has a name of its own in the same folder: processes that write the same file at
     once do not meet, and the last one's stays. What a killed one left goes with the next.
     """
-    handle, partial = _begin(path)
+    handle, partial = _begin(path, mode)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
-            os.chmod(partial, mode & ~UMASK)
             file.flush()
             os.replace(partial, path)
     except BaseException:
-        Path(partial).unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise
 
 
@@ -42,18 +38,17 @@ def write_whole(path: Path, text: str) -> None:
         file.write(text.encode("utf-8"))
 
 
-def _begin(path: Path) -> tuple[int, str]:
+def _begin(path: Path, mode: int) -> tuple[int, Path]:
     """A file beside `path`, locked for as long as its writer lives."""
     for old in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
         with suppress(OSError), old.open("rb") as left:  # its writer lives, or it has just gone
             fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
             old.unlink()
     while True:
-        handle, partial = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.name}.", suffix=".partial"
-        )
+        partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
+        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with suppress(OSError):  # a file system without locks: nothing is cleared away there
             fcntl.flock(handle, fcntl.LOCK_EX)
-        if os.path.exists(partial):
+        if partial.exists():
             return handle, partial
         os.close(handle)  # another took it for a dead one's before it was locked

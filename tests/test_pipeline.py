@@ -141,7 +141,6 @@ SENSELESS = [
     ("largest = 48", "largest = 23", "largest is 23 .* at least 24"),
     ("pages = 0.2", "pages = 7", "'pages' to 7; make it a number from 0 to below 1"),
     ("pages = 0.2", "pages = 0.6\nplain = 0.6", "their sum must be below 1"),
-    ("pages = 0.2", 'photographs = 0.2\nphotograph_folder = "nowhere"', "no folder nowhere"),
     ("pages = 0.2", "small_text = 0.0", "'small_text' to 0.0; make it a number from 0.1 to 10"),
     ("shard_size = 12", "shard_size = 0", "'shard_size' to 0"),
     ("pretrain = 2", "pretrain = -2", "a table of whole numbers of at least 0"),

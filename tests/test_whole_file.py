@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from quintet.whole_file import UMASK, whole_file
+from quintet.whole_file import whole_file
 
 
 def test_it_takes_the_place_of_the_older_one_when_it_is_whole(tmp_path: Path) -> None:
@@ -18,18 +18,18 @@ def test_it_takes_the_place_of_the_older_one_when_it_is_whole(tmp_path: Path) ->
         file.flush()
         assert path.read_bytes() == b"older"
     assert path.read_bytes() == b"newer" and list(tmp_path.iterdir()) == [path]
-    assert path.stat().st_mode & 0o777 == 0o666 & ~UMASK
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
-def test_it_may_be_used_by_those_whom_the_umask_lets(
-    umask: int, mode: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("quintet.whole_file.UMASK", umask)
-    for asked, given in ((0o666, mode), (0o600, 0o600)):
-        with whole_file(tmp_path / "a.txt", asked):
-            pass
-        assert (tmp_path / "a.txt").stat().st_mode & 0o777 == given
+def test_it_may_be_used_by_those_whom_the_umask_lets(umask: int, mode: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        for asked, given in ((0o666, mode), (0o600, 0o600)):
+            with whole_file(tmp_path / "a.txt", asked):
+                pass
+            assert (tmp_path / "a.txt").stat().st_mode & 0o777 == given
+    finally:
+        os.umask(before)
 
 
 @pytest.mark.parametrize("end", [ZeroDivisionError, KeyboardInterrupt])

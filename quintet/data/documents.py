@@ -14,8 +14,15 @@ from PIL import Image
 from quintet.config import STEP_SAMPLES, OmniConfig
 from quintet.data.reasoning import ReasoningMaker, Split, world_problem
 from quintet.data.turn_rows import TURN_TIME, add_picture, add_speech
-from quintet.data.world.grammar import ABOUT_A_PICTURE, KINDS, Request, as_dashed_off, request
-from quintet.data.world.pictures import canonical_picture, render_picture
+from quintet.data.world.grammar import (
+    ABOUT_A_PICTURE,
+    KINDS,
+    Request,
+    as_dashed_off,
+    how_many,
+    request,
+)
+from quintet.data.world.pictures import canonical_picture, picture_several, render_picture
 from quintet.data.world.scenes import PICTURE_SIZE, assistant_speech, noise
 from quintet.data.world.speakers import Speaker, draw_speaker
 from quintet.data.world.things import THINGS, Thing, with_article
@@ -174,7 +181,17 @@ class DocumentMaker:
         """A picture as the camera sees it, a typed question, and what it is, or if it is that."""
         said = request(str(rng.choice(ABOUT_A_PICTURE)), rng)
         assert said.thing is not None
-        pixels = render_picture(said.thing, rng, "train", PICTURE_SIZE)
+        return self._told(said, render_picture(said.thing, rng, "train", PICTURE_SIZE), rng)
+
+    def quantity(self, rng: np.random.Generator) -> Sample:
+        """A picture of some of a thing, a typed question, and how many they are."""
+        said = how_many(rng)
+        assert said.thing is not None
+        pixels, _ = picture_several(said.thing, said.things, rng, "train", PICTURE_SIZE)
+        return self._told(said, pixels, rng)
+
+    def _told(self, said: Request, pixels: np.ndarray, rng: np.random.Generator) -> Sample:
+        """A picture, a typed question about it, and the written answer."""
         picture = fit_image(Image.fromarray(pixels), self.config.image.size)
         timeline, text = self._timeline(), self.tokenizers.text
         timeline.add_image(Stream.IMAGE_IN, self.tokenizers.encode_image(picture), TURN_TIME)
@@ -239,6 +256,12 @@ def describe_samples(maker: DocumentMaker, count: int, seed: int) -> list[Sample
     """Pictures to be named, or told from others, in turn mode."""
     rng = np.random.default_rng((seed, 15))
     return [maker.description(rng) for _ in range(count)]
+
+
+def quantity_samples(maker: DocumentMaker, count: int, seed: int) -> list[Sample]:
+    """Pictures whose things are to be counted, in turn mode."""
+    rng = np.random.default_rng((seed, 18))
+    return [maker.quantity(rng) for _ in range(count)]
 
 
 def reasoning_samples(

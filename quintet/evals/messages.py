@@ -12,9 +12,10 @@ import numpy as np
 
 from quintet.config import SAMPLE_RATE
 from quintet.data.documents import TRANSCRIBE
-from quintet.data.world.grammar import KINDS, request
-from quintet.data.world.pictures import render_picture
-from quintet.data.world.things import THINGS, with_article
+from quintet.data.world.grammar import KINDS, how_many, request
+from quintet.data.world.pictures import picture_several, render_picture
+from quintet.data.world.things import MOST_THINGS, THINGS, with_article
+from quintet.evals.counting import numbers_in
 from quintet.evals.live_scores import names_only
 from quintet.evals.recognizer import word_errors
 from quintet.evals.scores import Score, ratio, share
@@ -35,7 +36,7 @@ def in_turns(
     model: Chatting, sees: Callable[[np.ndarray], str], count: int, seed: int = 0
 ) -> dict[str, Score]:
     """Every score, of so many messages of each kind; `sees` names the thing of a picture."""
-    written, named = list[tuple[int, int]](), list[bool]()
+    written, named, counted = list[tuple[int, int]](), list[bool](), list[bool]()
     typed, spoken = list[bool](), list[bool]()
     for index in range(count):
         rng = np.random.default_rng((seed, index, 37))
@@ -49,10 +50,17 @@ def in_turns(
         for right, asked in ((typed, order), (spoken, _spoken(order, rng))):
             pictures = _answer(model, rng, asked).images
             right.append(bool(pictures) and sees(pictures[0]) == thing.name)
+        rng = np.random.default_rng((seed, index, 38))  # of its own: the rest stays as it was
+        some = how_many(rng)
+        assert some.thing is not None
+        picture, _ = picture_several(some.thing, some.things, rng, "test")
+        said = _answer(model, rng, some.text, picture).text
+        counted.append(numbers_in(said) == numbers_in(some.reply))
     guess = 1 / len(THINGS)
     return {
         "messages_transcribed_word_error_rate": ratio(written),
         "messages_name_what_is_shown": share(named, guess),
+        "messages_count_what_is_shown": share(counted, 1 / MOST_THINGS),
         "messages_draw_asked_by_text": share(typed, guess),
         "messages_draw_asked_by_voice": share(spoken, guess),
     }

@@ -32,6 +32,7 @@ from quintet.evals.behaviour import (
     silence,
     turn_taking,
 )
+from quintet.evals.counting import counting, play_counted
 from quintet.evals.live_scores import Outcome, SceneResult, names_only, outcomes_of, run_scene
 from quintet.evals.messages import in_turns
 from quintet.evals.page import write_page
@@ -86,6 +87,8 @@ def evaluate(
     judges = Judges()
     results = play(model, scenes_per_kind, seed)
     scores = score_all(results, judges) | in_time(model, results, scenes_per_kind, seed, minutes)
+    counted = play_counted(lambda i: model.session(Sampling(), seed=i), scenes_per_kind, seed)
+    scores |= counting(counted)
     scores |= as_speakers(model, judges, scenes_per_kind, seed) | bits_per_byte(model, seed)
     scores |= in_turns(model, judges.pictures.name, 2 * scenes_per_kind, seed)
     scores |= voice(results, judges, model.tokenizers, seed)
@@ -100,7 +103,8 @@ def evaluate(
     }
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / "report.json", json.dumps(report, indent=2) + "\n")
-    write_page(out / "report.html", report, results, judges.recognizer, judges.pictures)
+    shown = results | {"how_many": counted}
+    write_page(out / "report.html", report, shown, judges.recognizer, judges.pictures)
     return report
 
 

@@ -74,7 +74,7 @@ class RowTensors:
 
 
 def _periods(width: int, device: torch.device) -> Tensor:
-    # Made anew each time, 3 us: what is kept while sizes are tried on fake tensors would be fake.
+    # Not kept: what is first made while a step is tried on fake tensors (`train.dry_run`) is fake.
     exponents = (SHORTEST, LONGEST, width // 2)
     return torch.logspace(*exponents, base=2.0, dtype=torch.float64, device=device)
 

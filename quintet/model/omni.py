@@ -128,7 +128,7 @@ class Batch:
         return (self.rows.flag.flatten()[at] == 0) | ~self.rows.is_audio.flatten()[at]
 
     def to(self, device: torch.device) -> Self:
-        """On `device`; the whole, of which only targets are counted, stays where it is."""
+        """On `device`; the whole, of which only questions are counted, stays where it is."""
         return replace(
             self,
             rows=self.rows.to(device),
@@ -205,9 +205,9 @@ class Omni(nn.Module):
         text = audio = (zero, zero)
         # A share that asks nothing of a head still runs it, on no rows, beside those that do.
         if len(whole.text_at):
-            text = self._text_losses(hidden_KD, batch, whole, text_weight)
+            text = self._text_losses(hidden_KD, batch, text_weight, bool(turn_weight))
         if len(whole.audio_at):
-            audio = self._audio_losses(hidden_KD, batch, whole)
+            audio = self._audio_losses(hidden_KD, batch, bool(turn_weight))
         losses = {"text_image": text[0], "audio": audio[0]}
         if not turn_weight:
             return losses | {"loss": text[0] + audio[0]}
@@ -215,34 +215,35 @@ class Omni(nn.Module):
         return losses | {"turn": turn, "loss": text[0] + audio[0] + turn_weight * turn}
 
     def _text_losses(
-        self, hidden_KD: Tensor, batch: Batch, whole: Batch, text_weight: float
+        self, hidden_KD: Tensor, batch: Batch, text_weight: float, turns: bool
     ) -> tuple[Tensor, Tensor]:
-        """Of the text+image head: its loss, and that of the turn."""
-        logits = self.text_image_head(hidden_KD[batch.text_at])
-        losses_N, turns_N = row_losses(logits, batch.text_target, self.config.model.z_loss)
+        """Of the text+image head: its loss, and with `turns` that of the turn."""
+        logits, whole = self.text_image_head(hidden_KD[batch.text_at]), batch.whole or batch
+        losses_N, turns_N = row_losses(logits, batch.text_target, self.config.model.z_loss, turns)
         weights_N, all_weights = (
             torch.where(target < self.config.text.vocab_size, text_weight, 1.0)
             for target in (batch.text_target, whole.text_target)
         )
-        num_opens = whole.opens_text().sum().clamp(min=1)
-        return (
-            (losses_N * weights_N).sum() / all_weights.sum(),
-            (turns_N * batch.opens_text()).sum() / num_opens,
-        )
+        loss, turn = (losses_N * weights_N).sum() / all_weights.sum(), hidden_KD.new_zeros(())
+        if turns:
+            num_opens = whole.opens_text().sum().clamp(min=1)
+            turn = (turns_N * batch.opens_text()).sum() / num_opens
+        return loss, turn
 
-    def _audio_losses(self, hidden_KD: Tensor, batch: Batch, whole: Batch) -> tuple[Tensor, Tensor]:
-        """Of the audio head: its loss, and that of the turn, which the first choice tells."""
+    def _audio_losses(self, hidden_KD: Tensor, batch: Batch, turns: bool) -> tuple[Tensor, Tensor]:
+        """Of the audio head: its loss, and with `turns` that of the turn, which the first choice
+        of a frame tells."""
         logits_MSR = self.audio_head(hidden_KD[batch.audio_at], batch.audio_target)
-        chosen_MS = self.audio_head.choices(batch.audio_target)
-        losses, turns = row_losses(
-            logits_MSR.flatten(0, 1), chosen_MS.flatten(), self.config.model.z_loss
+        chosen_MS, whole = self.audio_head.choices(batch.audio_target), batch.whole or batch
+        losses, turn_losses = row_losses(
+            logits_MSR.flatten(0, 1), chosen_MS.flatten(), self.config.model.z_loss, turns
         )
-        turns_M = turns.unflatten(0, chosen_MS.shape)[:, 0]
-        num_opens = whole.opens_audio().sum().clamp(min=1)
-        return (
-            losses.sum() / len(whole.audio_at),
-            (turns_M * batch.opens_audio()).sum() / num_opens,
-        )
+        loss, turn = losses.sum() / len(whole.audio_at), hidden_KD.new_zeros(())
+        if turns:
+            turns_M = turn_losses.unflatten(0, chosen_MS.shape)[:, 0]
+            num_opens = whole.opens_audio().sum().clamp(min=1)
+            turn = (turns_M * batch.opens_audio()).sum() / num_opens
+        return loss, turn
 
 
 def _forget_trunk(model: Omni, _: object) -> None:

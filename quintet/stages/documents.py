@@ -22,6 +22,7 @@ from quintet.data.documents import (
     describe_samples,
     instruct_samples,
     pretrain_samples,
+    quantity_samples,
     reasoning_samples,
     speaker_samples,
     transcribe_samples,
@@ -50,6 +51,7 @@ MAKERS: dict[str, Callable[[DocumentMaker, int, int], list[Sample]]] = {
     "instruct_speakers": speaker_samples,
     "transcribe": transcribe_samples,
     "describe": describe_samples,
+    "quantities": quantity_samples,
     "scripts": script_samples,
     "reasoning": reasoning_samples,
     "reasoning_test": partial(reasoning_samples, split="test"),
@@ -78,6 +80,7 @@ SCENES: dict[str, tuple[Callable[[int, str], Scene], str]] = {  # live ones, of 
     "speakers": (make_spoken, "train"),
     "moments": (make_moment, "train"),
     "sights": (make_sights, "train"),
+    "counted": (partial(make_sights, kinds=("how_many",)), "train"),
 }
 PREFERENCES = "preferences"  # of which a shard holds `shard_size` pairs
 KINDS = (*MAKERS, *SCENES, PREFERENCES)

@@ -243,9 +243,12 @@ def needs(context: Context) -> None:
     Raises:
         UserError: photographs are missing.
     """
-    if _mixture(context).photographs:
+    mixture = _mixture(context)
+    if mixture.photographs:
         for split in ("train", "test"):
             photographs.photograph_files(split)
+    if mixture.photograph_folder:
+        photographs.files_in(mixture.photograph_folder)
 
 
 def check(context: Context) -> None:
@@ -269,6 +272,4 @@ def check(context: Context) -> None:
         )
     if settings.discriminator_channels and crop < LEAST_JUDGED:
         raise UserError(f"crop is {crop}; a discriminator needs {LEAST_JUDGED} or more.")
-    if mixture.photograph_folder:
-        photographs.files_in(mixture.photograph_folder)
     check_filling(settings.fill_step, context.train.steps)

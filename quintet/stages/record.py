@@ -26,7 +26,8 @@ from quintet.whole_file import write_whole
 KEPT = {"documents": "*.safetensors", "text_tokenizer": TEXT_FILE}
 RECORD, LOCK = "settings.json", "lock"  # in a stage's folder
 # Digests of what a recipe takes from a finished model, and what that is.
-TAKEN = {"tokenizers": "the tokenizers", "start_from_weights": "the weights"}
+START_WEIGHTS, TOKENIZERS = "start_from_weights", "tokenizers"
+TAKEN = {TOKENIZERS: "tokenizers", START_WEIGHTS: "weights"}
 # Tables of the preset on which a stage's result depends; of the other stages, all of them.
 TABLES = {
     "text_tokenizer": ("text",), "audio_tokenizer": ("audio",), "audio_decoder": ("audio",),
@@ -75,9 +76,9 @@ def check_same(context: Context) -> None:
             continue
         if name in TAKEN and before[name] != now.get(name):
             raise UserError(
-                f"Stage {context.name!r} was made with {TAKEN[name]} of a model that has others "
-                f"now; restore that model, or delete {context.folder}, and the folders of later "
-                "stages that use it, to run it again."
+                f"Stage {context.name!r} was made with other {TAKEN[name]} of a model than the "
+                "recipe takes now; restore that model, or the line that names it, or delete "
+                f"{context.folder}, and the folders of later stages that use it, to run it again."
             )
         if before.get(name) != now.get(name):
             was, says = (
@@ -104,11 +105,11 @@ def _made_with(context: Context) -> dict[str, Any]:
     # The names of models may come to mean others.
     if context.model is not None:
         weights = weight_files(context.model / MODEL_FILE)
-        settings["start_from_weights"] = [digest(file) for file in weights]
+        settings[START_WEIGHTS] = [digest(file) for file in weights]
     if context.tokenizers is not None and tables:
         folder = find(context.tokenizers)
         files = (TEXT_FILE, AUDIO_FILE, IMAGE_FILE)
-        settings["tokenizers"] = [digest(folder / file) for file in files]
+        settings[TOKENIZERS] = [digest(folder / file) for file in files]
     settings |= {key: asdict(context.train_table(key)) for key in _trained(context)}
     settings |= {f"preset.{name}": preset[name] for name in tables}
     flat: dict[str, Any] = {}

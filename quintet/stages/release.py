@@ -5,14 +5,13 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
-from pathlib import Path
 
 from quintet.data.world.speakers import named_speaker
 from quintet.data.world.things import THINGS
 from quintet.live.pretrained import assemble
 from quintet.media.speech import SPEAKERS
 from quintet.stages.context import MODEL_FILE, Context
-from quintet.stages.record import recorded
+from quintet.stages.record import START_WEIGHTS, recorded
 from quintet.tokenizers.folders import AUDIO_FILE, IMAGE_FILE, TEXT_FILE
 
 SETTINGS = {"model": str, "audio": str, "recipe": str, "about": str, "speakers": bool}
@@ -41,12 +40,16 @@ voices, backgrounds and sizes of pictures are kept out of training, the sentence
 things are those of training, and what was seen whole says so in its name"""
 
 
-def _start(run_folder: Path, stage: str) -> str:
-    """What the weights of `stage` began as: that of earlier stages, back to the first."""
-    while settings := recorded(run_folder / stage):
+def _start(context: Context) -> str:
+    """What the weights of the stage that is released began as: of earlier stages, the first's."""
+    stage = context.settings.get("model", "realtime")
+    if context.tokenizers is None:  # without a model's tokenizers nothing starts from a model
+        return "nothing"
+    while settings := recorded(context.run_folder / stage):
         module = importlib.import_module(f"quintet.stages.{settings['stage']}")
         before = settings.get("start_from", getattr(module, "START", None)) or ""
-        if "start_from" in settings and not (run_folder / before).is_dir():  # it is no stage
+        from_model = START_WEIGHTS in settings  # which older records do not say
+        if from_model or ("start_from" in settings and not recorded(context.run_folder / before)):
             return f"the model {before}"
         stage = before
     return "nothing"
@@ -74,7 +77,7 @@ def run(context: Context) -> dict[str, float]:
         about=about or WORLD.format(things=len(THINGS)),
         kept_out=kept_out if about else WORLD_KEPT_OUT,
         recipe=context.settings.get("recipe", "nano"),
-        start=_start(context.run_folder, context.settings.get("model", "realtime")),
+        start=_start(context),
         scores=json.dumps(scores, indent=2),
     )
     if context.settings.get("speakers", False):

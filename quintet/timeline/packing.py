@@ -47,5 +47,5 @@ def dealt(x: Tensor, dim: int, pieces: int) -> Tensor:
 
 
 def gathered(x: Tensor, dim: int) -> Tensor:
-    """And back: lines whose rows are `dim`, of pieces [pieces, ...]."""
+    """And back, of two pieces and more: lines whose rows are `dim`, of pieces [pieces, ...]."""
     return x.unflatten(dim + 1, (-1, RUN)).movedim(0, dim + 1).flatten(dim, dim + 2)

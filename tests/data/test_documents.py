@@ -9,7 +9,7 @@ from conftest import make_config, make_tokenizers, needs_world
 
 from quintet.config import STEP_SAMPLES
 from quintet.data.documents import NOISE_BELOW, DocumentMaker, Material
-from quintet.data.world.grammar import request
+from quintet.data.world.grammar import how_many, request
 from quintet.timeline.streams import Modality, Stream
 
 
@@ -32,6 +32,21 @@ def test_of_pictures_it_is_asked_what_they_are_and_whether_they_are_that() -> No
         rng = np.random.default_rng(0)
         asked = maker.question(request(kind, rng), rng).turns()
         assert (asked.modality == Modality.IMAGE).sum() == pictures * config.image.num_tokens
+
+
+@needs_world
+def test_of_some_it_is_asked_how_many_they_are() -> None:
+    config = make_config()
+    tokenizers = make_tokenizers(config)
+    maker, numbers = DocumentMaker(config, tokenizers, Material({}, {})), set[str]()
+    for seed in range(24):
+        sample, said = (make(np.random.default_rng(seed)) for make in (maker.quantity, how_many))
+        rows = sample.rows
+        written = rows.tokens[rows.stream == Stream.TEXT_OUT, 0][:-1].tolist()
+        assert tokenizers.text.decode(written) == said.reply
+        assert (rows.modality == Modality.IMAGE).sum() == config.image.num_tokens
+        numbers.add(said.reply.split()[0])
+    assert numbers == {"One", "Two", "Three", "Four", "Five"}
 
 
 @needs_world

@@ -64,6 +64,16 @@ def test_a_recipe_with_photographs_asks_for_them_before_anything_runs(
     recipe.only(None)
 
 
+@needs_pictures
+@pytest.mark.parametrize("files", ["TRAIN_FILES", "TEST_FILES"])
+def test_photographs_of_both_splits_are_asked_for(
+    files: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(f"quintet.data.photographs.{files}", ("gone.png",))
+    with pytest.raises(UserError, match=r"lacks the photographs gone\.png"):
+        Recipe.load("nano", tmp_path).only("image_tokenizer")
+
+
 @pytest.mark.parametrize("size", [48, 96, 240])  # the last is larger than a picture's side
 def test_crops_are_deterministic_squares(size: int) -> None:
     rng = np.random.default_rng(0)

@@ -12,18 +12,18 @@ import pytest
 
 from quintet.config import UserError, load_preset
 from quintet.data.world.seeds import SEEDS, seeds_of
-from quintet.evals import behaviour, report, speakers
+from quintet.evals import behaviour, counting, report, speakers
 from quintet.stages import documents
 from quintet.stages.context import Context
 
 # The first seeds of each set, and how many later values of the setting `seed` have their own.
 FIRST = {
-    "realtime": (0, 24), "encounters": (0, 24), "sights": (0, 24), "speakers": (25_000_000, 4),
-    "moments": (30_000_000, 19), "realtime_test": (50_000_000, 19),
+    "realtime": (0, 24), "encounters": (0, 24), "sights": (0, 24), "counted": (0, 24),
+    "speakers": (25_000_000, 4), "moments": (30_000_000, 19), "realtime_test": (50_000_000, 19),
     "encounters_test": (50_000_000, 19),
 }  # fmt: skip
-EVAL = {"eval": 70_000_000, "eval_encounters": 90_000_000, "eval_speakers": 110_000_000,
-        "eval_long_session": 180_000_000}  # fmt: skip
+EVAL = {"eval": 70_000_000, "eval_encounters": 90_000_000, "eval_counted": 90_000_000,
+        "eval_speakers": 110_000_000, "eval_long_session": 180_000_000}  # fmt: skip
 
 
 def _nobody(*_: object) -> Any:
@@ -34,9 +34,9 @@ def test_no_two_sets_have_a_seed_in_common() -> None:
     ranges = sorted(set(SEEDS.values()), key=lambda seeds: seeds.start)
     assert all(one.stop <= other.start and one.step == 1 for one, other in pairwise(ranges))
     shared = [name for name in SEEDS if list(SEEDS.values()).count(SEEDS[name]) > 1]
-    training = ["realtime", "encounters", "sights"]
+    training = ["realtime", "encounters", "sights", "counted"]
     held_out = ["realtime_test", "encounters_test"]
-    assert shared == [*training, *held_out]
+    assert shared == [*training, *held_out, "eval_encounters", "eval_counted"]
     for together in (training, held_out):  # which have makers of their own
         assert len({documents.SCENES[kind][0] for kind in together}) == len(together)
 
@@ -86,6 +86,7 @@ def test_documents_that_another_set_has_are_refused(kind: str, tmp_path: Path) -
     [
         (report, "eval", lambda: report.play(SimpleNamespace(session=None), 1, 0)),  # type: ignore
         (behaviour, "eval_encounters", lambda: behaviour.behaviour(_nobody, 1)),
+        (counting, "eval_counted", lambda: counting.play_counted(_nobody, 1)),
         (behaviour, "eval_long_session", lambda: behaviour.length(_nobody, 1, 1)),  # type: ignore
         (speakers, "eval_speakers", lambda: speakers.speaks_as(_nobody, None, None, 1)),  # type: ignore
     ],
@@ -96,7 +97,7 @@ def test_each_part_of_the_report_card_plays_scenes_of_its_own(
     def make(seed: int, *_: object, **__: object) -> None:
         raise LookupError(seed)
 
-    for name in {"make_scene", "make_encounter"} & vars(module).keys():
+    for name in {"make_scene", "make_encounter", "make_sights"} & vars(module).keys():
         monkeypatch.setattr(module, name, make)
     with pytest.raises(LookupError) as made:
         play()

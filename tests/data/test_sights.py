@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 import pytest
 from conftest import needs_world
@@ -10,17 +11,18 @@ from scene_digest import digest
 
 from quintet.config import STEP_SAMPLES, UserError
 from quintet.data.world.encounters import WATCHED_STEPS
-from quintet.data.world.grammar import NO, YES
-from quintet.data.world.scenes import Scene
+from quintet.data.world.grammar import NO, NUMBERS, YES
+from quintet.data.world.scenes import TYPED_DELAY, Scene, answer_step
 from quintet.data.world.sights import MAX_STEPS, MOST_OTHERS, make_sights
-from quintet.data.world.things import with_article
+from quintet.data.world.things import MOST_THINGS, UNCOUNTED, plural, with_article
 
 pytestmark = needs_world
+SPLITS = ("train", "test")
 
 
 @pytest.fixture(scope="module")
 def scenes() -> list[Scene]:
-    return [make_sights(seed, split) for seed in range(20) for split in ("train", "test")]
+    return [make_sights(seed, split) for seed in range(20) for split in SPLITS]
 
 
 def test_a_scene_is_a_function_of_its_arguments_and_ends_in_time(scenes: list[Scene]) -> None:
@@ -65,8 +67,36 @@ def test_what_is_sought_is_told_and_nothing_else(scenes: list[Scene]) -> None:
     assert set(passed) == set(range(MOST_OTHERS + 1))
 
 
+def test_as_many_as_are_shown_are_counted() -> None:
+    numbers = Counter[int]()
+    for scene in (
+        make_sights(seed, split, ("how_many",)) for seed in range(12) for split in SPLITS
+    ):
+        assert {reply.kind for reply in scene.replies} <= {"how_many"}
+        assert len(scene.shown) == len(scene.replies) == len(scene.lines) + len(scene.typed)
+        for shown, reply in zip(scene.shown, scene.replies, strict=True):
+            assert shown.look is not None and shown.thing == reply.thing and shown.step < reply.step
+            things, name = shown.look.things, shown.thing.name
+            names = name if things == 1 else plural(name)
+            assert reply.text == f"{NUMBERS[things - 1].capitalize()} {names}."
+            assert plural(name) in reply.request and name not in UNCOUNTED
+            numbers[things] += 1
+    assert set(numbers) == set(range(1, MOST_THINGS + 1))
+
+
+def test_events_that_there_are_not_are_told() -> None:
+    with pytest.raises(UserError, match="no events of kind 'draw'; choose from: check, watch, how"):
+        make_sights(0, "train", ("draw",))
+
+
 def test_some_orders_are_typed(scenes: list[Scene]) -> None:
     typed = sum(len(scene.typed) for scene in scenes)
     spoken = sum(len(scene.lines) for scene in scenes)
     assert typed > 10 and spoken > 10
     assert all(line.speaker == "user" for scene in scenes for line in scene.lines)
+    for scene in scenes:
+        asked = [reply for reply in scene.replies if reply.kind != "seen"]
+        written = [reply.step - TYPED_DELAY for reply in asked if reply.typed]
+        assert written == [message.step for message in scene.typed]
+        heard = [reply.step for reply in asked if not reply.typed]
+        assert heard == [answer_step(line.end_sample) for line in scene.lines]

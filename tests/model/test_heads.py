@@ -103,29 +103,41 @@ def test_losses_are_cross_entropy_with_z_loss_and_that_of_silence_against_all_el
     torch.manual_seed(0)
     logits = 3 * torch.randn(9, 5)
     for z_loss in (0.0, 0.1):
-        torch.testing.assert_close(
-            row_losses(logits, TARGETS, z_loss), _plainly(logits, TARGETS, z_loss),
-            rtol=1e-4, atol=1e-5,
-        )  # fmt: skip
-    sure = torch.zeros(2, 5)
-    sure[:, -1] = 60.0  # silent without a doubt, once rightly and once wrongly
-    _, turns = row_losses(sure, torch.tensor([4, 0]), 0.0)
-    assert turns[0] == 0 and 15 < turns[1] < 16
+        expected = _plainly(logits, TARGETS, z_loss)
+        torch.testing.assert_close(row_losses(logits, TARGETS, z_loss, True), expected)
+        losses, turns = row_losses(logits, TARGETS, z_loss)
+        torch.testing.assert_close(losses, expected[0])
+        assert not turns.any()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("turn_weight", [0.0, 2.0])
-def test_the_gradient_of_the_losses_is_autograds(dtype: torch.dtype, turn_weight: float) -> None:
+@pytest.mark.parametrize("silence", [0.0, 14.0, 17.0, 30.0, -30.0])  # that much the likelier
+def test_the_gradient_of_the_losses_is_autograds(
+    dtype: torch.dtype, turn_weight: float, silence: float
+) -> None:
     torch.manual_seed(0)
-    logits = (3 * torch.randn(9, 5)).to(dtype)
+    logits = 3 * torch.randn(9, 5)
+    logits[:, -1] += silence
+    mine, theirs = (logits.to(dtype).requires_grad_() for _ in range(2))
     weights, turn_weights = torch.rand(9), turn_weight * torch.rand(9)
-    mine, theirs = logits.clone().requires_grad_(), logits.clone().requires_grad_()
-    for leaf, make in ((mine, row_losses), (theirs, _plainly)):
-        losses, turns = make(leaf, TARGETS, 0.1)
-        total = (losses * weights).sum()
-        (total + (turns * turn_weights).sum() if turn_weight else total).backward()
-    assert mine.grad is not None and theirs.grad is not None and mine.grad.dtype == dtype
+    for leaf, pair in (
+        (mine, row_losses(mine, TARGETS, 0.1, bool(turn_weight))),
+        (theirs, _plainly(theirs, TARGETS, 0.1)),
+    ):
+        losses, turns = pair
+        ((losses * weights).sum() + (turns * turn_weights).sum()).backward()
+        assert leaf.grad is not None and leaf.grad.dtype == dtype
     torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_a_doubt_that_float32_cannot_tell_from_none_is_no_doubt_lost() -> None:
+    logits = torch.tensor([[0.0, 0.0, 60.0], [0.0, 0.0, 200.0]], requires_grad=True)
+    _, turns = row_losses(logits, torch.tensor([0, 1]), 0.0, True)
+    torch.testing.assert_close(turns, torch.tensor([60.0, 200.0]) - math.log(2))
+    turns.sum().backward()
+    assert logits.grad is not None and torch.isfinite(logits.grad).all()
+    torch.testing.assert_close(logits.grad[0], torch.tensor([-0.5, -0.5, 1.0]))
 
 
 def test_a_fresh_model_guesses() -> None:

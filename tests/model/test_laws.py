@@ -184,6 +184,16 @@ def test_each_step_is_opened_once_by_each_head(config: OmniConfig, model: Omni) 
     silent = batch.audio_target[:, 0] == config.audio.codebook_size
     assert 0 < int(silent[batch.opens_audio()].sum()) < steps
     losses = model.losses(batch, turn_weight=2.0)
+    hidden = model.hidden(batch)
+    right = []
+    for head, at, target, opens in (
+        (model.text_image_head, batch.text_at, batch.text_target == config.text_image_vocab_size,
+         batch.opens_text()),
+        (model.audio_head.sub_heads[0], batch.audio_at, silent, batch.opens_audio()),
+    ):  # fmt: skip
+        silence = head(hidden[at[opens]]).softmax(-1)[:, -1]
+        right.append(torch.where(target[opens], silence, 1 - silence).log().mean())
+    torch.testing.assert_close(losses["turn"], -right[0] - right[1], rtol=1e-4, atol=1e-5)
     parts = losses["text_image"] + losses["audio"] + 2 * losses["turn"]
     torch.testing.assert_close(losses["loss"], parts)
     assert set(model.losses(batch)) == set(losses) - {"turn"}

@@ -88,7 +88,7 @@ LONGEST_SLIP = 4  # steps
 OF_SLIPS = (4, 0)  # numbers with which no other generator begins
 
 
-def _drawn(shares: dict[str, float], rng: np.random.Generator) -> str:
+def drawn(shares: dict[str, float], rng: np.random.Generator) -> str:
     """One of the names, as often as its share says."""
     weights = np.array(list(shares.values()))
     return str(rng.choice(list(shares), p=weights / weights.sum()))
@@ -122,7 +122,7 @@ class Encounter(Draft):
         )  # fmt: skip
 
     def request(self) -> None:
-        self.event(request(_drawn(KIND_SHARES, self.rng), self.rng))
+        self.event(request(drawn(KIND_SHARES, self.rng), self.rng))
 
     def utter(self, text: str, start_sample: int, loudness: float = 1.0) -> Line:
         """The user says `text` from `start_sample` on."""
@@ -312,7 +312,7 @@ def make_encounter(
     shares = {kind: share for kind, share in SHARES.items() if kinds is None or kind in kinds}
     draft.pause(1, 8)
     for _ in range(int(rng.integers(*EVENTS)) if kinds is None else int(rng.integers(1, 3))):
-        if not draft.attempt(draft.events[_drawn(shares, rng)]):
+        if not draft.attempt(draft.events[drawn(shares, rng)]):
             break
         draft.pause(2, 12)
     return draft.scene(seed)

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quintet.data.world.things import THINGS, Thing, with_article
+from quintet.data.world.things import (
+    MOST_THINGS,
+    THINGS,
+    UNCOUNTED,
+    Thing,
+    plural,
+    with_article,
+)
 
 
 @dataclass(frozen=True)
@@ -20,6 +27,7 @@ class Request:
     text: str
     reply: str
     thing: Thing | None = None
+    things: int = 1  # of which so many are shown
 
 
 NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -34,6 +42,11 @@ NAME = (
 CHECK = (
     "is this {a}?", "is that {a}?", "is it {a}?", "do you see {a}?", "can you see {a}?",
     "is there {a} in the picture?", "tell me, is this {a}?", "am I showing you {a}?",
+)  # fmt: skip
+HOW_MANY = (
+    "how many {names} do you see?", "how many {names} are there?", "count the {names}.",
+    "how many {names} can you see?", "how many {names} are in the picture?",
+    "please count the {names}.", "tell me how many {names} there are.",
 )  # fmt: skip
 DRAW = (
     "draw {a}.", "please draw {a}.", "can you draw {a}?", "draw me {a}.", "draw {a} for me.",
@@ -99,6 +112,18 @@ def _check(rng: np.random.Generator) -> Request:
     text = _pick(rng, CHECK).format(a=with_article(asked.name))
     a = with_article(thing.name)
     return Request("check", text, (YES if asked == thing else NO).format(a=a), thing)
+
+
+def how_many(rng: np.random.Generator) -> Request:
+    """How many of a thing are shown: every number is as frequent.
+
+    A request of its own beside `KINDS`, so that what is drawn from those stays as it was.
+    """
+    counted = [thing for thing in THINGS if thing.name not in UNCOUNTED]
+    thing, things = counted[int(rng.integers(len(counted)))], int(rng.integers(MOST_THINGS)) + 1
+    names = plural(thing.name)
+    reply = f"{NUMBERS[things - 1].capitalize()} {thing.name if things == 1 else names}."
+    return Request("how_many", _pick(rng, HOW_MANY).format(names=names), reply, thing, things)
 
 
 def contradicted(reply: str) -> str:

@@ -1,4 +1,7 @@
-"""Pictures of things: as a camera might see them, and as the assistant draws them."""
+"""Pictures of things: as a camera might see them, and as the assistant draws them.
+
+A picture shows one thing, or up to five of a kind, each in a cell of its own.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-from quintet.data.world.things import THINGS, Thing
+from quintet.data.world.things import MOST_THINGS, THINGS, Thing
 from quintet.media.emoji import render_emoji
 
 WHITE = (255, 255, 255)
-TEST_SIZES = (0.68, 0.76)  # share of the picture's side; they lie in a gap of the training sizes
+TEST_SIZES = (0.68, 0.76)  # share of the room's side; they lie in a gap of the training sizes
 TRAIN_SIZES = ((0.4, 0.67), (0.77, 0.95))
 PURE = 0.3  # share of hues whose channels are each at one end: red, yellow, none ...
+CELLS = (1, 2, 3)  # on a side of a picture with several things: as many as fit, or more
 TEST_HUE = 2  # of the six sixths of the colour circle, from red on
 
 
@@ -23,7 +27,8 @@ class Look:
 
     background: str  # "plain", "gradient", "stripes", "noise", "blobs", "checkers"
     colours: tuple[str, str]  # of the background, "#rrggbb", before it is blurred
-    size: float  # of the thing, as a share of the picture's side
+    size: float  # of the thing, as a share of the side of the room it has
+    things: int = 1
 
 
 def _colour(rng: np.random.Generator, split: str) -> np.ndarray:
@@ -107,22 +112,58 @@ def take_picture(
     """The same, and how it came to look."""
     background, kind, colours = make_background(rng, split, size)
     canvas = Image.fromarray(background.clip(0, 255).astype(np.uint8))
+    share = _put(canvas, thing, rng, split, (0, 0, size))
+    return _blurred(canvas, rng), Look(kind, colours, round(share, 4))
+
+
+def picture_several(
+    thing: Thing, things: int, rng: np.random.Generator, split: str, size: int = 96
+) -> tuple[np.ndarray, Look]:
+    """uint8 [size, size, 3]: so many of a thing, each in a cell of its own, and how it came to
+    look; the sizes, as shares of a cell, are the split's.
+
+    There may be more cells than things: how large these are does not tell how many.
+    """
+    assert 1 <= things <= MOST_THINGS, things
+    background, kind, colours = make_background(rng, split, size)
+    canvas = Image.fromarray(background.clip(0, 255).astype(np.uint8))
+    side = int(rng.choice([cells for cells in CELLS if cells**2 >= things]))
+    shares = []
+    for cell in rng.permutation(side**2)[:things].tolist():
+        top, left = (size * place // side for place in divmod(cell, side))
+        shares.append(_put(canvas, thing, rng, split, (left, top, size // side)))
+    return _blurred(canvas, rng), Look(kind, colours, round(float(np.mean(shares)), 4), things)
+
+
+def _put(
+    canvas: Image.Image, thing: Thing, rng: np.random.Generator, split: str,
+    room: tuple[int, int, int],
+) -> float:  # fmt: skip
+    """Put a thing somewhere in a square `room` (left, top, side) of the canvas; its size, as a
+    share of that side."""
+    left, top, side = room
     share = rng.uniform(*TEST_SIZES) if split == "test" else rng.choice(
         [rng.uniform(*sizes) for sizes in TRAIN_SIZES]
     )  # fmt: skip
     emoji = render_emoji(thing.emoji)
-    scale = share * size / max(emoji.size)
+    scale = share * side / max(emoji.size)
     emoji = emoji.resize(
         (max(1, round(emoji.width * scale)), max(1, round(emoji.height * scale))),
         Image.Resampling.BOX if scale < 0.5 else Image.Resampling.BICUBIC,
     )
     emoji = emoji.rotate(rng.uniform(-25, 25), Image.Resampling.BICUBIC, expand=True)
-    left = int(rng.integers(min(0, size - emoji.width), max(0, size - emoji.width) + 1))
-    top = int(rng.integers(min(0, size - emoji.height), max(0, size - emoji.height) + 1))
+    left += int(rng.integers(min(0, side - emoji.width), max(0, side - emoji.width) + 1))
+    top += int(rng.integers(min(0, side - emoji.height), max(0, side - emoji.height) + 1))
     canvas.paste(emoji, (left, top), emoji)
+    return float(share)
+
+
+def _blurred(canvas: Image.Image, rng: np.random.Generator) -> np.ndarray:
+    """uint8 [H, W, 3]: now and then a little out of focus."""
     if rng.random() < 0.15:
-        canvas = canvas.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, max(0.3, size / 80))))
-    return np.asarray(canvas), Look(kind, colours, round(float(share), 4))
+        radius = rng.uniform(0.3, max(0.3, canvas.width / 80))
+        canvas = canvas.filter(ImageFilter.GaussianBlur(radius))
+    return np.asarray(canvas)
 
 
 def canonical_picture(thing: Thing, size: int = 96) -> np.ndarray:

@@ -215,7 +215,9 @@ class Draft:
         return answer_step(line.end_sample)
 
     def show(self, thing: Thing) -> None:
-        picture, look = take_picture(thing, self.rng, self.split, PICTURE_SIZE)
+        self.expose(thing, *take_picture(thing, self.rng, self.split, PICTURE_SIZE))
+
+    def expose(self, thing: Thing, picture: np.ndarray, look: Look) -> None:
         self.shown.append(Shown(self.step, thing, picture, look))
 
     def event(self, asked: Request) -> None:

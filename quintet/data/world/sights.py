@@ -1,11 +1,13 @@
-"""Short scenes of what is shown: is it this, and tell me when it is.
+"""Short scenes of what is shown: is it this, tell me when it is, and how many are there.
 
 Seeing alone gives a name; here what is seen must be compared with what was asked for, live, while
 the clock runs. A picture comes every eleven steps (in encounters, every 57) and each asks for a
 comparison:
 
 - *check*: "is this a cat?", spoken or typed, about the picture before it;
-- *watch*: "tell me when you see a cat", spoken or typed, then up to five pictures.
+- *watch*: "tell me when you see a cat", spoken or typed, then up to five pictures;
+- *how_many*: "how many cats do you see?", spoken or typed, about the picture before it, with up to
+  five. Scenes have these only where they are asked for.
 
 What was told once is passed over when it comes again. A scene is a pure function of its seed and
 split, as all are.
@@ -13,17 +15,23 @@ split, as all are.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from quintet.data.world.encounters import WATCH, Encounter
-from quintet.data.world.grammar import as_dashed_off, request
-from quintet.data.world.scenes import TYPED_DELAY, Scene, Typed, check_scene
+from quintet.config import UserError
+from quintet.data.world.encounters import WATCH, Encounter, drawn
+from quintet.data.world.grammar import Request, as_dashed_off, how_many, request
+from quintet.data.world.pictures import picture_several
+from quintet.data.world.scenes import PICTURE_SIZE, TYPED_DELAY, Scene, Typed, check_scene
 from quintet.data.world.things import THINGS, with_article
 from quintet.data.world.wide_words import pick
 
 MAX_STEPS = 56
 EVENTS = (2, 5)  # as far as they fit, most often two
-CHECKS = 0.4  # of the events; the others are things to be watched for, which fit less often
+# Things to be watched for fit less often.
+SHARES = {"check": 0.4, "watch": 0.6, "how_many": 0.6}
+USUAL = ("check", "watch")
 TYPED = 0.4  # of the orders; the others are spoken
 MOST_OTHERS = 4  # things that are shown and not sought
 OF_SIGHTS = (3, 3)  # numbers with which no other generator begins
@@ -43,6 +51,17 @@ class _Sights(Encounter):
         asked = request("check", self.rng)
         assert asked.thing is not None
         self.show(asked.thing)
+        self.about_that(asked)
+
+    def how_many(self) -> None:
+        asked = how_many(self.rng)
+        assert asked.thing is not None
+        several = picture_several(asked.thing, asked.things, self.rng, self.split, PICTURE_SIZE)
+        self.expose(asked.thing, *several)
+        self.about_that(asked)
+
+    def about_that(self, asked: Request) -> None:
+        """Ask about what is shown."""
         self.pause(0, 3)
         answer, typed = self.ask(asked.text)
         self.step = answer + self.answer(asked, answer, typed)
@@ -60,19 +79,30 @@ class _Sights(Encounter):
         self.sight(sought, text)
 
 
-def make_sights(seed: int, split: str, max_steps: int = MAX_STEPS) -> Scene:
+def make_sights(
+    seed: int, split: str, kinds: tuple[str, ...] = USUAL, max_steps: int = MAX_STEPS
+) -> Scene:
     """A scene of at most `max_steps` steps, a pure function of its arguments.
+
+    `kinds` are those of its events, of `SHARES`.
 
     Raises:
         UserError: as `scenes.make_scene`.
     """
     check_scene(seed, split, max_steps)
+    if unknown := sorted(set(kinds) - set(SHARES)):
+        raise UserError(
+            f"Sights have no events of kind {unknown[0]!r}; choose from: {', '.join(SHARES)}."
+        )
     rng = np.random.default_rng((seed, split == "test", *OF_SIGHTS))
     draft = _Sights(rng, split, max_steps)
+    events: dict[str, Callable[[], None]] = {
+        "check": draft.check, "watch": draft.watch, "how_many": draft.how_many,
+    }  # fmt: skip
+    shares = {kind: share for kind, share in SHARES.items() if kind in kinds}
     draft.pause(0, 4)
     for _ in range(int(rng.integers(*EVENTS))):
-        event = draft.check if rng.random() < CHECKS else draft.watch
-        if not draft.attempt(event):
+        if not draft.attempt(events[drawn(shares, rng)]):
             break
         draft.pause(0, 5)
     return draft.scene(seed)

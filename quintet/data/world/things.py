@@ -38,6 +38,7 @@ assert len(THINGS) == 64 and len({t.emoji for t in THINGS}) == 64
 BY_NAME: dict[str, Thing] = {thing.name: thing for thing in THINGS}
 
 
+MOST_THINGS = 5  # of a kind, in one picture
 UNCOUNTED = ("bread", "cheese", "coffee", "fire")
 
 
@@ -46,3 +47,15 @@ def with_article(name: str) -> str:
     if name in UNCOUNTED:
         return f"some {name}"
     return ("an " if name[0] in "aeiou" else "a ") + name
+
+
+_PLURALS = {
+    "strawberry": "strawberries", "butterfly": "butterflies", "tomato": "tomatoes",
+    "bus": "buses", "octopus": "octopuses", "cactus": "cactuses", "fish": "fish",
+}  # fmt: skip
+
+
+def plural(name: str) -> str:
+    """ "apple" -> "apples"; nobody counts what is in `UNCOUNTED`."""
+    assert name not in UNCOUNTED, name
+    return _PLURALS.get(name, f"{name}s")
