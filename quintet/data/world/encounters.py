@@ -85,7 +85,7 @@ WITHOUT_FILLER = 0.6
 WITH_REQUEST = 0.4  # of the interruptions ask for something
 SLIPS = 0.25  # of the interruptions are heard late
 LONGEST_SLIP = 4  # steps
-OF_SLIPS = (4, 0)  # numbers with which no other generator begins
+OF_SLIPS = (4, 0)  # numbers that no other generator of scenes begins with
 
 
 def drawn(shares: dict[str, float], rng: np.random.Generator) -> str:

@@ -34,7 +34,7 @@ SHARES = {"check": 0.4, "watch": 0.6, "how_many": 0.6}
 USUAL = ("check", "watch")
 TYPED = 0.4  # of the orders; the others are spoken
 MOST_OTHERS = 4  # things that are shown and not sought
-OF_SIGHTS = (3, 3)  # numbers with which no other generator begins
+OF_SIGHTS = (3, 3)  # numbers that no other generator of scenes begins with
 
 
 class _Sights(Encounter):
