@@ -23,7 +23,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -40,7 +39,6 @@ from quintet.data.world.scenes import (
     Scene,
     answer_step,
     check_scene,
-    microphone,
     two_voices,
 )
 from quintet.data.world.speakers import draw_speaker
@@ -97,29 +95,22 @@ def drawn(shares: dict[str, float], rng: np.random.Generator) -> str:
 class Encounter(Draft):
     """A scene of many events, with its moments."""
 
-    def __init__(self, rng: np.random.Generator, split: str, max_steps: int) -> None:
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        split: str,
+        max_steps: int,
+        slips: np.random.Generator | None = None,
+    ) -> None:
+        """`slips` says which interruptions are heard late; without it, none."""
         user, bystander = two_voices(rng, split)
         super().__init__(rng, split, user, bystander, max_steps)
-        self.moments: list[Moment] = []
-        self.slips: np.random.Generator | None = None  # of its own: other scenes stay as they were
-
+        self.slips = slips
         self.events: dict[str, Callable[[], None]] = {
             REQUEST: self.request, "interruption": self.interruption,
             "backchannel": self.backchannel, "hesitation": self.hesitation,
             "watch": self.watch, "dictation": self.dictation,
         }  # fmt: skip
-
-    def tracks(self) -> tuple[list[Any], ...]:
-        return *super().tracks(), self.moments
-
-    def scene(self, seed: int) -> Scene:
-        """As it is by now; the last to draw from the generator."""
-        num_steps = min(self.step + 1, self.max_steps)
-        return Scene(
-            seed, self.split, num_steps, microphone(self, num_steps), tuple(self.lines),
-            tuple(self.typed), tuple(self.shown), tuple(self.replies),
-            moments=tuple(self.moments), speaker=self.speaker,
-        )  # fmt: skip
 
     def request(self) -> None:
         self.event(request(drawn(KIND_SHARES, self.rng), self.rng))
@@ -304,9 +295,8 @@ def make_encounter(
             f"Encounters have no events of kind {unknown[0]!r}; choose from: {', '.join(SHARES)}."
         )
     rng = np.random.default_rng((seed, split == "test", len(SHARES)))
-    draft = Encounter(rng, split, max_steps)
-    if split == "train":
-        draft.slips = np.random.default_rng((seed, *OF_SLIPS))
+    slips = np.random.default_rng((seed, *OF_SLIPS)) if split == "train" else None
+    draft = Encounter(rng, split, max_steps, slips)
     if other_speaker:
         draft.speaker = draw_speaker(seed, split, (draft.voice, draft.bystander))
     shares = {kind: share for kind, share in SHARES.items() if kinds is None or kind in kinds}

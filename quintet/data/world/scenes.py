@@ -196,6 +196,7 @@ class Draft:
     typed: list[Typed] = field(default_factory=list)
     shown: list[Shown] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
+    moments: list[Moment] = field(default_factory=list)
 
     def pause(self, least: int, most: int) -> None:
         self.step += int(self.rng.integers(least, most + 1))
@@ -228,22 +229,27 @@ class Draft:
         elif self.rng.random() < PICTURE_UNASKED:
             self.show(THINGS[int(self.rng.integers(len(THINGS)))])
             self.pause(1, 6)
-        typed = asked.kind != "chatter" and self.rng.random() < TYPED_SHARE
-        if typed:
-            self.typed.append(Typed(self.step, as_dashed_off(asked.text, self.rng)))
-            answer = self.step + TYPED_DELAY
+        if asked.kind == "chatter":
+            overheard = self.rng.random() < BYSTANDER_SHARE
+            self.step = self.speak(asked.text, "bystander" if overheard else "user")
         else:
-            overheard = asked.kind == "chatter" and self.rng.random() < BYSTANDER_SHARE
-            speaker = "bystander" if overheard else "user"
-            answer = self.speak(asked.text, speaker)
-        if asked.reply:
-            self.step = answer + self.answer(asked, answer, typed)
-        else:
-            self.step = answer
+            self.ask(asked, TYPED_SHARE)
+
+    def ask(self, asked: Request, typed_share: float) -> None:
+        """Say or type it, and place the answer."""
+        answer, typed = self.order(asked.text, typed_share)
+        self.step = answer + self.answer(asked, answer, typed)
+
+    def order(self, text: str, typed_share: float) -> tuple[int, bool]:
+        """Say or type `text`; the step in which it is answered, and whether it was typed."""
+        if self.rng.random() < typed_share:
+            self.typed.append(Typed(self.step, as_dashed_off(text, self.rng)))
+            return self.step + TYPED_DELAY, True
+        return self.speak(text, "user"), False
 
     def tracks(self) -> tuple[list[Any], ...]:
         """What has been written so far."""
-        return self.sounds, self.lines, self.typed, self.shown, self.replies
+        return self.sounds, self.lines, self.typed, self.shown, self.replies, self.moments
 
     def attempt(self, write: Callable[[], None]) -> bool:
         """Write one event if it ends before the scene must; otherwise leave no trace of it."""
@@ -270,6 +276,15 @@ class Draft:
             )
         )  # fmt: skip
         return self.replies[-1].num_steps
+
+    def scene(self, seed: int) -> Scene:
+        """As it is by now; the last to draw from the generator."""
+        num_steps = min(self.step + 1, self.max_steps)
+        return Scene(
+            seed, self.split, num_steps, microphone(self, num_steps), tuple(self.lines),
+            tuple(self.typed), tuple(self.shown), tuple(self.replies),
+            moments=tuple(self.moments), speaker=self.speaker,
+        )  # fmt: skip
 
 
 def noise(rng: np.random.Generator, length: int) -> np.ndarray:
@@ -342,11 +357,7 @@ def make_scene(
             break
     if not shares:
         script.pause(12, 36)
-    num_steps = min(script.step + 1, max_steps)
-    return Scene(
-        seed, split, num_steps, microphone(script, num_steps), tuple(script.lines),
-        tuple(script.typed), tuple(script.shown), tuple(script.replies), speaker=script.speaker,
-    )  # fmt: skip
+    return script.scene(seed)
 
 
 def check_scene(seed: int, split: str, max_steps: int) -> None:

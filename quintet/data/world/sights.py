@@ -21,9 +21,9 @@ import numpy as np
 
 from quintet.config import UserError
 from quintet.data.world.encounters import WATCH, Encounter, drawn
-from quintet.data.world.grammar import Request, as_dashed_off, how_many, request
+from quintet.data.world.grammar import how_many, request
 from quintet.data.world.pictures import picture_several
-from quintet.data.world.scenes import PICTURE_SIZE, TYPED_DELAY, Scene, Typed, check_scene
+from quintet.data.world.scenes import PICTURE_SIZE, Scene, check_scene
 from quintet.data.world.things import THINGS, with_article
 from quintet.data.world.wide_words import pick
 
@@ -40,37 +40,26 @@ OF_SIGHTS = (3, 3)  # numbers that no other generator of scenes begins with
 class _Sights(Encounter):
     """A scene of pictures in quick succession."""
 
-    def ask(self, text: str) -> tuple[int, bool]:
-        """Say or type `text`; the step in which it is answered, and whether it was typed."""
-        if self.rng.random() < TYPED:
-            self.typed.append(Typed(self.step, as_dashed_off(text, self.rng)))
-            return self.step + TYPED_DELAY, True
-        return self.speak(text, "user"), False
-
     def check(self) -> None:
         asked = request("check", self.rng)
         assert asked.thing is not None
         self.show(asked.thing)
-        self.about_that(asked)
+        self.pause(0, 3)
+        self.ask(asked, TYPED)
 
     def how_many(self) -> None:
         asked = how_many(self.rng)
         assert asked.thing is not None
         several = picture_several(asked.thing, asked.things, self.rng, self.split, PICTURE_SIZE)
         self.expose(asked.thing, *several)
-        self.about_that(asked)
-
-    def about_that(self, asked: Request) -> None:
-        """Ask about what is shown."""
         self.pause(0, 3)
-        answer, typed = self.ask(asked.text)
-        self.step = answer + self.answer(asked, answer, typed)
+        self.ask(asked, TYPED)
 
     def watch(self) -> None:
         order = self.rng.permutation(len(THINGS))
         sought = THINGS[int(order[0])]
         text = pick(self.rng, WATCH).format(a=with_article(sought.name))
-        self.agree(sought, text, *self.ask(text))
+        self.agree(sought, text, *self.order(text, TYPED))
         for number in order[1 : 1 + int(self.rng.integers(0, MOST_OTHERS + 1))].tolist():
             self.pause(0, 2)
             self.show(THINGS[number])
