@@ -39,7 +39,8 @@ from quintet.data.scene_rows import SceneEncoder
 from quintet.data.shards import load_samples
 from quintet.data.world.scenes import make_scene
 from quintet.data.world.seeds import SEEDS
-from quintet.evals.report import SCENES, SEEDS_EACH, Judges, play, score_all
+from quintet.evals.judging import Judges
+from quintet.evals.report import SCENES, SEEDS_EACH, play, score_all
 from quintet.evals.scores import share
 from quintet.live import Quintet
 from quintet.model.log_probs import possible_logits

@@ -22,8 +22,9 @@ from quintet.data.world.grammar import (
     how_many,
     request,
 )
-from quintet.data.world.pictures import canonical_picture, picture_several, render_picture
-from quintet.data.world.scenes import PICTURE_SIZE, assistant_speech, noise
+from quintet.data.world.microphone import noise
+from quintet.data.world.pictures import canonical_picture, picture_of_several, render_picture
+from quintet.data.world.scenes import PICTURE_SIZE, assistant_speech
 from quintet.data.world.speakers import Speaker, draw_speaker
 from quintet.data.world.things import THINGS, Thing, with_article
 from quintet.media.images import fit_image
@@ -183,11 +184,11 @@ class DocumentMaker:
         assert said.thing is not None
         return self._told(said, render_picture(said.thing, rng, "train", PICTURE_SIZE), rng)
 
-    def quantity(self, rng: np.random.Generator) -> Sample:
+    def counting(self, rng: np.random.Generator) -> Sample:
         """A picture of some of a thing, a typed question, and how many they are."""
         said = how_many(rng)
         assert said.thing is not None
-        pixels, _ = picture_several(said.thing, said.things, rng, "train", PICTURE_SIZE)
+        pixels, _ = picture_of_several(said.thing, said.count, rng, "train", PICTURE_SIZE)
         return self._told(said, pixels, rng)
 
     def _told(self, said: Request, pixels: np.ndarray, rng: np.random.Generator) -> Sample:
@@ -258,10 +259,10 @@ def describe_samples(maker: DocumentMaker, count: int, seed: int) -> list[Sample
     return [maker.description(rng) for _ in range(count)]
 
 
-def quantity_samples(maker: DocumentMaker, count: int, seed: int) -> list[Sample]:
+def counting_samples(maker: DocumentMaker, count: int, seed: int) -> list[Sample]:
     """Pictures whose things are to be counted, in turn mode."""
-    rng = np.random.default_rng((seed, 18))
-    return [maker.quantity(rng) for _ in range(count)]
+    rng = np.random.default_rng((seed, 19))
+    return [maker.counting(rng) for _ in range(count)]
 
 
 def reasoning_samples(

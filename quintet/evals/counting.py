@@ -16,13 +16,18 @@ SEEDS_EACH = 100_000  # for the scenes of one report
 
 
 def play_counted(
-    new_session: Callable[[int], SteppedSession], scenes: int, seed: int = 0
+    new_session: Callable[[int], SteppedSession],
+    scenes: int,
+    seed: int = 0,
+    done: Callable[[], None] = lambda: None,
 ) -> list[SceneResult]:
-    """So many held-out scenes, each to a session that `new_session` makes from a number."""
+    """So many held-out scenes, each to a session that `new_session` makes from a number; `done`
+    is called after each."""
     results = []
-    for index, scene_seed in enumerate(seeds_of("eval_counted", seed * SEEDS_EACH, scenes)):
+    for index, scene_seed in enumerate(seeds_of("eval_counting", seed * SEEDS_EACH, scenes)):
         scene = make_sights(scene_seed, "test", ("how_many",))
         results.append(run_scene(new_session(index), scene))
+        done()
     return results
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from quintet.config import SAMPLE_RATE
 from quintet.data.documents import TRANSCRIBE
 from quintet.data.world.grammar import KINDS, how_many, request
-from quintet.data.world.pictures import picture_several, render_picture
+from quintet.data.world.pictures import picture_of_several, render_picture
 from quintet.data.world.things import MOST_THINGS, THINGS, with_article
 from quintet.evals.counting import numbers_in
 from quintet.evals.live_scores import names_only
@@ -53,7 +53,7 @@ def in_turns(
         rng = np.random.default_rng((seed, index, 38))  # of its own: the rest stays as it was
         some = how_many(rng)
         assert some.thing is not None
-        picture, _ = picture_several(some.thing, some.things, rng, "test")
+        picture, _ = picture_of_several(some.thing, some.count, rng, "test")
         said = _answer(model, rng, some.text, picture).text
         counted.append(numbers_in(said) == numbers_in(some.reply))
     guess = 1 / len(THINGS)

@@ -36,7 +36,9 @@ HOW = (
     "silence is right (pauses, talk to others, background). A named speaker is one of the voices "
     "that the model ships (of seven); an unheard one was in no training: of both it hears one "
     "to two seconds of any lines first. Its voice is nearest when, of eight, the words in that "
-    "voice lie closest to what it said. Messages are turn mode, without a clock."
+    "voice lie closest to what it said. Messages are turn mode, without a clock. "
+    "Of things that are counted the number must be written in words, and no other number; the "
+    "colours of the examples want every word."
 )
 SECOND = (
     " A second recognizer, PocketSphinx, chooses one of the 64 names; it was made elsewhere.",

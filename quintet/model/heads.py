@@ -135,7 +135,7 @@ class AudioHead(nn.Module):
 
 class _RowLosses(torch.autograd.Function):
     """Of each row: the cross-entropy plus `z_loss` times the square of the log of the normalizer;
-    and, with `turns`, the cross-entropy of the last entry against all others together.
+    and, `with_turn`, the cross-entropy of the last entry against all others together.
 
     Written out because logits are the largest tensors there are: autograd would keep them in
     float32 and hold five such tables backward; this keeps them as they came, and holds one.
@@ -143,17 +143,19 @@ class _RowLosses(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, logits_NV: Tensor, targets_N: Tensor, z_loss: float, turns: bool
+        ctx: Any, logits_NV: Tensor, targets_N: Tensor, z_loss: float, with_turn: bool
     ) -> tuple[Tensor, Tensor]:
         values_NV = logits_NV.float()
         log_z_N = values_NV.logsumexp(-1)
         chosen_N = values_NV.gather(-1, targets_N[:, None])[:, 0]
         losses_N = log_z_N - chosen_N
         log_others_N, turns_N = None, torch.zeros_like(losses_N)
-        if turns:
+        if with_turn:
             log_others_N = values_NV[:, :-1].logsumexp(-1)
             silent_N = targets_N == logits_NV.shape[-1] - 1
             turns_N = torch.where(silent_N, losses_N, log_z_N - log_others_N)
+        else:
+            ctx.mark_non_differentiable(turns_N)
         ctx.save_for_backward(logits_NV, targets_N, log_z_N, log_others_N)
         ctx.z_loss = z_loss
         ctx.set_materialize_grads(False)
@@ -165,33 +167,33 @@ class _RowLosses(torch.autograd.Function):
         zero_N = torch.zeros_like(log_z_N)
         row_N, turn_N = (zero_N if gradient is None else gradient for gradient in gradients)
         silent_N = targets_N == logits_NV.shape[-1] - 1
-        # With s the probability of silence and p that of another entry, the cross-entropy of
-        # all others, -log(1 - s), has the gradient s at silence and -p s / (1 - s) elsewhere;
-        # that of silence is one as any.
+        # With s the probability of silence, and q that of another entry among the others, the
+        # cross-entropy of all others, -log(1 - s), has the gradient s at silence and -q s
+        # elsewhere; that of silence is one as any. And the probability of an entry is q (1 - s).
         whole_N = row_N + turn_N.where(silent_N, zero_N)
         others_N = turn_N.where(~silent_N, zero_N)
         plain_N = whole_N + 2 * ctx.z_loss * row_N * log_z_N
-        gradient_NV = (logits_NV - log_z_N[:, None]).exp_()  # in float32, as log_z is
-        at_silence_N = gradient_NV[:, -1] * (plain_N + others_N)
-        scale_N = plain_N
+        silence_N = (logits_NV[:, -1] - log_z_N).exp()
+        log_base_N, scale_N = log_z_N, plain_N
         if log_others_N is not None:
-            odds_N = (logits_NV[:, -1] - log_others_N).clamp(max=80).exp()  # finite
-            scale_N = plain_N - others_N * odds_N
+            log_base_N = log_others_N
+            scale_N = plain_N * (log_others_N - log_z_N).exp() - others_N * silence_N
+        gradient_NV = (logits_NV - log_base_N[:, None]).exp_()  # in float32, as log_z is
         gradient_NV *= scale_N[:, None]
-        gradient_NV[:, -1] = at_silence_N
+        gradient_NV[:, -1] = silence_N * (plain_N + others_N)
         gradient_NV.scatter_add_(1, targets_N[:, None], -whole_N[:, None])
         return gradient_NV.to(logits_NV.dtype), None, None, None
 
 
 def row_losses(
-    logits: Tensor, targets: Tensor, z_loss: float, turns: bool = False
+    logits: Tensor, targets: Tensor, z_loss: float, with_turn: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Of each row of [N, entries], against [N], in nats: the cross-entropy with z-loss (Chowdhery
-    et al. 2022); and, with `turns` (else zeros), whether anything is said: the cross-entropy of the
+    et al. 2022); and, `with_turn` (else zeros), whether anything is said: the cross-entropy of the
     last entry, `No Output`, against all others together."""
     losses: Tensor
     turn_losses: Tensor
-    losses, turn_losses = _RowLosses.apply(logits, targets, z_loss, turns)
+    losses, turn_losses = _RowLosses.apply(logits, targets, z_loss, with_turn)
     return losses, turn_losses
 
 

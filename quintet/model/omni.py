@@ -215,31 +215,39 @@ class Omni(nn.Module):
         return losses | {"turn": turn, "loss": text[0] + audio[0] + turn_weight * turn}
 
     def _text_losses(
-        self, hidden_KD: Tensor, batch: Batch, text_weight: float, turns: bool
+        self, hidden_KD: Tensor, batch: Batch, text_weight: float, with_turn: bool
     ) -> tuple[Tensor, Tensor]:
-        """Of the text+image head: its loss, and with `turns` that of the turn."""
-        logits, whole = self.text_image_head(hidden_KD[batch.text_at]), batch.whole or batch
-        losses_N, turns_N = row_losses(logits, batch.text_target, self.config.model.z_loss, turns)
+        """Of the text+image head: its loss, and `with_turn` that of the turn."""
+        whole = batch.whole or batch
+        losses_N, turns_N = row_losses(
+            self.text_image_head(hidden_KD[batch.text_at]), batch.text_target,
+            self.config.model.z_loss, with_turn,
+        )  # fmt: skip
         weights_N, all_weights = (
             torch.where(target < self.config.text.vocab_size, text_weight, 1.0)
             for target in (batch.text_target, whole.text_target)
         )
-        loss, turn = (losses_N * weights_N).sum() / all_weights.sum(), hidden_KD.new_zeros(())
-        if turns:
+        loss = (losses_N * weights_N).sum() / all_weights.sum()
+        turn = hidden_KD.new_zeros(())
+        if with_turn:
             num_opens = whole.opens_text().sum().clamp(min=1)
             turn = (turns_N * batch.opens_text()).sum() / num_opens
         return loss, turn
 
-    def _audio_losses(self, hidden_KD: Tensor, batch: Batch, turns: bool) -> tuple[Tensor, Tensor]:
-        """Of the audio head: its loss, and with `turns` that of the turn, which the first choice
-        of a frame tells."""
+    def _audio_losses(
+        self, hidden_KD: Tensor, batch: Batch, with_turn: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Of the audio head: its loss, and `with_turn` that of the turn, which the first choice of
+        a frame tells."""
+        whole = batch.whole or batch
         logits_MSR = self.audio_head(hidden_KD[batch.audio_at], batch.audio_target)
-        chosen_MS, whole = self.audio_head.choices(batch.audio_target), batch.whole or batch
+        chosen_MS = self.audio_head.choices(batch.audio_target)
         losses, turn_losses = row_losses(
-            logits_MSR.flatten(0, 1), chosen_MS.flatten(), self.config.model.z_loss, turns
+            logits_MSR.flatten(0, 1), chosen_MS.flatten(), self.config.model.z_loss, with_turn
         )
-        loss, turn = losses.sum() / len(whole.audio_at), hidden_KD.new_zeros(())
-        if turns:
+        loss = losses.sum() / len(whole.audio_at)
+        turn = hidden_KD.new_zeros(())
+        if with_turn:
             turns_M = turn_losses.unflatten(0, chosen_MS.shape)[:, 0]
             num_opens = whole.opens_audio().sum().clamp(min=1)
             turn = (turns_M * batch.opens_audio()).sum() / num_opens

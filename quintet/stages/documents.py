@@ -19,10 +19,10 @@ from quintet.data.documents import (
     DocumentMaker,
     Material,
     audio_samples,
+    counting_samples,
     describe_samples,
     instruct_samples,
     pretrain_samples,
-    quantity_samples,
     reasoning_samples,
     speaker_samples,
     transcribe_samples,
@@ -51,7 +51,7 @@ MAKERS: dict[str, Callable[[DocumentMaker, int, int], list[Sample]]] = {
     "instruct_speakers": speaker_samples,
     "transcribe": transcribe_samples,
     "describe": describe_samples,
-    "quantities": quantity_samples,
+    "counting_turns": counting_samples,
     "scripts": script_samples,
     "reasoning": reasoning_samples,
     "reasoning_test": partial(reasoning_samples, split="test"),
@@ -80,7 +80,7 @@ SCENES: dict[str, tuple[Callable[[int, str], Scene], str]] = {  # live ones, of 
     "speakers": (make_spoken, "train"),
     "moments": (make_moment, "train"),
     "sights": (make_sights, "train"),
-    "counted": (partial(make_sights, kinds=("how_many",)), "train"),
+    "counting": (partial(make_sights, kinds=("how_many",)), "train"),
 }
 PREFERENCES = "preferences"  # of which a shard holds `shard_size` pairs
 KINDS = (*MAKERS, *SCENES, PREFERENCES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
+from pathlib import Path
 
 from quintet.data.world.speakers import named_speaker
 from quintet.data.world.things import THINGS
@@ -41,7 +42,8 @@ things are those of training, and what was seen whole says so in its name"""
 
 
 def _start(context: Context) -> str:
-    """What the weights of the stage that is released began as: of earlier stages, the first's."""
+    """What the first of the stages that lead to the released one went on from: "nothing", or a
+    model, by its name alone, as the card may be published and paths are nobody's business."""
     stage = context.settings.get("model", "realtime")
     if context.tokenizers is None:  # without a model's tokenizers nothing starts from a model
         return "nothing"
@@ -49,8 +51,9 @@ def _start(context: Context) -> str:
         module = importlib.import_module(f"quintet.stages.{settings['stage']}")
         before = settings.get("start_from", getattr(module, "START", None)) or ""
         from_model = START_WEIGHTS in settings  # which older records do not say
-        if from_model or ("start_from" in settings and not recorded(context.run_folder / before)):
-            return f"the model {before}"
+        is_stage = Path(before).name == before and (context.run_folder / before).is_dir()
+        if from_model or ("start_from" in settings and not is_stage):
+            return f"the model {Path(before).name}"
         stage = before
     return "nothing"
 

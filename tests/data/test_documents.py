@@ -40,7 +40,7 @@ def test_of_some_it_is_asked_how_many_they_are() -> None:
     tokenizers = make_tokenizers(config)
     maker, numbers = DocumentMaker(config, tokenizers, Material({}, {})), set[str]()
     for seed in range(24):
-        sample, said = (make(np.random.default_rng(seed)) for make in (maker.quantity, how_many))
+        sample, said = (make(np.random.default_rng(seed)) for make in (maker.counting, how_many))
         rows = sample.rows
         written = rows.tokens[rows.stream == Stream.TEXT_OUT, 0][:-1].tolist()
         assert tokenizers.text.decode(written) == said.reply

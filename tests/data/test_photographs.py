@@ -18,7 +18,7 @@ from quintet.data.photographs import (
 )
 from quintet.media.images import write_image
 from quintet.stages.context import SCORES
-from quintet.stages.recipe import Recipe
+from quintet.stages.recipe import RECIPES, Recipe
 
 needs_pictures = pytest.mark.skipif(
     importlib.util.find_spec("skimage") is None, reason="the extra pictures is not installed"
@@ -72,6 +72,19 @@ def test_photographs_of_both_splits_are_asked_for(
     monkeypatch.setattr(f"quintet.data.photographs.{files}", ("gone.png",))
     with pytest.raises(UserError, match=r"lacks the photographs gone\.png"):
         Recipe.load("nano", tmp_path).only("image_tokenizer")
+
+
+@needs_pictures
+def test_a_folder_that_is_not_there_is_told_where_it_is_needed(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    text = (RECIPES / "tiny.toml").read_text(encoding="utf-8")
+    wanted = 'photographs = 0.2\nphotograph_folder = "nowhere"'
+    path.write_text(text.replace("pages = 0.2", wanted), encoding="utf-8")
+    recipe = Recipe.load(str(path), tmp_path)
+    recipe.only("documents")
+    for stage in (None, "image_tokenizer"):
+        with pytest.raises(UserError, match="There is no folder nowhere"):
+            recipe.only(stage)
 
 
 @pytest.mark.parametrize("size", [48, 96, 240])  # the last is larger than a picture's side

@@ -48,8 +48,8 @@ OTHERS = {  # the first from 9 on in which somebody interrupts, of encounters; i
     "encounter-test-12": "8281f6deca6ac99d",
     "sights-train-9": "39d9b65763eac6d0",
     "sights-test-9": "6954ea2dad299c18",
-    "counted-train-9": "061ab05fb7a5c22c",
-    "counted-test-9": "e9b19b41221b947a",
+    "counting-train-9": "d6210ac811e68906",
+    "counting-test-9": "732147d1c6d1ce26",
 }
 
 
@@ -87,8 +87,8 @@ def test_scenes_are_those_of_earlier_versions() -> None:
     for name, expected in DIGESTS.items():
         split, seed = name.split("-")
         assert digest(make_scene(int(seed), split)) == expected, name
-    counted = functools.partial(make_sights, kinds=("how_many",))
-    makers = {"encounter": make_encounter, "sights": make_sights, "counted": counted}
+    counting = functools.partial(make_sights, kinds=("how_many",))
+    makers = {"encounter": make_encounter, "sights": make_sights, "counting": counting}
     for name, expected in OTHERS.items():
         kind, split, seed = name.split("-")
         assert digest(makers[kind](int(seed), split)) == expected, name

@@ -10,7 +10,7 @@ from conftest import needs_world
 from scene_digest import digest
 
 from quintet.config import STEP_SAMPLES, UserError
-from quintet.data.world.encounters import WATCHED_STEPS
+from quintet.data.world.encounters import WATCHED_STEPS, make_encounter
 from quintet.data.world.grammar import NO, NUMBERS, YES
 from quintet.data.world.scenes import TYPED_DELAY, Scene, answer_step
 from quintet.data.world.sights import MAX_STEPS, MOST_OTHERS, make_sights
@@ -76,17 +76,20 @@ def test_as_many_as_are_shown_are_counted() -> None:
         assert len(scene.shown) == len(scene.replies) == len(scene.lines) + len(scene.typed)
         for shown, reply in zip(scene.shown, scene.replies, strict=True):
             assert shown.look is not None and shown.thing == reply.thing and shown.step < reply.step
-            things, name = shown.look.things, shown.thing.name
-            names = name if things == 1 else plural(name)
-            assert reply.text == f"{NUMBERS[things - 1].capitalize()} {names}."
+            count, name = shown.look.count, shown.thing.name
+            names = name if count == 1 else plural(name)
+            assert reply.text == f"{NUMBERS[count - 1].capitalize()} {names}."
             assert plural(name) in reply.request and name not in UNCOUNTED
-            numbers[things] += 1
+            numbers[count] += 1
     assert set(numbers) == set(range(1, MOST_THINGS + 1))
 
 
 def test_events_that_there_are_not_are_told() -> None:
     with pytest.raises(UserError, match="no events of kind 'draw'; choose from: check, watch, how"):
         make_sights(0, "train", ("draw",))
+    for make in (make_sights, make_encounter):  # of no kinds: a silent scene, as in `make_scene`
+        scene = make(0, "train", ())
+        assert scene.num_steps and not scene.lines and not scene.replies
 
 
 def test_some_orders_are_typed(scenes: list[Scene]) -> None:

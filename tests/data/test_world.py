@@ -20,6 +20,7 @@ from quintet.data.world.grammar import (
 from quintet.data.world.pictures import canonical_picture, make_background, render_picture
 from quintet.data.world.scene_files import labels, load_scene, save_scene
 from quintet.data.world.scenes import Scene, answer_step, make_scene
+from quintet.data.world.sights import make_sights
 from quintet.data.world.things import BY_NAME, THINGS, with_article
 from quintet.media.audio import read_audio
 from quintet.media.images import read_image
@@ -256,7 +257,9 @@ def test_a_saved_scene_holds_everything(tmp_path: Path) -> None:
 
 @needs_world
 def test_a_saved_scene_comes_back(tmp_path: Path, scenes: list[Scene]) -> None:
-    for index, scene in enumerate(scenes[:6]):
+    counted = make_sights(0, "train", ("how_many",))
+    assert len({shown.look and shown.look.count for shown in counted.shown}) > 1
+    for index, scene in enumerate([*scenes[:6], counted]):
         save_scene(scene, tmp_path / str(index))
         again = load_scene(tmp_path / str(index))
         assert (again.seed, again.split, again.num_steps) == (
@@ -273,6 +276,14 @@ def test_a_saved_scene_comes_back(tmp_path: Path, scenes: list[Scene]) -> None:
             )  # fmt: skip
             assert np.abs(one.speech - other.speech).max() < 1e-4
         assert labels(again) == labels(scene)
+
+
+@needs_world
+def test_labels_from_before_things_were_counted_are_of_one(tmp_path: Path) -> None:
+    save_scene(make_scene(3, "train", ("name",)), tmp_path)
+    file = tmp_path / "scene.json"
+    file.write_text(file.read_text(encoding="utf-8").replace('"count"', '"unknown"'))
+    assert {one.look and one.look.count for one in load_scene(tmp_path).shown} == {1}
 
 
 @needs_world

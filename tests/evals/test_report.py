@@ -11,8 +11,9 @@ from conftest import needs_world
 from players import Babbler, Player
 
 from quintet.data.world.scenes import Scene, make_scene
+from quintet.evals.judging import Judges
 from quintet.evals.live_scores import SceneResult, run_scene
-from quintet.evals.report import SCENES, Judges, evaluate, score_all, voice
+from quintet.evals.report import SCENES, evaluate, score_all, voice
 from quintet.evals.scores import Score
 from quintet.live.pretrained import Quintet
 
@@ -130,7 +131,7 @@ def test_any_preset_gets_a_report(
     """An untrained system of other sizes: the report is whole, the same twice, and no good."""
     some = {kind: SCENES[kind] for kind in ("say", "repeat", "chatter", "quiet")}
     monkeypatch.setattr("quintet.evals.report.SCENES", some)
-    monkeypatch.setattr("quintet.evals.report.CEILING_PICTURES", 16)
+    monkeypatch.setattr("quintet.evals.judging.CEILING_PICTURES", 16)
     model = Quintet.from_pretrained(model_folder)
     report = evaluate(model, tmp_path / "first", scenes_per_kind=1, seed=3, minutes=0.1)
     again = evaluate(model, tmp_path / "second", scenes_per_kind=1, seed=3, minutes=0.1)

@@ -26,7 +26,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from quintet.config import SAMPLE_RATE, STEP_SAMPLES, UserError
+from quintet.config import SAMPLE_RATE, STEP_SAMPLES
 from quintet.data.world.grammar import NUMBERS, Request, request
 from quintet.data.world.scenes import (
     CUT_DELAY,
@@ -38,8 +38,10 @@ from quintet.data.world.scenes import (
     Reply,
     Scene,
     answer_step,
+    check_kinds,
     check_scene,
     two_voices,
+    weighted_choice,
 )
 from quintet.data.world.speakers import draw_speaker
 from quintet.data.world.things import THINGS, Thing, with_article
@@ -83,13 +85,7 @@ WITHOUT_FILLER = 0.6
 WITH_REQUEST = 0.4  # of the interruptions ask for something
 SLIPS = 0.25  # of the interruptions are heard late
 LONGEST_SLIP = 4  # steps
-OF_SLIPS = (4, 0)  # numbers that no other generator of scenes begins with
-
-
-def drawn(shares: dict[str, float], rng: np.random.Generator) -> str:
-    """One of the names, as often as its share says."""
-    weights = np.array(list(shares.values()))
-    return str(rng.choice(list(shares), p=weights / weights.sum()))
+OF_SLIPS = (4, 0)  # numbers that follow the seed in no other generator of scenes
 
 
 class Encounter(Draft):
@@ -113,7 +109,7 @@ class Encounter(Draft):
         }  # fmt: skip
 
     def request(self) -> None:
-        self.event(request(drawn(KIND_SHARES, self.rng), self.rng))
+        self.event(request(weighted_choice(KIND_SHARES, self.rng), self.rng))
 
     def utter(self, text: str, start_sample: int, loudness: float = 1.0) -> Line:
         """The user says `text` from `start_sample` on."""
@@ -290,10 +286,7 @@ def make_encounter(
         UserError: as `scenes.make_scene`.
     """
     check_scene(seed, split, max_steps)
-    if unknown := sorted(set(kinds or ()) - set(SHARES)):
-        raise UserError(
-            f"Encounters have no events of kind {unknown[0]!r}; choose from: {', '.join(SHARES)}."
-        )
+    check_kinds(kinds, SHARES, "Encounters have")
     rng = np.random.default_rng((seed, split == "test", len(SHARES)))
     slips = np.random.default_rng((seed, *OF_SLIPS)) if split == "train" else None
     draft = Encounter(rng, split, max_steps, slips)
@@ -301,8 +294,9 @@ def make_encounter(
         draft.speaker = draw_speaker(seed, split, (draft.voice, draft.bystander))
     shares = {kind: share for kind, share in SHARES.items() if kinds is None or kind in kinds}
     draft.pause(1, 8)
-    for _ in range(int(rng.integers(*EVENTS)) if kinds is None else int(rng.integers(1, 3))):
-        if not draft.attempt(draft.events[drawn(shares, rng)]):
+    events = int(rng.integers(*EVENTS)) if kinds is None else int(rng.integers(1, 3))
+    for _ in range(events if shares else 0):
+        if not draft.attempt(draft.events[weighted_choice(shares, rng)]):
             break
         draft.pause(2, 12)
     return draft.scene(seed)

@@ -27,7 +27,7 @@ class Request:
     text: str
     reply: str
     thing: Thing | None = None
-    things: int = 1  # of which so many are shown
+    count: int = 1  # how many of `thing` are shown
 
 
 NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
@@ -120,10 +120,10 @@ def how_many(rng: np.random.Generator) -> Request:
     A request of its own beside `KINDS`, so that what is drawn from those stays as it was.
     """
     counted = [thing for thing in THINGS if thing.name not in UNCOUNTED]
-    thing, things = counted[int(rng.integers(len(counted)))], int(rng.integers(MOST_THINGS)) + 1
+    thing, count = counted[int(rng.integers(len(counted)))], int(rng.integers(MOST_THINGS)) + 1
     names = plural(thing.name)
-    reply = f"{NUMBERS[things - 1].capitalize()} {thing.name if things == 1 else names}."
-    return Request("how_many", _pick(rng, HOW_MANY).format(names=names), reply, thing, things)
+    reply = f"{NUMBERS[count - 1].capitalize()} {thing.name if count == 1 else names}."
+    return Request("how_many", _pick(rng, HOW_MANY).format(names=names), reply, thing, count)
 
 
 def contradicted(reply: str) -> str:

@@ -14,10 +14,13 @@ from quintet.data.world.things import MOST_THINGS, THINGS, Thing
 from quintet.media.emoji import render_emoji
 
 WHITE = (255, 255, 255)
-TEST_SIZES = (0.68, 0.76)  # share of the room's side; they lie in a gap of the training sizes
+TEST_SIZES = (
+    0.68,
+    0.76,
+)  # share of the picture's or cell's side; they lie in a gap of the training sizes
 TRAIN_SIZES = ((0.4, 0.67), (0.77, 0.95))
 PURE = 0.3  # share of hues whose channels are each at one end: red, yellow, none ...
-CELLS = (1, 2, 3)  # on a side of a picture with several things: as many as fit, or more
+CELLS = 3  # on a side of a picture with several things, however few they are
 TEST_HUE = 2  # of the six sixths of the colour circle, from red on
 
 
@@ -27,8 +30,8 @@ class Look:
 
     background: str  # "plain", "gradient", "stripes", "noise", "blobs", "checkers"
     colours: tuple[str, str]  # of the background, "#rrggbb", before it is blurred
-    size: float  # of the thing, as a share of the side of the room it has
-    things: int = 1
+    size: float  # of the thing, or in the mean of all, as a share of the picture's side
+    count: int = 1  # of the thing
 
 
 def _colour(rng: np.random.Generator, split: str) -> np.ndarray:
@@ -116,32 +119,29 @@ def take_picture(
     return _blurred(canvas, rng), Look(kind, colours, round(share, 4))
 
 
-def picture_several(
-    thing: Thing, things: int, rng: np.random.Generator, split: str, size: int = 96
+def picture_of_several(
+    thing: Thing, count: int, rng: np.random.Generator, split: str, size: int = 96
 ) -> tuple[np.ndarray, Look]:
     """uint8 [size, size, 3]: so many of a thing, each in a cell of its own, and how it came to
-    look; the sizes, as shares of a cell, are the split's.
-
-    There may be more cells than things: how large these are does not tell how many.
+    look. The cells are as large for one as for five: how large things are does not tell how many.
     """
-    assert 1 <= things <= MOST_THINGS, things
+    assert 1 <= count <= MOST_THINGS, count
     background, kind, colours = make_background(rng, split, size)
     canvas = Image.fromarray(background.clip(0, 255).astype(np.uint8))
-    side = int(rng.choice([cells for cells in CELLS if cells**2 >= things]))
     shares = []
-    for cell in rng.permutation(side**2)[:things].tolist():
-        top, left = (size * place // side for place in divmod(cell, side))
-        shares.append(_put(canvas, thing, rng, split, (left, top, size // side)))
-    return _blurred(canvas, rng), Look(kind, colours, round(float(np.mean(shares)), 4), things)
+    for cell in rng.permutation(CELLS**2)[:count].tolist():
+        top, left = (size * place // CELLS for place in divmod(cell, CELLS))
+        shares.append(_put(canvas, thing, rng, split, (left, top, size // CELLS)) / CELLS)
+    return _blurred(canvas, rng), Look(kind, colours, round(float(np.mean(shares)), 4), count)
 
 
 def _put(
     canvas: Image.Image, thing: Thing, rng: np.random.Generator, split: str,
-    room: tuple[int, int, int],
+    cell: tuple[int, int, int],
 ) -> float:  # fmt: skip
-    """Put a thing somewhere in a square `room` (left, top, side) of the canvas; its size, as a
+    """Put a thing somewhere in a square `cell` (left, top, side) of the canvas; its size, as a
     share of that side."""
-    left, top, side = room
+    left, top, side = cell
     share = rng.uniform(*TEST_SIZES) if split == "test" else rng.choice(
         [rng.uniform(*sizes) for sizes in TRAIN_SIZES]
     )  # fmt: skip

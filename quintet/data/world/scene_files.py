@@ -263,7 +263,8 @@ def _look(found: dict[str, Any] | None) -> Look | None:
     if found is None:
         return None
     first, second = found["colours"]
-    return Look(str(found["background"]), (str(first), str(second)), float(found["size"]))
+    count = int(found.get("count", 1))  # in older labels there was no more than one
+    return Look(str(found["background"]), (str(first), str(second)), float(found["size"]), count)
 
 
 def _picture(folder: Path, name: str) -> np.ndarray:

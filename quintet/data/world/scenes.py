@@ -8,7 +8,7 @@ typed request is complete when it arrives and is answered in the next step.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES, UserError
 from quintet.data.world.grammar import ABOUT_A_PICTURE, KINDS, Request, as_dashed_off, request
+from quintet.data.world.microphone import microphone
 from quintet.data.world.pictures import Look, canonical_picture, take_picture
 from quintet.data.world.room import Room
 from quintet.data.world.speakers import Speaker, draw_speaker
@@ -216,9 +217,9 @@ class Draft:
         return answer_step(line.end_sample)
 
     def show(self, thing: Thing) -> None:
-        self.expose(thing, *take_picture(thing, self.rng, self.split, PICTURE_SIZE))
+        self.show_picture(thing, *take_picture(thing, self.rng, self.split, PICTURE_SIZE))
 
-    def expose(self, thing: Thing, picture: np.ndarray, look: Look) -> None:
+    def show_picture(self, thing: Thing, picture: np.ndarray, look: Look) -> None:
         self.shown.append(Shown(self.step, thing, picture, look))
 
     def event(self, asked: Request) -> None:
@@ -237,10 +238,10 @@ class Draft:
 
     def ask(self, asked: Request, typed_share: float) -> None:
         """Say or type it, and place the answer."""
-        answer, typed = self.order(asked.text, typed_share)
+        answer, typed = self.say_or_type(asked.text, typed_share)
         self.step = answer + self.answer(asked, answer, typed)
 
-    def order(self, text: str, typed_share: float) -> tuple[int, bool]:
+    def say_or_type(self, text: str, typed_share: float) -> tuple[int, bool]:
         """Say or type `text`; the step in which it is answered, and whether it was typed."""
         if self.rng.random() < typed_share:
             self.typed.append(Typed(self.step, as_dashed_off(text, self.rng)))
@@ -281,40 +282,11 @@ class Draft:
         """As it is by now; the last to draw from the generator."""
         num_steps = min(self.step + 1, self.max_steps)
         return Scene(
-            seed, self.split, num_steps, microphone(self, num_steps), tuple(self.lines),
-            tuple(self.typed), tuple(self.shown), tuple(self.replies),
+            seed, self.split, num_steps,
+            microphone(self.sounds, num_steps * STEP_SAMPLES, self.split, self.rng),
+            tuple(self.lines), tuple(self.typed), tuple(self.shown), tuple(self.replies),
             moments=tuple(self.moments), speaker=self.speaker,
         )  # fmt: skip
-
-
-def noise(rng: np.random.Generator, length: int) -> np.ndarray:
-    """Noise [length] of a random kind, with unit variance (or none at all): the last thing that
-    a scene draws from its generator."""
-    kind = int(rng.integers(4))
-    if kind == 0:
-        return np.zeros(length, np.float32)
-    white = rng.standard_normal(length).astype(np.float32)
-    if kind == 1:
-        return white
-    if kind == 2:  # a room: low frequencies dominate
-        rumble = np.convolve(white, np.full(32, 32**-0.5, np.float32), "same")
-        return rumble.astype(np.float32)
-    hum = np.sin(2 * np.pi * rng.choice([50, 60, 100]) * np.arange(length) / SAMPLE_RATE)
-    return (hum + 0.3 * white).astype(np.float32)
-
-
-def microphone(script: Draft, num_steps: int) -> np.ndarray:
-    rng, length = script.rng, num_steps * STEP_SAMPLES
-    heard = np.zeros(length, np.float32)
-    for start, sound in script.sounds:
-        sound = sound[: length - start]
-        heard[start : start + len(sound)] += sound
-    loudness = rng.uniform(0.1, 0.9)
-    peak = float(np.abs(heard).max())
-    heard *= loudness / peak if peak > 0 else 1.0
-    nearest = 20 if script.split == "train" else 25  # dB below the speech's peak is the noise
-    level = loudness * 10 ** (-rng.uniform(nearest, 55) / 20)
-    return np.clip(heard + np.float32(level) * noise(rng, length), -1, 1)
 
 
 def make_scene(
@@ -334,7 +306,7 @@ def make_scene(
     Raises:
         UserError: a negative seed, or a split or kind that the world does not have.
     """
-    check_kinds(kinds)
+    check_kinds(kinds, KINDS, "The world has")
     check_scene(seed, split, max_steps)
     rng = np.random.default_rng((seed, split == "test"))
     user, bystander = two_voices(rng, split)
@@ -346,10 +318,9 @@ def make_scene(
         kinds = ("chatter",) if rng.random() < 0.5 else ()
     if kinds is not None:
         shares = {kind: share for kind, share in shares.items() if kind in kinds}
-    weights = np.array(list(shares.values())) / (sum(shares.values()) or 1)
     script.pause(*((12, 30) if rng.random() < LONG_WAITS else (0, 6)))
     for _ in range(int(rng.integers(1, 4)) if shares else 0):
-        kind = str(rng.choice(list(shares), p=weights))
+        kind = weighted_choice(shares, rng)
         if not script.attempt(functools.partial(script.event, request(kind, rng))):
             break
         script.pause(2, 10)
@@ -375,17 +346,22 @@ def check_scene(seed: int, split: str, max_steps: int) -> None:
         raise UserError(f"The world has no split {split!r}; choose train or test.")
 
 
-def check_kinds(kinds: tuple[str, ...] | None) -> None:
-    """Whether the world has events of all `kinds`.
+def check_kinds(kinds: Collection[str] | None, known: Collection[str], who_has: str) -> None:
+    """Whether there are events of all `kinds`; `who_has` begins the sentence that says so.
 
     Raises:
-        UserError: it has not.
+        UserError: there are not.
     """
-    unknown = sorted(set(kinds or ()) - set(KINDS))
-    if unknown:
+    if unknown := sorted(set(kinds or ()) - set(known)):
         raise UserError(
-            f"The world has no events of kind {unknown[0]!r}; choose from: {', '.join(KINDS)}."
+            f"{who_has} no events of kind {unknown[0]!r}; choose from: {', '.join(known)}."
         )
+
+
+def weighted_choice(shares: dict[str, float], rng: np.random.Generator) -> str:
+    """One of the names, as often as its share of all says."""
+    weights = np.array(list(shares.values()))
+    return str(rng.choice(list(shares), p=weights / weights.sum()))
 
 
 def two_voices(rng: np.random.Generator, split: str) -> tuple[Voice, Voice]:

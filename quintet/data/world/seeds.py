@@ -14,7 +14,7 @@ SEEDS = {
     "realtime": _TRAINING,
     "encounters": _TRAINING,
     "sights": _TRAINING,
-    "counted": _TRAINING,
+    "counting": _TRAINING,
     "speakers": range(25_000_000, 30_000_000),
     "moments": range(30_000_000, 50_000_000),
     "realtime_test": _HELD_OUT,
@@ -22,7 +22,7 @@ SEEDS = {
     # Of the report card.
     "eval": range(70_000_000, 90_000_000),
     "eval_encounters": range(90_000_000, 110_000_000),
-    "eval_counted": range(90_000_000, 110_000_000),
+    "eval_counting": range(90_000_000, 110_000_000),
     "eval_speakers": range(110_000_000, 180_000_000),
     "eval_long_session": range(180_000_000, 2**31),
 }

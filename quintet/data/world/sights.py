@@ -1,8 +1,8 @@
 """Short scenes of what is shown: is it this, tell me when it is, and how many are there.
 
 Seeing alone gives a name; here what is seen must be compared with what was asked for, live, while
-the clock runs. A picture comes every eleven steps (in encounters, every 57) and each asks for a
-comparison:
+the clock runs. A picture comes every eleven steps (in encounters, every 57), and something is asked
+of each:
 
 - *check*: "is this a cat?", spoken or typed, about the picture before it;
 - *watch*: "tell me when you see a cat", spoken or typed, then up to five pictures;
@@ -19,22 +19,21 @@ from collections.abc import Callable
 
 import numpy as np
 
-from quintet.config import UserError
-from quintet.data.world.encounters import WATCH, Encounter, drawn
+from quintet.data.world.encounters import WATCH, Encounter
 from quintet.data.world.grammar import how_many, request
-from quintet.data.world.pictures import picture_several
-from quintet.data.world.scenes import PICTURE_SIZE, Scene, check_scene
+from quintet.data.world.pictures import picture_of_several
+from quintet.data.world.scenes import PICTURE_SIZE, Scene, check_kinds, check_scene, weighted_choice
 from quintet.data.world.things import THINGS, with_article
 from quintet.data.world.wide_words import pick
 
 MAX_STEPS = 56
 EVENTS = (2, 5)  # as far as they fit, most often two
-# Things to be watched for fit less often.
+# Relative to each other; things to be watched for fit less often.
 SHARES = {"check": 0.4, "watch": 0.6, "how_many": 0.6}
 USUAL = ("check", "watch")
 TYPED = 0.4  # of the orders; the others are spoken
 MOST_OTHERS = 4  # things that are shown and not sought
-OF_SIGHTS = (3, 3)  # numbers that no other generator of scenes begins with
+OF_SIGHTS = (3, 3)  # numbers that follow the seed in no other generator of scenes
 
 
 class _Sights(Encounter):
@@ -50,8 +49,8 @@ class _Sights(Encounter):
     def how_many(self) -> None:
         asked = how_many(self.rng)
         assert asked.thing is not None
-        several = picture_several(asked.thing, asked.things, self.rng, self.split, PICTURE_SIZE)
-        self.expose(asked.thing, *several)
+        several = picture_of_several(asked.thing, asked.count, self.rng, self.split, PICTURE_SIZE)
+        self.show_picture(asked.thing, *several)
         self.pause(0, 3)
         self.ask(asked, TYPED)
 
@@ -59,7 +58,7 @@ class _Sights(Encounter):
         order = self.rng.permutation(len(THINGS))
         sought = THINGS[int(order[0])]
         text = pick(self.rng, WATCH).format(a=with_article(sought.name))
-        self.agree(sought, text, *self.order(text, TYPED))
+        self.agree(sought, text, *self.say_or_type(text, TYPED))
         for number in order[1 : 1 + int(self.rng.integers(0, MOST_OTHERS + 1))].tolist():
             self.pause(0, 2)
             self.show(THINGS[number])
@@ -79,19 +78,17 @@ def make_sights(
         UserError: as `scenes.make_scene`.
     """
     check_scene(seed, split, max_steps)
-    if unknown := sorted(set(kinds) - set(SHARES)):
-        raise UserError(
-            f"Sights have no events of kind {unknown[0]!r}; choose from: {', '.join(SHARES)}."
-        )
-    rng = np.random.default_rng((seed, split == "test", *OF_SIGHTS))
+    check_kinds(kinds, SHARES, "Sights have")
+    of_kinds = () if kinds == USUAL else tuple(list(SHARES).index(kind) for kind in kinds)
+    rng = np.random.default_rng((seed, split == "test", *OF_SIGHTS, *of_kinds))
     draft = _Sights(rng, split, max_steps)
     events: dict[str, Callable[[], None]] = {
         "check": draft.check, "watch": draft.watch, "how_many": draft.how_many,
     }  # fmt: skip
     shares = {kind: share for kind, share in SHARES.items() if kind in kinds}
     draft.pause(0, 4)
-    for _ in range(int(rng.integers(*EVENTS))):
-        if not draft.attempt(events[drawn(shares, rng)]):
+    for _ in range(int(rng.integers(*EVENTS)) if shares else 0):
+        if not draft.attempt(events[weighted_choice(shares, rng)]):
             break
         draft.pause(0, 5)
     return draft.scene(seed)

@@ -51,7 +51,8 @@ def with_article(name: str) -> str:
 
 _PLURALS = {
     "strawberry": "strawberries", "butterfly": "butterflies", "tomato": "tomatoes",
-    "bus": "buses", "octopus": "octopuses", "cactus": "cactuses", "fish": "fish",
+    "bus": "buses", "octopus": "octopuses", "cactus": "cactuses", "snowman": "snowmen",
+    "fish": "fish",
 }  # fmt: skip
 
 
