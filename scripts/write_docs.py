@@ -83,6 +83,8 @@ def scores(model: str) -> str:
 
 def _score(label: str, score: dict[str, Any]) -> str:
     value, low, high = (f"{100 * score[key]:.0f}" for key in ("value", "low", "high"))
+    if value in ("0", "100"):  # hardly ever is not never
+        value = f"{100 * score['value']:.1f}".removesuffix(".0")
     chance = "" if score["chance"] is None else f"{100 * score['chance']:.0f} %"
     return f"| {label} | {value} % | {low}-{high} | {score['n']:,} | {chance} |"
 

@@ -123,6 +123,14 @@ def test_nothing_is_left_behind() -> None:
     assert type(kept) is torch.Tensor
 
 
+def test_few_rows_are_padded_to_what_is_cut_in_whole_blocks() -> None:
+    config = _shallow("nano", 1)
+    fifty, whole, more = (
+        dry_run(config, Layout(2, context=2, rows=rows)).peak for rows in (50, 64, 66)
+    )
+    assert fifty == whole < more
+
+
 def test_the_scale_weighs_what_is_alive() -> None:
     with Scale() as scale:
         first = torch.zeros(1000)
