@@ -168,7 +168,7 @@ def _started(context: Context, start: str | None, earlier: list[str]) -> Context
     """
     settings = context.settings
     named = {"start_from": start} | settings
-    for key in ("start_from", "model", "audio"):
+    for key in ("start_from", "model", "averaged_with", "audio"):
         if named.get(key) in (None, *earlier):
             continue
         if key == "start_from" and key in settings and settings["stage"] in TRANSFORMER_STAGES:

@@ -7,6 +7,8 @@ import json
 import shutil
 from pathlib import Path
 
+from safetensors.torch import save_file
+
 from quintet.data.world.speakers import named_speaker
 from quintet.data.world.things import THINGS
 from quintet.live.pretrained import assemble
@@ -14,8 +16,12 @@ from quintet.media.speech import SPEAKERS
 from quintet.stages.context import MODEL_FILE, Context
 from quintet.stages.record import START_WEIGHTS, recorded
 from quintet.tokenizers.folders import AUDIO_FILE, IMAGE_FILE, TEXT_FILE
+from quintet.tokenizers.weight_files import read_weights
 
-SETTINGS = {"model": str, "audio": str, "recipe": str, "about": str, "speakers": bool}
+SETTINGS = {
+    "model": str, "averaged_with": str, "audio": str, "recipe": str, "about": str,
+    "speakers": bool,
+}  # fmt: skip
 CARD = """---
 library_name: quintet
 pipeline_tag: any-to-any
@@ -58,10 +64,23 @@ def _start(context: Context) -> str:
     return "nothing"
 
 
+def _weights(context: Context) -> Path:
+    """The file of the released stage's weights: if told to, their mean with those of a stage that
+    it went on from. Two ends of one training that a time of high learning rates lies between err
+    in different ways, and their mean less than either (Izmailov et al. 2018, arXiv 1803.05407)."""
+    path = context.made_by(context.settings.get("model", "realtime"), MODEL_FILE)
+    if (other := context.settings.get("averaged_with")) is None:
+        return path
+    weights, others = read_weights(path), read_weights(context.made_by(other, MODEL_FILE))
+    mean = {name: (weight + others[name]) / 2 for name, weight in weights.items()}
+    save_file(mean, context.folder / MODEL_FILE)
+    return context.folder / MODEL_FILE
+
+
 def run(context: Context) -> dict[str, float]:
     """Assemble `model/` in this stage's folder; copy it to quintet/bundled/NAME to ship it."""
     system = assemble(
-        context.made_by(context.settings.get("model", "realtime"), MODEL_FILE),
+        _weights(context),
         [
             context.made_by("text_tokenizer", TEXT_FILE),
             context.made_by(context.settings.get("audio", "audio_tokenizer"), AUDIO_FILE),

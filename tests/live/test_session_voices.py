@@ -361,7 +361,7 @@ def test_a_release_ships_its_speakers(
     monkeypatch.setattr(release, "assemble", lambda *parts: system)
     context: Any = SimpleNamespace(
         made_by=lambda *names: tmp_path, preset=config, settings={"speakers": speakers},
-        run_folder=tmp_path, folder=tmp_path / "release", name="release",
+        run_folder=tmp_path, folder=tmp_path / "release", name="release", tokenizers=None,
     )  # fmt: skip
     release.run(context)
     folder = tmp_path / "release" / "model"
