@@ -46,6 +46,7 @@ SCORES = {
     "the same, to a recognizer made elsewhere": "says_word_asked_by_voice_second_recognizer",
     "says the word, asked by text": "says_word_asked_by_text",
     "is this a cat? yes or no, and what it is": "tells_yes_from_no_in_exact_words",
+    "how many do you see? of up to five": "counts_shown_asked_by_voice",
     "repeats a sentence, every word right": "repeats_in_exact_words",
     "counts as far as asked": "counts_in_exact_words",
     "greets with the right answer": "greets_in_exact_words",
