@@ -76,7 +76,7 @@ MEANINGS = {
     "keep_weight": "weight of the divergence from the reference on the other kinds in `shards`, in "
     "nats a question, against forgetting",
     "model": "the stage whose transformer is released",
-    "averaged_with": "an earlier stage that it went on from; their mean is released",
+    "of": "the stages whose weights are averaged, two or more",
     "audio": "the stage whose codec is released",
     "recipe": "named in the card",
     "about": "what the card says of the model",

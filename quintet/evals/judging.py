@@ -9,7 +9,7 @@ from PIL import Image
 from quintet.data.world.pictures import render_picture
 from quintet.data.world.scenes import PICTURE_SIZE
 from quintet.data.world.things import THINGS
-from quintet.evals.live_scores import Outcome, SceneResult, names_only
+from quintet.evals.live_scores import Outcome, Results, names_only
 from quintet.evals.picture_judge import PictureJudge
 from quintet.evals.recognizer import Recognizer, spell, word_errors
 from quintet.evals.scores import Score, ratio, share
@@ -21,8 +21,6 @@ from quintet.tokenizers.bundle import Tokenizers
 
 CEILING_PICTURES = 256
 GUESS = 1 / len(THINGS)  # what naming a random thing would get
-
-Results = dict[str, list[SceneResult]]  # by kind of scene
 
 
 class Judges:

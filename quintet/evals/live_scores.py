@@ -75,6 +75,9 @@ class SceneResult:
         return len({step for r in replies for step in range(r.step, r.step + r.num_steps)})
 
 
+Results = dict[str, list[SceneResult]]  # by kind of scene
+
+
 def names_only(text: str, name: str) -> bool:
     """`name` is the one thing that `text` names: whoever lists them all has not answered."""
     return set(spell(text).split()) & set(BY_NAME) == {name}

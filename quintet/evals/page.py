@@ -37,8 +37,8 @@ HOW = (
     "that the model ships (of seven); an unheard one was in no training: of both it hears one "
     "to two seconds of any lines first. Its voice is nearest when, of eight, the words in that "
     "voice lie closest to what it said. Messages are turn mode, without a clock. "
-    "Of things that are counted the number must be written in words, and no other number; the "
-    "colours of the examples want every word."
+    "Of things that are counted the number must be written in words, and no other number. An "
+    "example is green only where every word is right."
 )
 SECOND = (
     " A second recognizer, PocketSphinx, chooses one of the 64 names; it was made elsewhere.",

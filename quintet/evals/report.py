@@ -19,7 +19,7 @@ from rich.table import Table
 
 from quintet.data.world.grammar import GREETINGS, NUMBERS
 from quintet.data.world.scenes import Scene, make_scene
-from quintet.data.world.seeds import seeds_of
+from quintet.data.world.seeds import EACH, seeds_of
 from quintet.evals.behaviour import (
     ENCOUNTERS,
     behaviour,
@@ -29,8 +29,8 @@ from quintet.evals.behaviour import (
     turn_taking,
 )
 from quintet.evals.counting import counting, play_counted
-from quintet.evals.judging import GUESS, Judges, Results, judge_ceilings
-from quintet.evals.live_scores import Outcome, SceneResult, outcomes_of, run_scene
+from quintet.evals.judging import GUESS, Judges, judge_ceilings
+from quintet.evals.live_scores import Outcome, Results, SceneResult, outcomes_of, run_scene
 from quintet.evals.messages import in_turns
 from quintet.evals.page import write_page
 from quintet.evals.recognizer import word_errors
@@ -50,7 +50,6 @@ SCENES: dict[str, tuple[str, ...]] = {
     "count": ("count",), "greet": ("greet",), "chatter": ("chatter",), "quiet": (),
     "check": ("check",),
 }  # fmt: skip
-SEEDS_EACH = 100_000  # for the scenes of one kind
 # Answers in exact words, and what a random one of those that the world has would get. It counts
 # to two at least. Phrases to repeat are beyond counting. "Yes, this is" what is asked for is right
 # every other time.
@@ -105,7 +104,7 @@ def play(model: Quintet, scenes_per_kind: int, seed: int) -> Results:
     with Progress(transient=True) as progress:
         bar = progress.add_task("scenes", total=len(SCENES) * scenes_per_kind)
         for number, (kind, asked) in enumerate(SCENES.items()):
-            first = (seed * len(SCENES) + number) * SEEDS_EACH
+            first = (seed * len(SCENES) + number) * EACH
             results[kind] = []
             for index, scene_seed in enumerate(seeds_of("eval", first, scenes_per_kind)):
                 scene = make_scene(scene_seed, "test", kinds=asked)

@@ -53,8 +53,10 @@ class _Conversation:
         sampling: Sampling,
         seed: int,
         speaker: np.ndarray | None = None,
+        pause: Callable[[], None] | None = None,
     ) -> None:
         self.config, self.tokenizers = model.config, tokenizers
+        self.pause = pause or (lambda: None)  # before whatever takes a while
         cache = KVCache(model.config.model, MAX_ROWS, device=model.device)
         self.decoder = TipDecoder(model, tokenizers.text, sampling, seed, cache)
         self.counts: Counter[str] = Counter()  # rows by kind, as in `TurnReply`
@@ -76,6 +78,7 @@ class _Conversation:
 
     def add(self, role: str, part: Part) -> None:
         """Append one part of a message."""
+        self.pause()
         is_user, text = role == "user", self.tokenizers.text
         words = Stream.TEXT_IN if is_user else Stream.TEXT_OUT
         if isinstance(part, str):
@@ -98,6 +101,7 @@ class _Conversation:
         self._make_room(len(codes))
         self.counts["audio_in"] += len(codes)
         while audio.frames_before(step) < len(codes):
+            self.pause()
             frames = codes[audio.frames_before(step) : audio.frames_before(step + 1)]
             self.decoder.append(stream, Modality.AUDIO, frames, step)
             step += 1
@@ -108,15 +112,13 @@ class _Conversation:
         frames: int = MAX_ANSWER_FRAMES,
         words: Stream = Stream.TEXT_OUT,
         tell: Callable[[str], None] | None = None,
-        pause: Callable[[], None] | None = None,
     ) -> TurnReply:
         """Ask both heads until each says `No Output`, for at most so many rows and frames; `tell`
-        gets words as they come, `pause` is called before each row."""
+        gets words as they come."""
         decoder, written = self.decoder, Words(self.tokenizers)
 
         def watch(made: Rows) -> None:
-            if pause:
-                pause()
+            self.pause()
             is_text = made.modality[0] == Modality.TEXT
             if tell and is_text and (text := written.push(int(made.tokens[0, 0]))):
                 tell(text)
@@ -161,8 +163,8 @@ def chat(
     """Answer the last of `messages`: {"role": "user" or "assistant", "content": text or parts}.
 
     `tell` is given the words of the answer one after another, while it is being made. `pause` is
-    called before each part that is read and each row that is written: it may wait, so that others
-    have the processor. `speaker` is codes [N, Q] of the voice to answer in.
+    called before each part that is read, each step of a sound, and each row that is written: it may
+    wait, so that others have the processor. `speaker` is codes [N, Q] of the voice to answer in.
 
     Of the user's messages pictures are read before words and words before sounds, as training has
     them: a question after the picture that it is of, an order before the sound that it is for. A
@@ -184,13 +186,11 @@ def chat(
         )
 
     def asked(heard: list[tuple[str, list[Part]]]) -> TurnReply:
-        conversation = _Conversation(model, tokenizers, sampling, seed, speaker)
+        conversation = _Conversation(model, tokenizers, sampling, seed, speaker, pause)
         for role, parts in heard:
             for part in parts:
-                if pause:
-                    pause()
                 conversation.add(role, part)
-        return conversation.answer(tell=tell, pause=pause)
+        return conversation.answer(tell=tell)
 
     reply = asked(read)
     is_silent = not (reply.text or reply.images or len(reply.audio))

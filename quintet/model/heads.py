@@ -173,14 +173,15 @@ class _RowLosses(torch.autograd.Function):
         whole_N = row_N + turn_N.where(silent_N, zero_N)
         others_N = turn_N.where(~silent_N, zero_N)
         plain_N = whole_N + 2 * ctx.z_loss * row_N * log_z_N
-        silence_N = (logits_NV[:, -1] - log_z_N).exp()
-        log_base_N, scale_N = log_z_N, plain_N
-        if log_others_N is not None:
-            log_base_N = log_others_N
-            scale_N = plain_N * (log_others_N - log_z_N).exp() - others_N * silence_N
-        gradient_NV = (logits_NV - log_base_N[:, None]).exp_()  # in float32, as log_z is
-        gradient_NV *= scale_N[:, None]
-        gradient_NV[:, -1] = silence_N * (plain_N + others_N)
+        if log_others_N is None:
+            gradient_NV = (logits_NV - log_z_N[:, None]).exp_()  # in float32, as log_z is
+            gradient_NV *= plain_N[:, None]
+        else:
+            silence_N = (logits_NV[:, -1] - log_z_N).exp()
+            speaks_N = (log_others_N - log_z_N).exp()
+            gradient_NV = (logits_NV - log_others_N[:, None]).exp_()
+            gradient_NV *= (plain_N * speaks_N - others_N * silence_N)[:, None]
+            gradient_NV[:, -1] = silence_N * (plain_N + others_N)
         gradient_NV.scatter_add_(1, targets_N[:, None], -whole_N[:, None])
         return gradient_NV.to(logits_NV.dtype), None, None, None
 

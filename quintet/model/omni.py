@@ -205,9 +205,9 @@ class Omni(nn.Module):
         text = audio = (zero, zero)
         # A share that asks nothing of a head still runs it, on no rows, beside those that do.
         if len(whole.text_at):
-            text = self._text_losses(hidden_KD, batch, text_weight, bool(turn_weight))
+            text = self._text_losses(hidden_KD, batch, whole, text_weight, bool(turn_weight))
         if len(whole.audio_at):
-            audio = self._audio_losses(hidden_KD, batch, bool(turn_weight))
+            audio = self._audio_losses(hidden_KD, batch, whole, bool(turn_weight))
         losses = {"text_image": text[0], "audio": audio[0]}
         if not turn_weight:
             return losses | {"loss": text[0] + audio[0]}
@@ -215,10 +215,9 @@ class Omni(nn.Module):
         return losses | {"turn": turn, "loss": text[0] + audio[0] + turn_weight * turn}
 
     def _text_losses(
-        self, hidden_KD: Tensor, batch: Batch, text_weight: float, with_turn: bool
+        self, hidden_KD: Tensor, batch: Batch, whole: Batch, text_weight: float, with_turn: bool
     ) -> tuple[Tensor, Tensor]:
         """Of the text+image head: its loss, and `with_turn` that of the turn."""
-        whole = batch.whole or batch
         losses_N, turns_N = row_losses(
             self.text_image_head(hidden_KD[batch.text_at]), batch.text_target,
             self.config.model.z_loss, with_turn,
@@ -228,30 +227,26 @@ class Omni(nn.Module):
             for target in (batch.text_target, whole.text_target)
         )
         loss = (losses_N * weights_N).sum() / all_weights.sum()
-        turn = hidden_KD.new_zeros(())
-        if with_turn:
-            num_opens = whole.opens_text().sum().clamp(min=1)
-            turn = (turns_N * batch.opens_text()).sum() / num_opens
-        return loss, turn
+        return loss, _turn_loss(turns_N, batch.opens_text(), whole.opens_text())
 
     def _audio_losses(
-        self, hidden_KD: Tensor, batch: Batch, with_turn: bool
+        self, hidden_KD: Tensor, batch: Batch, whole: Batch, with_turn: bool
     ) -> tuple[Tensor, Tensor]:
         """Of the audio head: its loss, and `with_turn` that of the turn, which the first choice of
         a frame tells."""
-        whole = batch.whole or batch
         logits_MSR = self.audio_head(hidden_KD[batch.audio_at], batch.audio_target)
         chosen_MS = self.audio_head.choices(batch.audio_target)
-        losses, turn_losses = row_losses(
+        losses, turns = row_losses(
             logits_MSR.flatten(0, 1), chosen_MS.flatten(), self.config.model.z_loss, with_turn
         )
-        loss = losses.sum() / len(whole.audio_at)
-        turn = hidden_KD.new_zeros(())
-        if with_turn:
-            turns_M = turn_losses.unflatten(0, chosen_MS.shape)[:, 0]
-            num_opens = whole.opens_audio().sum().clamp(min=1)
-            turn = (turns_M * batch.opens_audio()).sum() / num_opens
-        return loss, turn
+        first_M = turns.view(chosen_MS.shape)[:, 0]
+        turn = _turn_loss(first_M, batch.opens_audio(), whole.opens_audio())
+        return losses.sum() / len(whole.audio_at), turn
+
+
+def _turn_loss(turns_N: Tensor, opens_N: Tensor, all_opens: Tensor) -> Tensor:
+    """The mean over the questions that open an answer, of which this may be a share of all."""
+    return (turns_N * opens_N).sum() / all_opens.sum().clamp(min=1)
 
 
 def _forget_trunk(model: Omni, _: object) -> None:

@@ -1,7 +1,8 @@
 """Turn mode for the server: answers without a clock, one after another, in a thread of their own.
 
 Live sessions keep their clock beside it: they compute in another thread. Python lets one thread
-run at a time, so while they do, an answer waits between two of its rows (`give_way`).
+run at a time, so while they do, an answer waits between two of its rows, and between two steps of
+a sound that it reads (`give_way`).
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class TurnMode:
     """The model's turn mode, for many who ask.
 
     Args:
-        give_way: is called before each row of an answer, in the thread that computes it; it may
+        give_way: the `pause` of `quintet.live.turns.chat`, in the thread that computes it; it may
             wait.
     """
 

@@ -241,14 +241,14 @@ def needs(context: Context) -> None:
     """What it trains on and is judged by is here.
 
     Raises:
-        UserError: photographs are missing.
+        UserError: photographs are missing, or the folder of a person's own.
     """
     mixture = _mixture(context)
+    if mixture.photograph_folder:
+        photographs.files_in(mixture.photograph_folder)
     if mixture.photographs:
         for split in ("train", "test"):
             photographs.photograph_files(split)
-    if mixture.photograph_folder:
-        photographs.files_in(mixture.photograph_folder)
 
 
 def check(context: Context) -> None:

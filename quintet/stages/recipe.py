@@ -38,7 +38,7 @@ RECIPES = Path(__file__).parent.parent / "recipes"
 STAGES = (
     "text_tokenizer", "audio_tokenizer", "image_tokenizer", "documents", "pretrain", "audio",
     "unfrozen", "instruct", "internalize", "scripts", "transcribe", "describe", "realtime",
-    "prefer", "audio_decoder", "judges", "release",
+    "prefer", "average", "audio_decoder", "judges", "release",
 )  # fmt: skip
 TRANSFORMER_STAGES = {  # which may train on many devices; see docs/many-devices.md
     "pretrain", "audio", "unfrozen", "instruct", "internalize", "scripts", "transcribe",
@@ -168,14 +168,15 @@ def _started(context: Context, start: str | None, earlier: list[str]) -> Context
     """
     settings = context.settings
     named = {"start_from": start} | settings
-    for key in ("start_from", "model", "averaged_with", "audio"):
-        if named.get(key) in (None, *earlier):
+    of = [("of", name) for name in settings.get("of", ())]
+    for key, name in [(key, named.get(key)) for key in ("start_from", "model", "audio")] + of:
+        if name in (None, *earlier):
             continue
         if key == "start_from" and key in settings and settings["stage"] in TRANSFORMER_STAGES:
-            context = replace(context, model=_model(context, named[key], earlier))
+            context = replace(context, model=_model(context, str(name), earlier))
             continue
         raise UserError(
-            f"Stage {context.name!r} has {key} = {named[key]!r}, which is no earlier stage; "
+            f"Stage {context.name!r} has {key} = {name!r}, which is no earlier stage; "
             f"use one of: {', '.join(earlier) or 'none, as it is the first'}."
         )
     return context

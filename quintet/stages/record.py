@@ -77,9 +77,9 @@ def check_same(context: Context) -> None:
         if name in TAKEN and before[name] != now.get(name):
             raise UserError(
                 f"Stage {context.name!r} was made with the {TAKEN[name]} of a model that has "
-                "changed since, or that the recipe no longer names; restore that model or that "
-                f"line, or delete {context.folder}, and the folders of later stages that use it, "
-                "to run it again."
+                "changed since, or that the recipe no longer names; restore that model, or the "
+                f"line that names it, or delete {context.folder}, and the folders of later stages "
+                "that use it, to run it again."
             )
         if before.get(name) != now.get(name):
             was, says = (

@@ -7,8 +7,6 @@ import json
 import shutil
 from pathlib import Path
 
-from safetensors.torch import save_file
-
 from quintet.data.world.speakers import named_speaker
 from quintet.data.world.things import THINGS
 from quintet.live.pretrained import assemble
@@ -16,11 +14,9 @@ from quintet.media.speech import SPEAKERS
 from quintet.stages.context import MODEL_FILE, Context
 from quintet.stages.record import START_WEIGHTS, recorded
 from quintet.tokenizers.folders import AUDIO_FILE, IMAGE_FILE, TEXT_FILE
-from quintet.tokenizers.weight_files import read_weights
 
 SETTINGS = {
-    "model": str, "averaged_with": str, "audio": str, "recipe": str, "about": str,
-    "speakers": bool,
+    "model": str, "audio": str, "recipe": str, "about": str, "speakers": bool
 }  # fmt: skip
 CARD = """---
 library_name: quintet
@@ -31,13 +27,15 @@ license: apache-2.0
 
 {about}
 
-Trained from {start} by `quintet train {recipe}` (seeds are in that recipe). The last scores of
-every stage; {kept_out}:
+Trained from {start} by `quintet train {recipe}` (seeds are in that recipe).{mean}
+The last scores of every stage; {kept_out}:
 
 ```json
 {scores}
 ```
 """
+MEAN = """
+The weights are the mean of those of the stages {stages}."""
 WORLD = """\
 A small omni model: it hears, sees, reads, writes, speaks and draws at once, on a clock of four
 steps a second. It knows {things} everyday things of a synthetic world and nothing else: its
@@ -48,39 +46,30 @@ things are those of training, and what was seen whole says so in its name"""
 
 
 def _start(context: Context) -> str:
-    """What the first of the stages that lead to the released one went on from: "nothing", or a
+    """What the released stage, or the first of those that led to it, went on from: "nothing", or a
     model, by its name alone, as the card may be published and paths are nobody's business."""
     stage = context.settings.get("model", "realtime")
-    if context.tokenizers is None:  # without a model's tokenizers nothing starts from a model
-        return "nothing"
     while settings := recorded(context.run_folder / stage):
         module = importlib.import_module(f"quintet.stages.{settings['stage']}")
         before = settings.get("start_from", getattr(module, "START", None)) or ""
-        from_model = START_WEIGHTS in settings  # which older records do not say
+        # Of older records, which name no weights: what is no stage of the run is a model.
         is_stage = Path(before).name == before and (context.run_folder / before).is_dir()
-        if from_model or ("start_from" in settings and not is_stage):
-            return f"the model {Path(before).name}"
-        stage = before
+        if START_WEIGHTS in settings or ("start_from" in settings and not is_stage):
+            return f"the model {Path(before).resolve().name}"
+        stage = settings.get("of", [before])[0]
     return "nothing"
 
 
-def _weights(context: Context) -> Path:
-    """The file of the released stage's weights: if told to, their mean with those of a stage that
-    it went on from. Two ends of one training that a time of high learning rates lies between err
-    in different ways, and their mean less than either (Izmailov et al. 2018, arXiv 1803.05407)."""
-    path = context.made_by(context.settings.get("model", "realtime"), MODEL_FILE)
-    if (other := context.settings.get("averaged_with")) is None:
-        return path
-    weights, others = read_weights(path), read_weights(context.made_by(other, MODEL_FILE))
-    mean = {name: (weight + others[name]) / 2 for name, weight in weights.items()}
-    save_file(mean, context.folder / MODEL_FILE)
-    return context.folder / MODEL_FILE
+def _mean(context: Context) -> str:
+    """What the card says of a released mean."""
+    stages = recorded(context.run_folder / context.settings.get("model", "realtime")).get("of")
+    return MEAN.format(stages=", ".join(f"`{stage}`" for stage in stages)) if stages else ""
 
 
 def run(context: Context) -> dict[str, float]:
     """Assemble `model/` in this stage's folder; copy it to quintet/bundled/NAME to ship it."""
     system = assemble(
-        _weights(context),
+        context.made_by(context.settings.get("model", "realtime"), MODEL_FILE),
         [
             context.made_by("text_tokenizer", TEXT_FILE),
             context.made_by(context.settings.get("audio", "audio_tokenizer"), AUDIO_FILE),
@@ -100,6 +89,7 @@ def run(context: Context) -> dict[str, float]:
         kept_out=kept_out if about else WORLD_KEPT_OUT,
         recipe=context.settings.get("recipe", "nano"),
         start=_start(context),
+        mean=_mean(context),
         scores=json.dumps(scores, indent=2),
     )
     if context.settings.get("speakers", False):

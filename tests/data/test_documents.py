@@ -1,15 +1,19 @@
-"""Spoken lines of documents: how far the noise lies below the voice."""
+"""Documents of turn mode: what is asked of pictures, and how far noise lies below a voice."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import pytest
 from conftest import make_config, make_tokenizers, needs_world
 
 from quintet.config import STEP_SAMPLES
+from quintet.data import documents
 from quintet.data.documents import NOISE_BELOW, DocumentMaker, Material
 from quintet.data.world.grammar import how_many, request
+from quintet.data.world.pictures import picture_of_several
 from quintet.timeline.streams import Modality, Stream
 
 
@@ -35,15 +39,26 @@ def test_of_pictures_it_is_asked_what_they_are_and_whether_they_are_that() -> No
 
 
 @needs_world
-def test_of_some_it_is_asked_how_many_they_are() -> None:
+def test_of_some_it_is_asked_how_many_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[tuple[Any, int]] = []
+
+    def draw(thing: Any, count: int, *rest: Any) -> Any:
+        shown.append((thing, count))
+        return picture_of_several(thing, count, *rest)
+
+    monkeypatch.setattr(documents, "picture_of_several", draw)
     config = make_config()
     tokenizers = make_tokenizers(config)
     maker, numbers = DocumentMaker(config, tokenizers, Material({}, {})), set[str]()
     for seed in range(24):
         sample, said = (make(np.random.default_rng(seed)) for make in (maker.counting, how_many))
         rows = sample.rows
-        written = rows.tokens[rows.stream == Stream.TEXT_OUT, 0][:-1].tolist()
-        assert tokenizers.text.decode(written) == said.reply
+        (asked, written) = (
+            tokenizers.text.decode(rows.tokens[rows.stream == stream, 0][:-1].tolist())
+            for stream in (Stream.TEXT_IN, Stream.TEXT_OUT)
+        )
+        assert written == said.reply and said.text.rstrip(".?").lower() in asked.lower()
+        assert shown.pop() == (said.thing, said.count)
         assert (rows.modality == Modality.IMAGE).sum() == config.image.num_tokens
         numbers.add(said.reply.split()[0])
     assert numbers == {"One", "Two", "Three", "Four", "Five"}

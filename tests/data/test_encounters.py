@@ -89,7 +89,8 @@ def test_in_training_some_fall_silent_late_and_nothing_learns_it() -> None:
         assert falls_silent.any()
         after = [reply.step for reply in scene.replies if reply.step >= steps.start]
         assert all(step > steps.stop for step in after)
-        answered_after += steps.stop + 3 >= min(after, default=1 << 30)
+        soon = range(steps.stop + 1, steps.stop + 4)  # an answer to whoever interrupted
+        answered_after += any(step in soon for step in after)
     assert answered_after == len(WITH_SLIPS) - 1
 
 

@@ -74,7 +74,6 @@ def test_photographs_of_both_splits_are_asked_for(
         Recipe.load("nano", tmp_path).only("image_tokenizer")
 
 
-@needs_pictures
 def test_a_folder_that_is_not_there_is_told_where_it_is_needed(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     text = (RECIPES / "tiny.toml").read_text(encoding="utf-8")

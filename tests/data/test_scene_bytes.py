@@ -43,7 +43,7 @@ DIGESTS = {
     "test-5": "2ae704ffb3e758b4",
 }
 
-OTHERS = {  # the first from 9 on in which somebody interrupts, of encounters; in training late
+OTHERS = {  # encounters in which somebody interrupts; in that of training it stops late
     "encounter-train-17": "688ae86b30d2a5cd",
     "encounter-test-12": "8281f6deca6ac99d",
     "sights-train-9": "39d9b65763eac6d0",

@@ -10,7 +10,7 @@ import pytest
 from quintet.config import SAMPLE_RATE
 from quintet.data.documents import TRANSCRIBE
 from quintet.data.world.grammar import Request
-from quintet.data.world.things import THINGS
+from quintet.data.world.things import THINGS, Thing
 from quintet.evals import messages
 from quintet.evals.messages import in_turns
 from quintet.live.turns import TurnReply
@@ -32,8 +32,17 @@ class Scripted:
         words = next((part for part in parts if isinstance(part, str)), "draw what was said")
         drawn = [np.zeros((2, 2, 3), np.uint8)] if words.startswith("draw ") else []
         text = self.line if words in TRANSCRIBE else f"This is {self.thing}."
-        text = self.number if words == "count the cats." else text
+        if words == "count the cats.":
+            (picture,) = (part for part in parts if isinstance(part, np.ndarray))
+            assert (picture == 3).all()
+            text = self.number
         return TurnReply(text, drawn, np.zeros(0, np.float32))
+
+
+def _three_dots(thing: Thing, count: int, rng: object, split: str) -> tuple[np.ndarray, None]:
+    """A picture that tells what was asked for."""
+    assert (thing, count, split) == (THINGS[0], 3, "test")
+    return np.full((8, 8, 3), count, np.uint8), None
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +52,7 @@ def _one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(messages, "THINGS", THINGS[:1])
     three = Request("how_many", "count the cats.", "Three cats.", THINGS[0], 3)
     monkeypatch.setattr(messages, "how_many", lambda rng: three)
+    monkeypatch.setattr(messages, "picture_of_several", _three_dots)
 
 
 @pytest.mark.parametrize(

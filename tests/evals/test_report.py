@@ -141,8 +141,11 @@ def test_any_preset_gets_a_report(
         if score["value"] is not None:
             assert score["low"] <= score["value"] <= score["high"], name
     assert report["scores"]["repeats_in_exact_words"]["value"] in (0, None)
+    counted = ["counts_shown_asked_by_voice", "counts_shown_asked_by_text"]
+    assert sum(report["scores"][name]["n"] for name in counted) > 0
+    assert report["scores"]["messages_count_what_is_shown"]["n"] > 0
     page = (tmp_path / "first" / "report.html").read_text()
-    assert "data:audio/" in page and "http" not in page
+    assert "data:audio/" in page and "http" not in page and "<h2>how_many</h2>" in page
 
 
 def test_a_player_in_the_assistant_s_voice_is_known_by_it(

@@ -56,9 +56,8 @@ def test_an_answer_is_counted_told_and_waits_for_others(conversation: _Watched) 
     conversation.add("user", "hello.")
     conversation.decoder.picture_left = conversation.config.image.num_tokens  # it begins with one
     read, told, pauses = len(conversation.read), list[str](), list[int]()
-    reply = conversation.answer(
-        9, 7, tell=told.append, pause=lambda: pauses.append(len(conversation.read))
-    )
+    conversation.pause = lambda: pauses.append(len(conversation.read))
+    reply = conversation.answer(9, 7, tell=told.append)
     made = concatenate(conversation.read[read:])
     kinds = Counter(Modality(kind).name.lower() for kind in made.modality.tolist())
     assert kinds["text"] and kinds["image"] and kinds["audio"] == 7
@@ -71,6 +70,14 @@ def test_an_answer_is_counted_told_and_waits_for_others(conversation: _Watched) 
     assert not made.step[~is_sound].any()
     step_of = conversation.config.audio.step_of
     assert made.step[is_sound].tolist() == [step_of(frame) for frame in range(7)]
+
+
+def test_a_sound_waits_for_others_before_each_of_its_steps(conversation: _Watched) -> None:
+    pauses = list[int]()
+    conversation.pause = lambda: pauses.append(len(conversation.read))
+    conversation.add("assistant", np.full(2 * STEP_SAMPLES + 9, 0.1, np.float32))
+    assert len(conversation.read) == 3
+    assert pauses == [0, 0, 1, 2]  # before its codes are made, and before each step's are read
 
 
 def test_frames_are_their_sound_and_none_are_none(conversation: _Watched) -> None:

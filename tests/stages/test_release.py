@@ -1,53 +1,79 @@
-"""What is released: a stage's weights, or their mean with an earlier one's."""
+"""What is released, and what its card says of where the weights come from."""
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from conftest import make_config, make_model, make_tokenizers
-from mistakes import check_told
 from safetensors.torch import load_file, save_file
 
-from quintet.config import UserError
 from quintet.live.pretrained import Quintet
 from quintet.stages import release
 from quintet.stages.context import MODEL_FILE, Context
-from quintet.stages.recipe import RECIPES
+from quintet.tokenizers.folders import AUDIO_FILE, IMAGE_FILE, TEXT_FILE
+from quintet.tokenizers.weight_files import load_weights
+
+STAGES = {"settle": "practice", "heed": "settle"}  # and what they went on from
+TOKENIZERS = {
+    "text_tokenizer": TEXT_FILE, "audio_tokenizer": AUDIO_FILE, "image_tokenizer": IMAGE_FILE
+}  # fmt: skip
 
 
-def _context(folder: Path, **settings: str) -> Context:
-    for value, stage in enumerate(("settle", "heed")):
-        (folder / stage).mkdir()
-        save_file({"weight": torch.full((3,), float(value))}, folder / stage / MODEL_FILE)
-    (folder / "release").mkdir()
-    return Context("release", make_config(), {"stage": "release", **settings}, folder)
+def _record(folder: Path, **made_with: Any) -> None:
+    (folder / "settings.json").write_text(json.dumps(made_with))
 
 
-@pytest.mark.parametrize(("settings", "value"), [({}, 1.0), ({"averaged_with": "settle"}, 0.5)])
-def test_the_mean_of_two_stages_or_one_of_them(
-    settings: dict[str, str], value: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    released: list[dict[str, torch.Tensor]] = []
+@pytest.fixture
+def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
+    for seed, (stage, before) in enumerate(STAGES.items()):
+        (tmp_path / stage).mkdir()
+        save_file(make_model(make_config(), seed).state_dict(), tmp_path / stage / MODEL_FILE)
+        _record(tmp_path / stage, stage="realtime", start_from=before)
+    (tmp_path / "practice").mkdir()
+    for stage, file in TOKENIZERS.items():
+        (tmp_path / stage).mkdir()
+        (tmp_path / stage / file).touch()
 
     def assemble(weights: Path, *_: Any) -> Quintet:
-        released.append(load_file(weights))
-        return Quintet(make_model(make_config()), make_tokenizers(make_config()))
+        model = make_model(make_config())
+        load_weights(model, weights)
+        return Quintet(model, make_tokenizers(make_config()))
 
     monkeypatch.setattr(release, "assemble", assemble)
-    monkeypatch.setattr(
-        Context, "made_by", lambda self, stage, file: self.run_folder / stage / file
-    )
-    release.run(_context(tmp_path, model="heed", **settings))
-    assert torch.equal(released[0]["weight"], torch.full((3,), value))
+    return Context("release", make_config(), {"stage": "release", "model": "heed"}, tmp_path)
 
 
-def test_only_an_earlier_stage_can_be_averaged_with(tmp_path: Path) -> None:
-    text = (RECIPES / "tiny.toml").read_text(encoding="utf-8")
-    right, wrong = 'model = "prefer"', 'model = "prefer"\naveraged_with = "later"'
-    check_told(text, right, wrong, "averaged_with = 'later', which is no earlier stage", tmp_path)
-    with pytest.raises(UserError, match="which stage 'settle' makes"):
-        context = Context("release", make_config(), {"model": "settle"}, tmp_path)
-        release.run(context)
+def _weights(path: Path) -> dict[str, torch.Tensor]:
+    return {name: weight.float() for name, weight in load_file(path).items()}
+
+
+def test_one_stage_alone_is_no_mean(context: Context) -> None:
+    release.run(context)
+    made, stage = context.folder / "model" / MODEL_FILE, context.run_folder / "heed" / MODEL_FILE
+    expected = {name: weight.half().float() for name, weight in _weights(stage).items()}
+    for name, weight in _weights(made).items():
+        assert torch.equal(weight, expected[name])
+    assert "mean" not in (context.folder / "model" / "README.md").read_text()
+
+
+def _card(context: Context) -> str:
+    release.run(context)
+    return " ".join((context.folder / "model" / "README.md").read_text().split())
+
+
+@pytest.mark.parametrize("before", ["settle", "somewhere/nano"])
+def test_a_mean_tells_of_which_stages_it_is(context: Context, before: str) -> None:
+    shutil.copytree(context.run_folder / "settle", context.run_folder / "blend")
+    _record(context.run_folder / "blend", stage="average", of=["heed", "tally"])
+    weights = {} if before == "settle" else {"start_from_weights": ["a digest"]}
+    _record(context.run_folder / "heed", stage="realtime", start_from=before, **weights)
+    context.settings["model"] = "blend"
+    start = "nothing" if before == "settle" else "the model nano"
+    told = _card(context)
+    assert f"Trained from {start} by `quintet train" in told
+    assert "The weights are the mean of those of the stages `heed`, `tally`." in told

@@ -108,6 +108,13 @@ class Encounter(Draft):
             "watch": self.watch, "dictation": self.dictation,
         }  # fmt: skip
 
+    def fill(self, shares: dict[str, float], events: int, pauses: tuple[int, int]) -> None:
+        """So many events, as far as they fit, a pause of between so many steps after each."""
+        for _ in range(events if shares else 0):
+            if not self.attempt(self.events[weighted_choice(shares, self.rng)]):
+                break
+            self.pause(*pauses)
+
     def request(self) -> None:
         self.event(request(weighted_choice(KIND_SHARES, self.rng), self.rng))
 
@@ -279,7 +286,8 @@ def make_encounter(
 ) -> Scene:
     """A long scene of at most `max_steps` steps, a pure function of its arguments.
 
-    `kinds` restricts its events to some of `SHARES`, of which each scene then holds one or two;
+    `kinds` restricts its events to some of `SHARES`, of which each scene then holds one or two
+    (none of none);
     with `other_speaker` the assistant answers in a voice that is drawn from the seed.
 
     Raises:
@@ -294,9 +302,5 @@ def make_encounter(
         draft.speaker = draw_speaker(seed, split, (draft.voice, draft.bystander))
     shares = {kind: share for kind, share in SHARES.items() if kinds is None or kind in kinds}
     draft.pause(1, 8)
-    events = int(rng.integers(*EVENTS)) if kinds is None else int(rng.integers(1, 3))
-    for _ in range(events if shares else 0):
-        if not draft.attempt(draft.events[weighted_choice(shares, rng)]):
-            break
-        draft.pause(2, 12)
+    draft.fill(shares, int(rng.integers(*(EVENTS if kinds is None else (1, 3)))), (2, 12))
     return draft.scene(seed)

@@ -14,10 +14,8 @@ from quintet.data.world.things import MOST_THINGS, THINGS, Thing
 from quintet.media.emoji import render_emoji
 
 WHITE = (255, 255, 255)
-TEST_SIZES = (
-    0.68,
-    0.76,
-)  # share of the picture's or cell's side; they lie in a gap of the training sizes
+# Shares of the side of a picture or a cell; those of the test lie in a gap of training's.
+TEST_SIZES = (0.68, 0.76)
 TRAIN_SIZES = ((0.4, 0.67), (0.77, 0.95))
 PURE = 0.3  # share of hues whose channels are each at one end: red, yellow, none ...
 CELLS = 3  # on a side of a picture with several things, however few they are
@@ -113,10 +111,7 @@ def take_picture(
     thing: Thing, rng: np.random.Generator, split: str, size: int = 96
 ) -> tuple[np.ndarray, Look]:
     """The same, and how it came to look."""
-    background, kind, colours = make_background(rng, split, size)
-    canvas = Image.fromarray(background.clip(0, 255).astype(np.uint8))
-    share = _put(canvas, thing, rng, split, (0, 0, size))
-    return _blurred(canvas, rng), Look(kind, colours, round(share, 4))
+    return _picture(thing, 1, rng, split, size, cells=1)
 
 
 def picture_of_several(
@@ -126,13 +121,22 @@ def picture_of_several(
     look. The cells are as large for one as for five: how large things are does not tell how many.
     """
     assert 1 <= count <= MOST_THINGS, count
+    return _picture(thing, count, rng, split, size, CELLS)
+
+
+def _picture(
+    thing: Thing, count: int, rng: np.random.Generator, split: str, size: int, cells: int
+) -> tuple[np.ndarray, Look]:
+    """A thing in each of `count` squares, of `cells` on each side of the picture."""
     background, kind, colours = make_background(rng, split, size)
     canvas = Image.fromarray(background.clip(0, 255).astype(np.uint8))
-    shares = []
-    for cell in rng.permutation(CELLS**2)[:count].tolist():
-        top, left = (size * place // CELLS for place in divmod(cell, CELLS))
-        shares.append(_put(canvas, thing, rng, split, (left, top, size // CELLS)) / CELLS)
-    return _blurred(canvas, rng), Look(kind, colours, round(float(np.mean(shares)), 4), count)
+    side, shares = size // cells, []
+    for place in rng.permutation(cells**2)[:count].tolist():
+        top, left = (size * at // cells for at in divmod(place, cells))
+        shares.append(_put(canvas, thing, rng, split, (left, top, side)) / cells)
+    if rng.random() < 0.15:
+        canvas = canvas.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, max(0.3, size / 80))))
+    return np.asarray(canvas), Look(kind, colours, round(float(np.mean(shares)), 4), count)
 
 
 def _put(
@@ -156,14 +160,6 @@ def _put(
     top += int(rng.integers(min(0, side - emoji.height), max(0, side - emoji.height) + 1))
     canvas.paste(emoji, (left, top), emoji)
     return float(share)
-
-
-def _blurred(canvas: Image.Image, rng: np.random.Generator) -> np.ndarray:
-    """uint8 [H, W, 3]: now and then a little out of focus."""
-    if rng.random() < 0.15:
-        radius = rng.uniform(0.3, max(0.3, canvas.width / 80))
-        canvas = canvas.filter(ImageFilter.GaussianBlur(radius))
-    return np.asarray(canvas)
 
 
 def canonical_picture(thing: Thing, size: int = 96) -> np.ndarray:

@@ -22,10 +22,12 @@ SEEDS = {
     # Of the report card.
     "eval": range(70_000_000, 90_000_000),
     "eval_encounters": range(90_000_000, 110_000_000),
-    "eval_counting": range(90_000_000, 110_000_000),
-    "eval_speakers": range(110_000_000, 180_000_000),
+    "eval_speakers": range(110_000_000, 170_000_000),
+    "eval_counting": range(170_000_000, 180_000_000),
     "eval_long_session": range(180_000_000, 2**31),
 }
+
+EACH = 100_000  # seeds of a kind of scene, in one report
 
 
 def seeds_of(name: str, first: int, count: int) -> range:

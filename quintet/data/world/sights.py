@@ -15,14 +15,12 @@ split, as all are.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from quintet.data.world.encounters import WATCH, Encounter
 from quintet.data.world.grammar import how_many, request
 from quintet.data.world.pictures import picture_of_several
-from quintet.data.world.scenes import PICTURE_SIZE, Scene, check_kinds, check_scene, weighted_choice
+from quintet.data.world.scenes import PICTURE_SIZE, Scene, check_kinds, check_scene
 from quintet.data.world.things import THINGS, with_article
 from quintet.data.world.wide_words import pick
 
@@ -38,6 +36,10 @@ OF_SIGHTS = (3, 3)  # numbers that follow the seed in no other generator of scen
 
 class _Sights(Encounter):
     """A scene of pictures in quick succession."""
+
+    def __init__(self, rng: np.random.Generator, split: str, max_steps: int) -> None:
+        super().__init__(rng, split, max_steps)
+        self.events = {"check": self.check, "watch": self.watch, "how_many": self.how_many}
 
     def check(self) -> None:
         asked = request("check", self.rng)
@@ -72,23 +74,18 @@ def make_sights(
 ) -> Scene:
     """A scene of at most `max_steps` steps, a pure function of its arguments.
 
-    `kinds` are those of its events, of `SHARES`.
+    `kinds` are those of its events, of `SHARES`; a scene of none is silent.
 
     Raises:
         UserError: as `scenes.make_scene`.
     """
     check_scene(seed, split, max_steps)
     check_kinds(kinds, SHARES, "Sights have")
-    of_kinds = () if kinds == USUAL else tuple(list(SHARES).index(kind) for kind in kinds)
+    # Scenes of other kinds have other voices, too, where they have the same seed.
+    of_kinds = () if set(kinds) == set(USUAL) else sorted({list(SHARES).index(k) for k in kinds})
     rng = np.random.default_rng((seed, split == "test", *OF_SIGHTS, *of_kinds))
     draft = _Sights(rng, split, max_steps)
-    events: dict[str, Callable[[], None]] = {
-        "check": draft.check, "watch": draft.watch, "how_many": draft.how_many,
-    }  # fmt: skip
-    shares = {kind: share for kind, share in SHARES.items() if kind in kinds}
     draft.pause(0, 4)
-    for _ in range(int(rng.integers(*EVENTS)) if shares else 0):
-        if not draft.attempt(events[weighted_choice(shares, rng)]):
-            break
-        draft.pause(0, 5)
+    shares = {kind: share for kind, share in SHARES.items() if kind in kinds}
+    draft.fill(shares, int(rng.integers(*EVENTS)), (0, 5))
     return draft.scene(seed)

@@ -11,6 +11,7 @@
 const REMEMBERED = 600_000;
 const HICCUP = 250; // milliseconds later than the earliest: no cushion helps
 const MARGIN = 0.03; // seconds: the sound card's clock is read up to 0.013 too early
+const ENOUGH = 12; // sounds that followed, three utterances: then it is known when they come
 
 export class Arrivals {
   constructor() {
@@ -37,6 +38,16 @@ export class Arrivals {
     this.late = now - this.due;
     if (goesOn) this.followed.push([now, this.late]);
     while (this.followed[0]?.[0] < now - REMEMBERED) this.followed.shift();
+  }
+
+  /**
+   * Seconds by which the last sound came later than those that follow usually do, so that these
+   * will be early without any wait; 0 while few have been heard.
+   */
+  get slack() {
+    if (this.followed.length < ENOUGH) return 0;
+    const late = this.followed.map(([, milliseconds]) => milliseconds).sort((a, b) => a - b);
+    return Math.max(0, this.late - late[late.length >> 1]) / 1000;
   }
 
   /** Seconds that the last sound must wait, as far as can be told from those that were heard. */

@@ -3,7 +3,8 @@
  *
  * A piece that begins an utterance waits a little (the cushion), so that a late next piece leaves
  * no gap: as long as earlier pieces make likely (`Arrivals`), and longer while few have been heard.
- * Each gap that does happen makes it longer, up to a limit, and each utterance a little shorter.
+ * Each gap that does happen makes it longer, up to a limit, and each utterance a little shorter. A
+ * piece that itself comes late, as a first one does with all its words, has waited already.
  */
 
 import { Arrivals } from "./arrivals.js";
@@ -19,7 +20,8 @@ export class Player {
   constructor(sampleRate) {
     this.sampleRate = sampleRate;
     this.arrivals = new Arrivals();
-    this.least = CUSHION; // seconds that the next cushion has whatever the arrivals say
+    this.least = CUSHION; // seconds that the next cushion and its slack have, whatever is likely
+    this.slack = 0; // seconds that the last piece which began was late itself
     this.cushion = CUSHION; // seconds that the last piece waited which began
     this.ends = 0; // when the last piece that was laid down is over, on the context's clock
     this.pieces = new Set(); // sources that have not ended
@@ -84,11 +86,13 @@ export class Player {
     if (this.ends > now) return this.ends;
     if (this.ends && goesOn) {
       this.underruns += 1;
-      this.least = this.cushion + CUSHION_GROWTH;
+      this.least = Math.min(CUSHION_MAX, this.cushion + this.slack + CUSHION_GROWTH);
     } else {
       this.least = Math.max(0, this.least - CUSHION_SHRINK);
     }
-    this.cushion = Math.min(CUSHION_MAX, Math.max(this.least, this.arrivals.wait));
+    this.slack = this.arrivals.slack;
+    const needed = Math.max(this.least - this.slack, this.arrivals.wait);
+    this.cushion = Math.min(CUSHION_MAX, needed);
     return now + this.cushion;
   }
 
