@@ -66,14 +66,21 @@ def _card(context: Context) -> str:
     return " ".join((context.folder / "model" / "README.md").read_text().split())
 
 
-@pytest.mark.parametrize("before", ["settle", "somewhere/nano"])
-def test_a_mean_tells_of_which_stages_it_is(context: Context, before: str) -> None:
+@pytest.mark.parametrize(
+    ("before", "weights", "start"),
+    [
+        ("settle", {}, "nothing"),
+        ("somewhere/nano", {"start_from_weights": ["a digest"]}, "the model nano"),
+        ("somewhere/nano", {}, "the model nano"),  # as earlier versions recorded it
+    ],
+)
+def test_a_mean_tells_of_which_stages_it_is(
+    context: Context, before: str, weights: dict[str, list[str]], start: str
+) -> None:
     shutil.copytree(context.run_folder / "settle", context.run_folder / "blend")
     _record(context.run_folder / "blend", stage="average", of=["heed", "tally"])
-    weights = {} if before == "settle" else {"start_from_weights": ["a digest"]}
     _record(context.run_folder / "heed", stage="realtime", start_from=before, **weights)
     context.settings["model"] = "blend"
-    start = "nothing" if before == "settle" else "the model nano"
     told = _card(context)
     assert f"Trained from {start} by `quintet train" in told
     assert "The weights are the mean of those of the stages `heed`, `tally`." in told
