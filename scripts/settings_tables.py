@@ -89,7 +89,7 @@ DEFAULTS = {
     "shards": "all there are", "documents.shards": "none", "sources": "none", "recordings": "none",
     "photograph_folder": "none", "image_tokenizer.crop": "the preset's image size",
     "image_tokenizer.largest": "`crop`", "about": "the world's sentence",
-    "forms": "all",
+    "forms": "all", "of": "needed",
 }  # fmt: skip
 # Fields of dataclasses without a comment of their own.
 FIELDS = {
