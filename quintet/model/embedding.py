@@ -53,7 +53,8 @@ class RowTensors:
                 columns = [
                     np.pad(c, [(0, longest - len(c))] + [(0, 0)] * (c.ndim - 1)) for c in columns
                 ]
-            return torch.from_numpy(np.stack(columns)).to(dtype)
+            stacked = columns[0][None] if len(columns) == 1 else np.stack(columns)
+            return torch.from_numpy(stacked).to(dtype)
 
         return cls(
             stack([r.tokens for r in tables], torch.long),
@@ -114,7 +115,6 @@ class Embedding(nn.Module):
         return torch.where(audio_BT1, self.audio(codes_BTQ).sum(-2), self.text_image(text_ids_BT))
 
     def forward(self, rows: RowTensors) -> Tensor:
-        token = self.tokens(rows)
-        position = waves(rows.position, self.config.d_position)
-        time = waves(rows.step, self.config.d_time)
-        return torch.cat([token, position, time, rows.flag[..., None]], dim=-1)
+        places = ((rows.position, self.config.d_position), (rows.step, self.config.d_time))
+        waved = [waves(values, width) for values, width in places if width]
+        return torch.cat([self.tokens(rows), *waved, rows.flag[..., None]], dim=-1)
