@@ -96,6 +96,8 @@ def make_model(config: OmniConfig, seed: int = 0) -> Omni:
     for parameter in model.parameters():
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.3)
+        else:  # of norms: each has its own
+            torch.nn.init.uniform_(parameter, 0.5, 1.5)
     return model
 
 

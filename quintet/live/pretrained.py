@@ -199,7 +199,8 @@ class Quintet:
         """Turn mode: answer the last of `messages`, each {"role", "content": [parts]}.
 
         `tell` is given the words of the answer one after another, while it is being made; `pause`
-        is called between its rows and may wait, so that others have the processor.
+        is called between its rows, and those that it reads, and may wait, so that others have the
+        processor.
         """
         chosen, speaker = sampling or Sampling(), self.speaker(voice)
         return chat(self.model, self.tokenizers, messages, chosen, seed, tell, pause, speaker)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from quintet.config import STEP_SAMPLES, UserError
 from quintet.live.decoder import Answer, TipDecoder
@@ -28,6 +29,7 @@ from quintet.tokenizers.image import to_pixels
 MAX_ROWS = 2_048  # of a conversation
 MAX_ANSWER_ROWS = 256
 MAX_ANSWER_FRAMES = 240
+PIECE = 4 * STEP_SAMPLES  # of sound that is encoded at once
 ROLES = ("user", "assistant")
 
 Part = str | np.ndarray | Image.Image  # words, sound (float32 [S]), or a picture
@@ -56,7 +58,7 @@ class _Conversation:
         pause: Callable[[], None] | None = None,
     ) -> None:
         self.config, self.tokenizers = model.config, tokenizers
-        self.pause = pause or (lambda: None)  # before whatever takes a while
+        self.pause = pause or (lambda: None)  # before a part, a piece of its sound, a row
         cache = KVCache(model.config.model, MAX_ROWS, device=model.device)
         self.decoder = TipDecoder(model, tokenizers.text, sampling, seed, cache)
         self.counts: Counter[str] = Counter()  # rows by kind, as in `TurnReply`
@@ -97,7 +99,7 @@ class _Conversation:
         if not len(sound):
             raise UserError("A message holds a sound of no length; leave it out.")
         padded = np.pad(sound, (0, -len(sound) % STEP_SAMPLES))
-        codes, audio, step = self.tokenizers.encode_audio(padded), self.config.audio, 0
+        codes, audio, step = self._codes_of(padded), self.config.audio, 0
         self._make_room(len(codes))
         self.counts["audio_in"] += len(codes)
         while audio.frames_before(step) < len(codes):
@@ -105,6 +107,16 @@ class _Conversation:
             frames = codes[audio.frames_before(step) : audio.frames_before(step + 1)]
             self.decoder.append(stream, Modality.AUDIO, frames, step)
             step += 1
+
+    def _codes_of(self, sound_S: np.ndarray) -> np.ndarray:
+        """Codes [T, Q], made piece by piece: the whole may be half a minute."""
+        pieces, state = list[Tensor](), None
+        for start in range(0, len(sound_S), PIECE):
+            self.pause()
+            piece_BS = torch.from_numpy(sound_S[None, start : start + PIECE])
+            codes_BTQ, state = self.tokenizers.audio.encode(piece_BS, state)
+            pieces.append(codes_BTQ[0])
+        return torch.cat(pieces).numpy().astype(np.int32)
 
     def answer(
         self,
@@ -163,8 +175,9 @@ def chat(
     """Answer the last of `messages`: {"role": "user" or "assistant", "content": text or parts}.
 
     `tell` is given the words of the answer one after another, while it is being made. `pause` is
-    called before each part that is read, each step of a sound, and each row that is written: it may
-    wait, so that others have the processor. `speaker` is codes [N, Q] of the voice to answer in.
+    called before each part that is read, each second and each step of a sound, and each row that is
+    written: it may wait, so that others have the processor. `speaker` is codes [N, Q] of the voice
+    to answer in.
 
     Of the user's messages pictures are read before words and words before sounds, as training has
     them: a question after the picture that it is of, an order before the sound that it is for. A

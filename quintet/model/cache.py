@@ -210,4 +210,6 @@ class KVCache:
 def _layers(keys: Tensor, values: Tensor) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """Of each layer keys and values [B, G, C + 1, E], and both as one list of slots: a session
     looks at them in every row."""
-    return [(k, v, k.flatten(0, 2), v.flatten(0, 2)) for k, v in zip(keys, values, strict=True)]
+    width = keys.shape[-1]
+    both = [(keys[layer], values[layer]) for layer in range(len(keys))]
+    return [(k, v, k.view(-1, width), v.view(-1, width)) for k, v in both]

@@ -5,8 +5,8 @@ a session does. So training runs `Transformer`, sessions run this, on the same w
 holds the two together.
 
 Shapes: B sessions, T new rows, S slots in use, H query heads, G key-value heads, M heads of a group
-(its query heads, its key, its value), E head width, P = E / 2 pairs of it, D = d_model; N = B * G,
-R = T * H / G.
+(its query heads, its key, its value), K = M - 1 of them without the value, E head width, P = E / 2
+pairs of it, D = d_model, L layers. N = B * T; in attention N = B * G and R = T * H / G.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from quintet.model.attention import Attention
@@ -35,7 +35,7 @@ EPSILON = torch.finfo(torch.float32).eps  # as `torch.nn.RMSNorm` adds
 
 @dataclass(frozen=True)
 class Trunk:
-    """The weights of a transformer, layer by layer, as they are: nothing is copied."""
+    """The weights of a transformer, layer by layer, as they are: nothing is kept of them."""
 
     layers: tuple[tuple[Tensor, ...], ...]
     norm: Tensor
@@ -47,6 +47,8 @@ class Trunk:
         blocks: list[Any] = list(transformer.layers)  # whose types a ModuleList forgets
         attention = blocks[0].attention
         assert type(attention) is Attention, "another attention needs another decoding"
+        whole = all(type(p) is nn.Parameter for p in transformer.parameters())
+        assert whole, "a model that is divided among devices holds no sessions"
         return cls(
             tuple(
                 (
@@ -65,6 +67,7 @@ class Trunk:
             transformer.norm.weight, attention.group, attention.head_width,
         )  # fmt: skip
 
+    @torch.no_grad()
     def extend(
         self, x_BTD: Tensor, cache: KVCache, place: Place, turns_BTP2: Tensor | None = None
     ) -> Tensor:
@@ -72,19 +75,20 @@ class Trunk:
         batch, rows, width = x_BTD.shape
         heads = (batch, rows, -1, self.group, self.head_width)
         mask, causal = place.mask, place.is_causal
-        few = x_BTD.device.type == "cpu" and rows <= FEW and not causal
+        plain = x_BTD.device.type == "cpu" and x_BTD.dtype == torch.float32
+        few = plain and rows <= FEW and not causal
         if few and mask is not None:
             mask = torch.zeros(mask.shape).masked_fill(~mask, UNSEEN)
         turned = _turning(turns_BTP2, x_BTD.dtype)
         norm = _norm_of_one if few and batch * rows == 1 else _norm
         x_ND = x_BTD.flatten(0, 1)
-        for index, (weights, scale_ME) in enumerate(zip(self.layers, self._scales(), strict=True)):
+        for index, (weights, scale_KE) in enumerate(zip(self.layers, self._scales(), strict=True)):
             attention_norm, qkv, _, _, output, ff_norm, gate, up, down = weights
             heads_BTGME = linear(norm(x_ND, attention_norm), qkv).view(heads)
             normed = F.rms_norm(heads_BTGME[..., :-1, :], (self.head_width,))
-            qk_BTGME = turned(normed * scale_ME)
-            q_BHTE = qk_BTGME[..., :-1, :].flatten(2, 3).transpose(1, 2)
-            cache.write(index, qk_BTGME[..., -1, :], heads_BTGME[..., -1, :], place)
+            qk_BTGKE = turned(normed * scale_KE)
+            q_BHTE = qk_BTGKE[..., :-1, :].flatten(2, 3).transpose(1, 2)
+            cache.write(index, qk_BTGKE[..., -1, :], heads_BTGME[..., -1, :], place)
             k_BGSE, v_BGSE = cache.read(index, place)
             if few:
                 y_BHTE = _attend_to_few(q_BHTE, k_BGSE, v_BGSE, mask)
@@ -98,11 +102,11 @@ class Trunk:
         return norm(x_ND, self.norm).view(x_BTD.shape)
 
     def _scales(self) -> tuple[Tensor, ...]:
-        """Of each layer's queries and keys, [M - 1, E], as their weights are now: sessions may
-        show what a model in training makes."""
+        """Of each layer's queries and key, [K, E], as their weights are now: sessions may show what
+        a model in training makes."""
         queries_LE, keys_LE = (torch.stack([w[i] for w in self.layers]) for i in (2, 3))
-        queries_LME = queries_LE[:, None].expand(-1, self.group - 2, -1)
-        return torch.cat([queries_LME, keys_LE[:, None]], dim=1).unbind()
+        queries_LKE = queries_LE[:, None].expand(-1, self.group - 2, -1)
+        return torch.cat([queries_LKE, keys_LE[:, None]], dim=1).unbind()
 
 
 def _norm(x_ND: Tensor, weight_D: Tensor) -> Tensor:

@@ -217,8 +217,8 @@ class Omni(nn.Module):
     def _text_losses(
         self, hidden_KD: Tensor, batch: Batch, whole: Batch, text_weight: float, with_turn: bool
     ) -> tuple[Tensor, Tensor]:
-        """Of the text+image head: its loss, and `with_turn` that of the turn."""
-        losses_N, turns_N = row_losses(
+        """Of the text+image head: its loss, and that of the turn, 0 unless `with_turn`."""
+        losses_N, turn_N = row_losses(
             self.text_image_head(hidden_KD[batch.text_at]), batch.text_target,
             self.config.model.z_loss, with_turn,
         )  # fmt: skip
@@ -227,26 +227,30 @@ class Omni(nn.Module):
             for target in (batch.text_target, whole.text_target)
         )
         loss = (losses_N * weights_N).sum() / all_weights.sum()
-        return loss, _turn_loss(turns_N, batch.opens_text(), whole.opens_text())
+        if not with_turn:
+            return loss, loss.new_zeros(())
+        return loss, _turn_loss(turn_N, batch.opens_text(), whole.opens_text())
 
     def _audio_losses(
         self, hidden_KD: Tensor, batch: Batch, whole: Batch, with_turn: bool
     ) -> tuple[Tensor, Tensor]:
-        """Of the audio head: its loss, and `with_turn` that of the turn, which the first choice of
-        a frame tells."""
+        """Of the audio head: its loss, and that of the turn, which the first choice of a frame
+        tells, 0 unless `with_turn`."""
         logits_MSR = self.audio_head(hidden_KD[batch.audio_at], batch.audio_target)
         chosen_MS = self.audio_head.choices(batch.audio_target)
-        losses, turns = row_losses(
+        losses_K, turn_K = row_losses(
             logits_MSR.flatten(0, 1), chosen_MS.flatten(), self.config.model.z_loss, with_turn
         )
-        first_M = turns.view(chosen_MS.shape)[:, 0]
-        turn = _turn_loss(first_M, batch.opens_audio(), whole.opens_audio())
-        return losses.sum() / len(whole.audio_at), turn
+        loss = losses_K.sum() / len(whole.audio_at)
+        if not with_turn:
+            return loss, loss.new_zeros(())
+        first_M = turn_K.view(chosen_MS.shape)[:, 0]
+        return loss, _turn_loss(first_M, batch.opens_audio(), whole.opens_audio())
 
 
-def _turn_loss(turns_N: Tensor, opens_N: Tensor, all_opens: Tensor) -> Tensor:
+def _turn_loss(turn_N: Tensor, opens_N: Tensor, all_opens: Tensor) -> Tensor:
     """The mean over the questions that open an answer, of which this may be a share of all."""
-    return (turns_N * opens_N).sum() / all_opens.sum().clamp(min=1)
+    return (turn_N * opens_N).sum() / all_opens.sum().clamp(min=1)
 
 
 def _forget_trunk(model: Omni, _: object) -> None:

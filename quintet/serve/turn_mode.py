@@ -1,7 +1,7 @@
 """Turn mode for the server: answers without a clock, one after another, in a thread of their own.
 
 Live sessions keep their clock beside it: they compute in another thread. Python lets one thread
-run at a time, so while they do, an answer waits between two of its rows, and between two steps of
+run at a time, so while they do, an answer waits between two of its rows, and between two pieces of
 a sound that it reads (`give_way`).
 """
 

@@ -156,28 +156,31 @@ def _stage(
         context.train.check_layout(preset.model, context.train.together)
     if hasattr(module, "check"):
         module.check(context)
-    return _started(context, getattr(module, "START", None), [one.name for one in earlier])
+    return _started(context, getattr(module, "START", None), earlier)
 
 
-def _started(context: Context, start: str | None, earlier: list[str]) -> Context:
+def _started(context: Context, start: str | None, before: list[Context]) -> Context:
     """With the model that it starts from, if that is no earlier stage; `start` is where the stage
     begins without a setting.
 
     Raises:
         UserError: a setting names neither, or a model that does not fit.
     """
-    settings = context.settings
-    named = {"start_from": start} | settings
-    of = [("of", name) for name in settings.get("of", ())]
-    for key, name in [(key, named.get(key)) for key in ("start_from", "model", "audio")] + of:
-        if name in (None, *earlier):
+    settings, earlier = context.settings, [one.name for one in before]
+    makes = TRANSFORMER_STAGES | {"average"}
+    transformers = [one.name for one in before if one.settings["stage"] in makes]
+    known = {"start_from": earlier, "audio": earlier, "model": transformers, "of": transformers}
+    named = {"start_from": [start]} | {k: v if k == "of" else [v] for k, v in settings.items()}
+    for key, name in [(setting, name) for setting in known for name in named.get(setting, ())]:
+        if name in (None, *known[key]):
             continue
         if key == "start_from" and key in settings and settings["stage"] in TRANSFORMER_STAGES:
             context = replace(context, model=_model(context, str(name), earlier))
             continue
         raise UserError(
-            f"Stage {context.name!r} has {key} = {name!r}, which is no earlier stage; "
-            f"use one of: {', '.join(earlier) or 'none, as it is the first'}."
+            f"Stage {context.name!r} has {key} = {name!r}, which is no earlier stage"
+            f"{' of the transformer' * (known[key] is transformers)}; use one of: "
+            f"{', '.join(known[key]) or 'none, as there is none before it'}."
         )
     return context
 

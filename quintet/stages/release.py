@@ -46,18 +46,23 @@ things are those of training, and what was seen whole says so in its name"""
 
 
 def _start(context: Context) -> str:
-    """What the released stage, or the first of those that led to it, went on from: "nothing", or a
-    model, by its name alone, as the card may be published and paths are nobody's business."""
-    stage = context.settings.get("model", "realtime")
-    while settings := recorded(context.run_folder / stage):
+    """What the stages that led to the released one went on from: "nothing", or models, by their
+    names alone, as the card may be published and paths are nobody's business."""
+    starts, stages = set[str](), [context.settings.get("model", "realtime")]
+    for stage in stages:  # to which those before it are added
+        settings = recorded(context.run_folder / stage)
+        if not settings:
+            starts.add("nothing")
+            continue
         module = importlib.import_module(f"quintet.stages.{settings['stage']}")
         before = settings.get("start_from", getattr(module, "START", None)) or ""
         # Of older records, which name no weights: what is no stage of the run is a model.
         is_stage = Path(before).name == before and (context.run_folder / before).is_dir()
         if START_WEIGHTS in settings or ("start_from" in settings and not is_stage):
-            return f"the model {Path(before).resolve().name}"
-        stage = settings.get("of", [before])[0]
-    return "nothing"
+            starts.add(f"the model {Path(before).absolute().name}")
+        else:
+            stages += [name for name in settings.get("of", [before]) if name not in stages]
+    return " and ".join(sorted(starts, key=lambda start: (start != "nothing", start)))
 
 
 def _mean(context: Context) -> str:

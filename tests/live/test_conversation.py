@@ -42,12 +42,12 @@ def conversation(model: Omni, tokenizers: Tokenizers) -> _Watched:
 
 
 def test_a_sound_is_read_from_its_first_sample_in_its_own_time(conversation: _Watched) -> None:
-    sound = np.random.default_rng(0).normal(0, 0.2, STEP_SAMPLES + 9).astype(np.float32)
+    sound = np.random.default_rng(0).normal(0, 0.2, 5 * STEP_SAMPLES + 9).astype(np.float32)
     conversation.add("assistant", sound)
     rows, audio = conversation.rows(), conversation.config.audio
     codes = conversation.tokenizers.encode_audio(np.pad(sound, (0, STEP_SAMPLES - 9)))
     assert np.array_equal(rows.tokens, codes)
-    assert rows.step.tolist() == [0] * audio.frames_in(0) + [1] * audio.frames_in(1)
+    assert rows.step.tolist() == [step for step in range(6) for _ in range(audio.frames_in(step))]
     assert set(rows.stream.tolist()) == {Stream.AUDIO_OUT}
 
 
@@ -75,9 +75,10 @@ def test_an_answer_is_counted_told_and_waits_for_others(conversation: _Watched) 
 def test_a_sound_waits_for_others_before_each_of_its_steps(conversation: _Watched) -> None:
     pauses = list[int]()
     conversation.pause = lambda: pauses.append(len(conversation.read))
-    conversation.add("assistant", np.full(2 * STEP_SAMPLES + 9, 0.1, np.float32))
-    assert len(conversation.read) == 3
-    assert pauses == [0, 0, 1, 2]  # before its codes are made, and before each step's are read
+    conversation.add("assistant", np.full(4 * STEP_SAMPLES + 9, 0.1, np.float32))
+    assert len(conversation.read) == 5
+    # Before it, before the codes of each second are made, and before those of each step are read.
+    assert pauses == [0, 0, 0, 0, 1, 2, 3, 4]
 
 
 def test_frames_are_their_sound_and_none_are_none(conversation: _Watched) -> None:

@@ -167,8 +167,9 @@ def test_packed_lines_give_the_same_losses(config: OmniConfig) -> None:
         parts = [model.losses(packed.share(rank, 2), turn_weight=2.0) for rank in range(2)]
         for name, loss in padded.items():
             torch.testing.assert_close(parts[0][name] + parts[1][name], loss, rtol=1e-4, atol=1e-5)
-    plain = model.losses(Batch.from_samples(samples), turn_weight=2.0)["loss"]
-    assert not torch.allclose(plain, padded["loss"], atol=1e-3)  # the window matters
+    plain = model.losses(Batch.from_samples(samples), turn_weight=2.0)
+    for name in plain.keys() - {"loss"}:  # the window matters
+        assert not torch.allclose(plain[name], padded[name], rtol=1e-4)
 
 
 @torch.no_grad()

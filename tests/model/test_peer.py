@@ -37,9 +37,14 @@ def test_trunk_equals_qwen3() -> None:
             theirs.mlp.gate_proj: ours.feed_forward.gate.weight,
             theirs.mlp.up_proj: ours.feed_forward.up.weight,
             theirs.mlp.down_proj: ours.feed_forward.down.weight,
+            theirs.input_layernorm: ours.attention_norm.weight,
+            theirs.post_attention_layernorm: ours.feed_forward_norm.weight,
+            theirs.self_attn.q_norm: ours.attention.query_norm.weight,
+            theirs.self_attn.k_norm: ours.attention.key_norm.weight,
         }  # fmt: skip
         for module, weight in copies.items():
             module.weight.copy_(weight)
+    peer.norm.weight.copy_(trunk.norm.weight)
     x_BTD = torch.randn(2, 11, sizes.d_model)
     position = torch.zeros(2, 11, dtype=torch.long)
     expected = peer(inputs_embeds=x_BTD, position_ids=position).last_hidden_state

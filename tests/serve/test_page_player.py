@@ -92,6 +92,14 @@ def test_only_a_first_piece_that_is_late_itself_waits_less(page: Any) -> None:
     assert cushions[-2:] == pytest.approx([0.0395, 0.069]) and gaps == 0
 
 
+def test_no_step_is_taken_for_early_because_others_were_late(page: Any) -> None:
+    calm = [steps(20, 20, 20)] * 20
+    cushions, gaps = play(page, [*calm, steps(20, 320, 400), *calm[:9]])
+    assert gaps == 1 and cushions[-9:].max() < 0.13  # 20 ms beyond the one before
+    cushions, gaps = play(page, [*calm, *[steps(320, 380, 320)] * 50])  # another network
+    assert gaps <= 1 and cushions[-1] > 0.06
+
+
 def test_hours_of_uneven_steps_leave_no_gap(page: Any) -> None:
     """Steps as late as nano's, one in sixty of them as late as the latest of a session."""
     rng, utterances = np.random.default_rng(0), []

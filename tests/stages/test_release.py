@@ -66,21 +66,25 @@ def _card(context: Context) -> str:
     return " ".join((context.folder / "model" / "README.md").read_text().split())
 
 
+FROM_NANO = {"stage": "realtime", "start_from": "somewhere/nano"}
+WEIGHTS = {"start_from_weights": ["a digest"]}  # which earlier versions did not record
+
+
 @pytest.mark.parametrize(
-    ("before", "weights", "start"),
+    ("heed", "start"),
     [
-        ("settle", {}, "nothing"),
-        ("somewhere/nano", {"start_from_weights": ["a digest"]}, "the model nano"),
-        ("somewhere/nano", {}, "the model nano"),  # as earlier versions recorded it
+        ({"stage": "realtime", "start_from": "settle"}, "nothing"),
+        (FROM_NANO | WEIGHTS, "nothing and the model nano"),
+        (FROM_NANO, "nothing and the model nano"),
     ],
 )
 def test_a_mean_tells_of_which_stages_it_is(
-    context: Context, before: str, weights: dict[str, list[str]], start: str
+    context: Context, heed: dict[str, Any], start: str
 ) -> None:
     shutil.copytree(context.run_folder / "settle", context.run_folder / "blend")
-    _record(context.run_folder / "blend", stage="average", of=["heed", "tally"])
-    _record(context.run_folder / "heed", stage="realtime", start_from=before, **weights)
+    _record(context.run_folder / "blend", stage="average", of=["settle", "heed"])
+    _record(context.run_folder / "heed", **heed)
     context.settings["model"] = "blend"
     told = _card(context)
     assert f"Trained from {start} by `quintet train" in told
-    assert "The weights are the mean of those of the stages `heed`, `tally`." in told
+    assert "The weights are the mean of those of the stages `settle`, `heed`." in told

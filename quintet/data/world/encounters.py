@@ -286,9 +286,8 @@ def make_encounter(
 ) -> Scene:
     """A long scene of at most `max_steps` steps, a pure function of its arguments.
 
-    `kinds` restricts its events to some of `SHARES`, of which each scene then holds one or two
-    (none of none);
-    with `other_speaker` the assistant answers in a voice that is drawn from the seed.
+    `kinds` restricts its events to some of `SHARES`, of which each scene then holds one or two, or
+    none of none; with `other_speaker` the assistant answers in a voice that is drawn from the seed.
 
     Raises:
         UserError: as `scenes.make_scene`.

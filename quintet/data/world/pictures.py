@@ -127,7 +127,8 @@ def picture_of_several(
 def _picture(
     thing: Thing, count: int, rng: np.random.Generator, split: str, size: int, cells: int
 ) -> tuple[np.ndarray, Look]:
-    """A thing in each of `count` squares, of `cells` on each side of the picture."""
+    """uint8 [size, size, 3], a thing in each of `count` squares, of `cells` on each side, now and
+    then a little out of focus, as cameras are; and how it came to look."""
     background, kind, colours = make_background(rng, split, size)
     canvas = Image.fromarray(background.clip(0, 255).astype(np.uint8))
     side, shares = size // cells, []

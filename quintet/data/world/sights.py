@@ -81,7 +81,7 @@ def make_sights(
     """
     check_scene(seed, split, max_steps)
     check_kinds(kinds, SHARES, "Sights have")
-    # Scenes of other kinds have other voices, too, where they have the same seed.
+    # Scenes of other kinds have other voices, too, where they have the same seed; silent ones none.
     of_kinds = () if set(kinds) == set(USUAL) else sorted({list(SHARES).index(k) for k in kinds})
     rng = np.random.default_rng((seed, split == "test", *OF_SIGHTS, *of_kinds))
     draft = _Sights(rng, split, max_steps)

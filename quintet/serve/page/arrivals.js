@@ -41,20 +41,24 @@ export class Arrivals {
   }
 
   /**
-   * Seconds by which the last sound came later than those that follow usually do, so that these
-   * will be early without any wait; 0 while few have been heard.
+   * Seconds by which the last sound, the first of an utterance, came later than those that follow
+   * usually do, so that these will be early without any wait; 0 while few have been heard.
    */
   get slack() {
-    if (this.followed.length < ENOUGH) return 0;
-    const late = this.followed.map(([, milliseconds]) => milliseconds).sort((a, b) => a - b);
+    const late = this.usual();
+    if (late.length < ENOUGH || this.late > late[0] + HICCUP) return 0;
     return Math.max(0, this.late - late[late.length >> 1]) / 1000;
   }
 
   /** Seconds that the last sound must wait, as far as can be told from those that were heard. */
   get wait() {
-    const late = this.followed.map(([, milliseconds]) => milliseconds);
-    const hopeless = Math.min(...late) + HICCUP;
-    const latest = Math.max(this.late, ...late.filter((milliseconds) => milliseconds < hopeless));
+    const latest = Math.max(this.late, this.usual().at(-1) ?? this.late);
     return (latest - this.late) / 1000 + MARGIN;
+  }
+
+  /** How late sounds that followed were, those that no cushion helps left out, in order. */
+  usual() {
+    const late = this.followed.map(([, milliseconds]) => milliseconds).sort((a, b) => a - b);
+    return late.filter((milliseconds) => milliseconds < late[0] + HICCUP);
   }
 }

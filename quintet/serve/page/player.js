@@ -90,7 +90,7 @@ export class Player {
     } else {
       this.least = Math.max(0, this.least - CUSHION_SHRINK);
     }
-    this.slack = this.arrivals.slack;
+    this.slack = goesOn ? 0 : this.arrivals.slack;
     const needed = Math.max(this.least - this.slack, this.arrivals.wait);
     this.cushion = Math.min(CUSHION_MAX, needed);
     return now + this.cushion;
