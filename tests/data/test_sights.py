@@ -36,6 +36,14 @@ def test_a_scene_is_a_function_of_its_arguments_and_ends_in_time(scenes: list[Sc
         make_sights(0, "held-out")
 
 
+def test_kinds_are_a_set(scenes: list[Scene]) -> None:
+    for kinds in (("watch", "check"), ("check", "watch", "check")):
+        assert digest(make_sights(0, "train", kinds)) == digest(scenes[0])
+    pairs = [digest(make_sights(0, "train", k)) for k in (("check", "how_many"), ("how_many",) * 2)]
+    assert pairs[0] == digest(make_sights(0, "train", ("how_many", "check"))) != pairs[1]
+    assert pairs[1] == digest(make_sights(0, "train", ("how_many",)))
+
+
 def test_what_is_shown_last_is_what_is_asked_about(scenes: list[Scene]) -> None:
     answers = set()
     for scene in scenes:
