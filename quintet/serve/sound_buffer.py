@@ -16,12 +16,12 @@ import numpy as np
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES
 
 CAPACITY = 2 * SAMPLE_RATE  # 2 s; then the oldest sound is dropped
-CUSHION = SAMPLE_RATE // 25  # 40 ms that the network may be late
+CUSHION = 3 * SAMPLE_RATE // 100  # 30 ms that the network may be late
 CUSHION_MAX = SAMPLE_RATE // 5
 CUSHION_GROWTH = SAMPLE_RATE // 25  # 40 ms, each time that sound came later
 CUSHION_SHRINK = 1  # samples a step: 40 ms in four minutes
 LATE_STEPS = 4  # within which sound that goes on after a gap was late; later it is a new beginning
-WATCHED = 24  # steps, of which each must have left too much before it is
+WATCHED = 24  # steps, after which it is known how much there is to spare
 BACKLOG = 2 * STEP_SAMPLES + SAMPLE_RATE // 10  # more is passed over as soon as nobody speaks
 QUIET = 0.01  # RMS under which a step of a backlog may be passed over unheard
 FLOOR_GROWTH = 1.03  # of the room's noise in each step: a few seconds of speech do not raise it
@@ -91,14 +91,16 @@ class SoundBuffer:
     def _without_surplus(self, step: np.ndarray) -> np.ndarray:
         """A step without its first part, where nobody speaks and more is left than the network
         needs: a cushion, or as much as what was left has varied, and what pieces of this length
-        hide, of which some always come at the same time before a step."""
+        hide, of which some always come at the same time before a step. While few steps have been
+        watched, more: what they have not shown may come."""
         self._left.append(self._length)
-        least = min(self._left)
+        least, watched = min(self._left), len(self._left)
         needed = max(self._cushion, max(self._left) - least) + math.gcd(self._piece, STEP_SAMPLES)
+        needed += CUSHION * (WATCHED - watched) // watched
         surplus = min(least - needed, STEP_SAMPLES)
-        if len(self._left) < WATCHED or surplus <= CUSHION // 2 or not self._silence(level(step)):
+        if surplus <= CUSHION // 2 or not self._silence(level(step)):
             return step
-        self._left.clear()
+        self._left = deque((left - surplus for left in self._left), maxlen=WATCHED)
         return np.concatenate([step[surplus:], self._pop(surplus)])
 
     def _quiet(self, step: np.ndarray) -> bool:

@@ -14,6 +14,9 @@ from quintet.serve.redaction import redacted
 from quintet.serve.turn_mode import BusyError, TurnMode
 
 WAITING = 4  # turns of a session that wait to be transcribed; more get none
+# Seconds that an answer has the processor to itself before what was said is written down: its first
+# step, with all its words, is the longest of all, and begins within these.
+HEAD_START = 0.5
 
 log = redacted(__name__)
 
@@ -66,6 +69,7 @@ class Transcripts:
         self, sound: np.ndarray, done: Callable[[str], None], failed: Callable[[str], None]
     ) -> None:
         try:
+            await asyncio.sleep(HEAD_START)
             done(await self.turns.transcribe(sound))
         except UserError as error:
             failed(str(error))

@@ -118,6 +118,18 @@ def test_what_gathers_is_passed_over_where_nobody_speaks_and_only_there() -> Non
         assert len(buffer) <= CUSHION + 2 * PIECE + waits
 
 
+def test_what_gathered_at_the_beginning_is_passed_over_the_sooner_the_more_it_is() -> None:
+    first = []
+    for gathered in (3_600, 8_000):
+        buffer = SoundBuffer()
+        buffer.push(np.zeros(STEP_SAMPLES + gathered, np.float32))
+        left = np.array([gathered, *left_after(buffer, 24, 0.0)])
+        first.append(int(np.flatnonzero(left < gathered - PIECE)[0]))
+        assert (left[12:] <= 2 * CUSHION + 2 * PIECE).all()
+        assert (left >= CUSHION - PIECE).all() and left[-1] <= CUSHION + 2 * PIECE
+    assert 1 < first[1] < first[0] < 12
+
+
 def test_sound_that_came_too_late_makes_the_cushion_longer_until_it_is_forgotten() -> None:
     buffer = SoundBuffer()
     for count in range(1, 9):
