@@ -114,6 +114,34 @@ def test_hours_of_uneven_steps_leave_no_gap(page: Any) -> None:
     assert cushions.mean() < 0.08  # which it would be without learning
 
 
+# Speech that begins so many milliseconds after a voice was last loud, which goes on or has ended.
+ANSWER = """async ({ after, speaking, goesOn }) => {
+  const { Speech } = await import("/speech.js");
+  const voice = { speaking, lastLoud: 1000 };
+  const player = { sampleRate: 24_000, play: () => 1000 + after };
+  const speech = new Speech(player, voice);
+  speech.hear(new Int16Array(6_000).fill(9_000).buffer);
+  const before = [...speech.answers];
+  if (goesOn) voice.lastLoud = 1100;
+  voice.speaking = false;
+  speech.voiceEnded();
+  speech.voiceEnded();
+  return [before, speech.answers];
+}"""
+
+
+@pytest.mark.parametrize(
+    ("speaking", "goes_on", "before", "then"),
+    [(False, False, [280], [280]), (True, False, [], [280]), (True, True, [], [])],
+)
+def test_an_answer_counts_however_soon_it_comes(
+    page: Any, speaking: bool, goes_on: bool, before: list[int], then: list[int]
+) -> None:
+    """That a voice has ended is known a third of a second later; and it may not have."""
+    told = {"after": 280, "speaking": speaking, "goesOn": goes_on}
+    assert page.evaluate(ANSWER, told) == [before, then]
+
+
 LISTEN = """async () => {
   const { Arrivals } = await import("/arrivals.js");
   const { step, sound } = Arrivals.prototype;

@@ -214,6 +214,7 @@ function speak(samples, level) {
 }
 
 function endVoice() {
+  parts.speech.voiceEnded();
   const seconds = (voice.lastLoud - voice.began) / 1000;
   const bubble = conversation.spoken(seconds < SHORTEST ? 0 : seconds);
   if (bubble && settings.get("transcripts")) transcripts.ask(bubble, voice.began);
@@ -270,8 +271,7 @@ function notify(sentence) {
 }
 
 function showMicrophone() {
-  const { microphone } = parts;
-  const pushed = settings.get("pushToTalk");
+  const { microphone } = parts, pushed = settings.get("pushToTalk");
   if (microphone) microphone.closed = pushed && !talkButton.talking;
   const hears = Boolean(microphone?.on) && !microphone.closed;
   if (!hears) {

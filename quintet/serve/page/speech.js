@@ -24,6 +24,7 @@ export class Speech {
     this.textEnded = false;
     this.silent = 0; // steps without speech
     this.answered = 0; // `lastLoud` of the voice that was answered last
+    this.early = null; // what was audible before it was told that the voice has ended
     /** Milliseconds from the end of the person's speech to the first audible sample. */
     this.answers = [];
     /** Milliseconds from the beginning of a voice over the speech to silence. */
@@ -55,8 +56,20 @@ export class Speech {
 
   measure(at) {
     const { speaking, lastLoud } = this.voice;
-    const delay = at - lastLoud;
-    if (speaking || lastLoud === this.answered || delay > LONGEST) return;
+    if (speaking) this.early = { at, lastLoud };
+    else this.note(at - lastLoud);
+  }
+
+  /** The voice has ended: what began since it was last loud was its answer. */
+  voiceEnded() {
+    const { early, voice } = this;
+    this.early = null;
+    if (early?.lastLoud === voice.lastLoud) this.note(early.at - early.lastLoud);
+  }
+
+  note(delay) {
+    const { lastLoud } = this.voice;
+    if (lastLoud === this.answered || delay > LONGEST) return;
     this.answered = lastLoud;
     this.answers.push(delay);
   }
