@@ -42,7 +42,7 @@ def test_together_as_alone() -> None:
     questions = [question_of(maker.sample(problem)) for problem in problems]
     assert len({len(question) for question in questions}) > 1
     lengths = set()
-    for seed in (1, 2, 6):  # models that fall silent sooner or later
+    for seed in (7, 16, 37):  # models that fall silent sooner or later
         model = make_model(config, seed)
         model.text_image_head.weight[-1] *= 5
         together = write(model, maker.text, questions, BUDGET)
