@@ -62,7 +62,6 @@ class KVCache:
         shape = (batch, config.num_kv_heads, max_rows + 1, config.head_width)
         self.keys = torch.zeros(config.num_layers, *shape, device=device, dtype=dtype)
         self.values = torch.zeros_like(self.keys)
-        self.layers = _layers(self.keys, self.values)
         self.order = np.full((batch, max_rows), FREE, np.int64)  # of each session's rows: 0, 1, ...
         self.steps = np.zeros((batch, max_rows), np.int64)
         self.count = np.zeros(batch, np.int64)  # rows that a session ever had
@@ -84,7 +83,6 @@ class KVCache:
         part.max_rows, part.batch = self.max_rows, 1
         mine = slice(session, session + 1)
         part.keys, part.values = self.keys[:, mine], self.values[:, mine]
-        part.layers = _layers(part.keys, part.values)
         part.order, part.steps = self.order[mine], self.steps[mine]
         part.count, part.prompt = self.count[mine], None
         return part
@@ -137,14 +135,13 @@ class KVCache:
 
     def write(self, layer: int, k_BTGE: Tensor, v_BTGE: Tensor, place: Place) -> None:
         """Keys and values of new rows."""
-        _, _, keys_NE, values_NE = self.layers[layer]
-        for store, new in ((keys_NE, k_BTGE), (values_NE, v_BTGE)):
-            store.index_copy_(0, place.slots_N, new.flatten(0, 2).to(store.dtype))
+        for store, new in ((self.keys[layer], k_BTGE), (self.values[layer], v_BTGE)):
+            rows_NE = new.flatten(0, 2).to(store.dtype)
+            store.flatten(0, 2).index_copy_(0, place.slots_N, rows_NE)
 
     def read(self, layer: int, place: Place) -> tuple[Tensor, Tensor]:
         """Keys and values [B, G, S, E], where they lie."""
-        keys_BGCE, values_BGCE, _, _ = self.layers[layer]
-        return keys_BGCE.narrow(2, 0, place.seen), values_BGCE.narrow(2, 0, place.seen)
+        return self.keys[layer, :, :, : place.seen], self.values[layer, :, :, : place.seen]
 
     def slide(self, first_step: int, session: int = 0) -> None:
         """Forget a session's rows of steps before `first_step`, but not the system prompt, whose
@@ -205,11 +202,3 @@ class KVCache:
         self.order[session], self.count[session] = FREE, 0
         self.keys[:, session] = 0
         self.values[:, session] = 0
-
-
-def _layers(keys: Tensor, values: Tensor) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Of each layer keys and values [B, G, C + 1, E], and both as one list of slots: a session
-    looks at them in every row."""
-    width = keys.shape[-1]
-    both = [(keys[layer], values[layer]) for layer in range(len(keys))]
-    return [(k, v, k.view(-1, width), v.view(-1, width)) for k, v in both]

@@ -5,8 +5,8 @@ a session does. So training runs `Transformer`, sessions run this, on the same w
 holds the two together.
 
 Shapes: B sessions, T new rows, S slots in use, H query heads, G key-value heads, M heads of a group
-(its query heads, its key, its value), K = M - 1 of them without the value, E head width, P = E / 2
-pairs of it, D = d_model, L layers. N = B * T; in attention N = B * G and R = T * H / G.
+(its query heads, its key, its value), E head width, P = E / 2 pairs of it, D = d_model; N = B * G,
+R = T * H / G.
 """
 
 from __future__ import annotations
@@ -30,12 +30,11 @@ from quintet.products import linear
 # PyTorch's attention for the CPU, which is made for many.
 FEW = 8
 UNSEEN = -1e9  # added to a score, and nothing is left of it
-EPSILON = torch.finfo(torch.float32).eps  # as `torch.nn.RMSNorm` adds
 
 
 @dataclass(frozen=True)
 class Trunk:
-    """The weights of a transformer, layer by layer, as they are: nothing is kept of them."""
+    """The weights of a transformer, layer by layer, as they are: nothing is copied."""
 
     layers: tuple[tuple[Tensor, ...], ...]
     norm: Tensor
@@ -73,22 +72,19 @@ class Trunk:
     ) -> Tensor:
         """Hidden vectors [B, T, D] of new rows, whose keys and values are written at `place`."""
         batch, rows, width = x_BTD.shape
-        heads = (batch, rows, -1, self.group, self.head_width)
+        size, heads = (width,), (batch, rows, -1, self.group, self.head_width)
         mask, causal = place.mask, place.is_causal
-        plain = x_BTD.device.type == "cpu" and x_BTD.dtype == torch.float32
-        few = plain and rows <= FEW and not causal
+        few = x_BTD.device.type == "cpu" and rows <= FEW and batch * rows > 2 and not causal
         if few and mask is not None:
             mask = torch.zeros(mask.shape).masked_fill(~mask, UNSEEN)
         turned = _turning(turns_BTP2, x_BTD.dtype)
-        norm = _norm_of_one if few and batch * rows == 1 else _norm
-        x_ND = x_BTD.flatten(0, 1)
-        for index, (weights, scale_KE) in enumerate(zip(self.layers, self._scales(), strict=True)):
-            attention_norm, qkv, _, _, output, ff_norm, gate, up, down = weights
-            heads_BTGME = linear(norm(x_ND, attention_norm), qkv).view(heads)
+        for index, weights in enumerate(self.layers):
+            norm, qkv, query_norm, key_norm, output, ff_norm, gate, up, down = weights
+            heads_BTGME = linear(F.rms_norm(x_BTD, size, norm), qkv).view(heads)
             normed = F.rms_norm(heads_BTGME[..., :-1, :], (self.head_width,))
-            qk_BTGKE = turned(normed * scale_KE)
-            q_BHTE = qk_BTGKE[..., :-1, :].flatten(2, 3).transpose(1, 2)
-            cache.write(index, qk_BTGKE[..., -1, :], heads_BTGME[..., -1, :], place)
+            q_BHTE = turned(normed[..., :-1, :] * query_norm).flatten(2, 3).transpose(1, 2)
+            k_BTGE, v_BTGE = turned(normed[..., -1, :] * key_norm), heads_BTGME[..., -1, :]
+            cache.write(index, k_BTGE, v_BTGE, place)
             k_BGSE, v_BGSE = cache.read(index, place)
             if few:
                 y_BHTE = _attend_to_few(q_BHTE, k_BGSE, v_BGSE, mask)
@@ -96,28 +92,10 @@ class Trunk:
                 y_BHTE = F.scaled_dot_product_attention(
                     q_BHTE, k_BGSE, v_BGSE, mask, is_causal=causal, enable_gqa=True
                 )
-            x_ND = x_ND + linear(y_BHTE.transpose(1, 2).reshape(-1, width), output)
-            normed = norm(x_ND, ff_norm)
-            x_ND = x_ND + linear(F.silu(linear(normed, gate)).mul_(linear(normed, up)), down)
-        return norm(x_ND, self.norm).view(x_BTD.shape)
-
-    def _scales(self) -> tuple[Tensor, ...]:
-        """Of each layer's queries and key, [K, E], as their weights are now: sessions may show what
-        a model in training makes."""
-        queries_LE, keys_LE = (torch.stack([w[i] for w in self.layers]) for i in (2, 3))
-        queries_LKE = queries_LE[:, None].expand(-1, self.group - 2, -1)
-        return torch.cat([queries_LKE, keys_LE[:, None]], dim=1).unbind()
-
-
-def _norm(x_ND: Tensor, weight_D: Tensor) -> Tensor:
-    return F.rms_norm(x_ND, weight_D.shape, weight_D)
-
-
-def _norm_of_one(x_1D: Tensor, weight_D: Tensor) -> Tensor:
-    """The same of one row, whose length is a number."""
-    x_D = x_1D[0]
-    mean_square = float(torch.dot(x_D, x_D)) / len(x_D)
-    return (x_1D * weight_D).mul_((mean_square + EPSILON) ** -0.5)
+            x_BTD = x_BTD + linear(y_BHTE.transpose(1, 2).flatten(2), output)
+            normed = F.rms_norm(x_BTD, size, ff_norm)
+            x_BTD = x_BTD + linear(F.silu(linear(normed, gate)).mul_(linear(normed, up)), down)
+        return F.rms_norm(x_BTD, size, self.norm)
 
 
 def _turning(turns_BTP2: Tensor | None, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from quintet.config import OmniConfig
 from quintet.model.attention import block_mask, dense_mask
 from quintet.model.cache import KVCache
-from quintet.model.decode import UNSEEN, _attend_to_few, _norm_of_one
+from quintet.model.decode import UNSEEN, _attend_to_few
 from quintet.model.embedding import RowTensors
 from quintet.model.omni import Omni
 from quintet.timeline.masks import FOREVER, line_sight, live_mask, live_sight
@@ -36,24 +36,6 @@ def _fill(piece: Rows | None, like: Rows, width: int) -> Rows:
     """`piece` made as long as the longest of its turn; what is added is nobody's."""
     rows = piece if piece is not None else like.take(slice(0, 0))
     return concatenate([rows, *[like.take(slice(0, 1))] * (width - len(rows))])
-
-
-def test_a_row_is_normed_as_many_are() -> None:
-    for scale in (1e-4, 1.0, 1e3):
-        x_1D, weight_D = scale * torch.randn(1, 48), torch.rand(48)
-        expected = F.rms_norm(x_1D, (48,), weight_D)
-        torch.testing.assert_close(_norm_of_one(x_1D, weight_D), expected, rtol=1e-5, atol=1e-6)
-
-
-def test_a_part_of_a_cache_is_the_same_storage(config: OmniConfig) -> None:
-    cache = KVCache(config.model, 5, batch=3)
-    part = cache.only(1)
-    cache.keys[:, 1] = 1.0
-    part.values[:] = 2.0
-    for (mine, _, rows, _), (_, whole, _, _) in zip(part.layers, cache.layers, strict=True):
-        assert (mine == 1).all() and (rows == 1).all() and (whole[1] == 2).all()
-        rows[0] = 3.0
-    assert (cache.keys[:, 1, 0, 0] == 3).all() and not cache.keys[:, [0, 2]].any()
 
 
 @torch.no_grad()
