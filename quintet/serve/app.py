@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -59,9 +60,15 @@ class Server:
         return self.metrics.sessions > 0 or self.turns.busy
 
     async def warm_up(self) -> None:
-        """Let the model compute a first step before a person waits for it."""
+        """Let the model compute a first step before a person waits for it.
+
+        What is there then, libraries above all, stays as long as the server: Python need not look
+        through it for garbage again, which takes 170 ms of two slow cores, in the middle of a step.
+        """
         try:
             await self.conductor.warm_up()
+            gc.collect()
+            gc.freeze()
             self.warm = True
         except Exception:  # the server stays up, not ready, and says why
             log.exception("The model failed its first step.")

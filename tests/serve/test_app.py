@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import socket
@@ -21,6 +22,14 @@ from quintet.config import UserError
 from quintet.serve import check_certificate, create_app, listen
 
 
+def wait_until_ready(client: TestClient) -> None:
+    for _ in range(50):
+        if client.get("/ready").status_code == 200:
+            break
+        time.sleep(0.02)
+    assert client.get("/ready").json()["ready"]
+
+
 def test_the_page_comes_with_a_strict_policy() -> None:
     with TestClient(create_app(FakeModel())) as client:
         page = client.get("/")
@@ -38,14 +47,20 @@ def test_its_files_are_served(name: str) -> None:
         assert client.get(f"/{name}").status_code == 200
 
 
+def test_garbage_is_not_sought_in_what_stays() -> None:
+    gc.unfreeze()
+    try:
+        with TestClient(create_app(FakeModel())) as client:
+            wait_until_ready(client)
+            assert gc.get_freeze_count() > 10_000
+    finally:
+        gc.unfreeze()
+
+
 def test_health_ready_and_metrics() -> None:
     with TestClient(create_app(FakeModel())) as client:
         assert client.get("/health").json() == {"status": "ok"}
-        for _ in range(50):
-            if client.get("/ready").status_code == 200:
-                break
-            time.sleep(0.02)
-        assert client.get("/ready").json()["ready"]
+        wait_until_ready(client)
         text = client.get("/metrics").text
     for name in ("sessions", "step_seconds", "rejected_total"):
         assert f"# TYPE quintet_{name} " in text
