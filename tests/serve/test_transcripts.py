@@ -15,7 +15,7 @@ from starlette.testclient import WebSocketTestSession
 from test_live import error, next_event, of_type
 
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES
-from quintet.serve import create_app
+from quintet.serve import create_app, transcripts
 from quintet.serve.conductor import Conductor
 from quintet.serve.protocol import LONGEST
 from quintet.serve.transcripts import LastSound, Transcripts
@@ -103,18 +103,40 @@ def test_a_busy_server_says_so_and_who_cancels_is_told_nothing() -> None:
             raise BusyError
 
     async def job() -> None:
-        transcripts, told = Transcripts(Busy(FakeModel())), list[str]()
+        made, told = Transcripts(Busy(FakeModel())), list[str]()
         for cancelled in (False, True):
-            transcripts.begin(np.zeros(STEP_SAMPLES, np.float32), told.append, told.append)
+            made.begin(np.zeros(STEP_SAMPLES, np.float32), told.append, told.append)
             await asyncio.sleep(0)
             if cancelled:
-                transcripts.cancel()
-            while transcripts.waiting:
-                await asyncio.sleep(0)
+                made.cancel()
+            while made.waiting:
+                await asyncio.sleep(0.01)
         assert told == ["The server is busy."]
-        transcripts.turns.close()
+        made.turns.close()
 
     asyncio.run(job())
+
+
+def test_an_answer_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    class Asked(TurnMode):
+        async def transcribe(self, sound: np.ndarray) -> str:
+            asked.append(len(sound))
+            return "so"
+
+    async def job(head_start: float) -> None:
+        monkeypatch.setattr(transcripts, "HEAD_START", head_start)
+        made = Transcripts(Asked(FakeModel()))
+        made.begin(np.zeros(STEP_SAMPLES, np.float32), lambda _: None, lambda _: None)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        made.cancel()
+        made.turns.close()
+
+    for head_start, begun in ((60.0, []), (0.0, [STEP_SAMPLES])):
+        asyncio.run(job(head_start))
+        assert asked == begun
 
 
 def test_turn_mode_waits_while_a_step_is_computed() -> None:
