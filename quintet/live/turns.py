@@ -29,7 +29,7 @@ from quintet.tokenizers.image import to_pixels
 MAX_ROWS = 2_048  # of a conversation
 MAX_ANSWER_ROWS = 256
 MAX_ANSWER_FRAMES = 240
-PIECE = 4 * STEP_SAMPLES  # of sound that is encoded at once
+PIECE = 2 * STEP_SAMPLES  # of sound that is encoded at once: 20 ms, as fast as by the second
 ROLES = ("user", "assistant")
 
 Part = str | np.ndarray | Image.Image  # words, sound (float32 [S]), or a picture
@@ -175,7 +175,7 @@ def chat(
     """Answer the last of `messages`: {"role": "user" or "assistant", "content": text or parts}.
 
     `tell` is given the words of the answer one after another, while it is being made. `pause` is
-    called before each part that is read, each second and each step of a sound, and each row that is
+    called before each part that is read, each half second and step of a sound, and each row that is
     written: it may wait, so that others have the processor. `speaker` is codes [N, Q] of the voice
     to answer in.
 
