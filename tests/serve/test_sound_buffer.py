@@ -13,6 +13,7 @@ from quintet.serve.sound_buffer import (
     CUSHION_GROWTH,
     CUSHION_MAX,
     LATE_STEPS,
+    WATCHED,
     SoundBuffer,
 )
 
@@ -90,11 +91,12 @@ def test_speech_in_a_noisy_room_is_heard_whole() -> None:
     np.testing.assert_array_equal(heard[waits : waits + len(speech)], speech)
 
 
-def left_after(buffer: SoundBuffer, steps: int, loudness: float) -> list[int]:
-    """What each of `steps` leaves when pieces come on time."""
+def left_after(buffer: SoundBuffer, steps: int, loudness: float, late: int = 0) -> list[int]:
+    """What each of `steps` leaves when pieces come on time, or every other step by so many samples
+    too late."""
     sent, left = 0, []
     for step in range(1, steps + 1):
-        while sent + PIECE <= step * STEP_SAMPLES:
+        while sent + PIECE <= step * STEP_SAMPLES - late * (step % 2):
             buffer.push(np.full(PIECE, loudness, np.float32))
             sent += PIECE
         buffer.take()
@@ -128,6 +130,17 @@ def test_what_gathered_at_the_beginning_is_passed_over_the_sooner_the_more_it_is
         assert (left[12:] <= 2 * CUSHION + 2 * PIECE).all()
         assert (left >= CUSHION - PIECE).all() and left[-1] <= CUSHION + 2 * PIECE
     assert 1 < first[1] < first[0] < 12
+
+
+def test_as_much_is_left_as_has_varied_until_that_is_forgotten() -> None:
+    buffer, late = SoundBuffer(), SAMPLE_RATE // 10
+    buffer.push(np.zeros(2 * STEP_SAMPLES + 2_000, np.float32))
+    left = left_after(buffer, 100, 0.0, late)
+    assert left[0] > 2 * late  # of which some is passed over, but
+    assert late <= min(left) <= late + 2 * PIECE  # it could have come later still by as much
+    left = left_after(buffer, 100, 0.0)  # on time
+    assert min(left[: WATCHED // 2]) >= late
+    assert max(left[WATCHED + 1 :]) <= CUSHION + 2 * PIECE
 
 
 def test_sound_that_came_too_late_makes_the_cushion_longer_until_it_is_forgotten() -> None:
