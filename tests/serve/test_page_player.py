@@ -29,7 +29,7 @@ PLAY = """async (utterances) => {
   const player = new Player(24_000);
   await player.context.close();
   player.context = { currentTime: 0 };
-  const cushions = [];
+  const cushions = [], afterGaps = [];
   let due = 1000;
   for (const { quiet, steps } of utterances) {
     player.arrivals.step(quiet);
@@ -39,19 +39,28 @@ PLAY = """async (utterances) => {
       due += 250;
       player.arrivals.sound(i > 0, due + late);
       player.context.currentTime = (due + late - behind) / 1000;
+      const gaps = player.underruns;
       player.ends = player.begin(i > 0) + 0.25;
       if (i === 0) cushions.push(player.cushion);
+      else if (player.underruns > gaps) afterGaps.push(player.cushion);
     });
   }
-  return { cushions, underruns: player.underruns };
+  return [cushions, afterGaps];
 }"""
 
 
-def play(page: Any, utterances: list[list[tuple[float, float]]]) -> tuple[np.ndarray, int]:
-    """Seconds that each utterance of (late, behind) milliseconds waited, and the gaps."""
+def waits(page: Any, utterances: list[list[tuple[float, float]]]) -> tuple[np.ndarray, list[float]]:
+    """Seconds that each utterance of (late, behind) milliseconds waited, and each piece after a
+    gap."""
     told = [{"quiet": BETWEEN - STEP * len(steps), "steps": steps} for steps in utterances]
-    played = page.evaluate(PLAY, told)
-    return np.array(played["cushions"]), played["underruns"]
+    cushions, after_gaps = page.evaluate(PLAY, told)
+    return np.array(cushions), after_gaps
+
+
+def play(page: Any, utterances: list[list[tuple[float, float]]]) -> tuple[np.ndarray, int]:
+    """Seconds that each utterance waited, and how many gaps there were."""
+    cushions, after_gaps = waits(page, utterances)
+    return cushions, len(after_gaps)
 
 
 def steps(*late: float) -> list[tuple[float, float]]:
@@ -90,6 +99,21 @@ def test_only_a_first_piece_that_is_late_itself_waits_less(page: Any) -> None:
     assert (cushions > 0.069).all() and gaps == 0
     cushions, gaps = play(page, [*[steps(20, 20, 20)] * 20, steps(50, 20), steps(20, 20)])
     assert cushions[-2:] == pytest.approx([0.0395, 0.069]) and gaps == 0
+
+
+def test_a_late_first_piece_waits_less_by_what_it_is_later_than_those_that_follow_usually_are(
+    page: Any,
+) -> None:
+    spread = [steps(45, 10, 20, 20, 40)] * 20  # the median of those that follow: 20
+    cushions, gaps = play(page, spread)
+    floors = 0.0795 - 0.0005 * np.arange(20)
+    assert cushions[3:] == pytest.approx(floors[3:] - 0.025) and gaps == 0
+
+
+def test_a_piece_after_a_gap_waits_as_long_as_if_it_had_not_been_late(page: Any) -> None:
+    gap = [(20.0, 0.0), (60.0, -100.0)]  # 40 later than usual, and later still on the sound's clock
+    cushions, after_gaps = waits(page, [*[steps(20, 20, 20)] * 20, gap])
+    assert after_gaps == pytest.approx([cushions[-1] + 0.02])
 
 
 def test_no_step_is_taken_for_early_because_others_were_late(page: Any) -> None:
