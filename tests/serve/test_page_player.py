@@ -12,10 +12,9 @@ from browsing import browser, needs_chromium, page, server, until
 from fake import FakeModel
 from talker import TalkingModel
 
-pytestmark = needs_chromium
+from benchmarks.cushion import BETWEEN, STEP, Utterance, listen, utterances
 
-STEP = 250.0  # milliseconds
-BETWEEN = 8_500.0  # milliseconds from one utterance to the next
+pytestmark = needs_chromium
 
 
 @pytest.fixture
@@ -49,21 +48,21 @@ PLAY = """async (utterances) => {
 }"""
 
 
-def waits(page: Any, utterances: list[list[tuple[float, float]]]) -> tuple[np.ndarray, list[float]]:
+def waits(page: Any, spoken: list[Utterance]) -> tuple[np.ndarray, list[float]]:
     """Seconds that each utterance of (late, behind) milliseconds waited, and each piece after a
     gap."""
-    told = [{"quiet": BETWEEN - STEP * len(steps), "steps": steps} for steps in utterances]
+    told = [{"quiet": BETWEEN - STEP * len(steps), "steps": steps} for steps in spoken]
     cushions, after_gaps = page.evaluate(PLAY, told)
     return np.array(cushions), after_gaps
 
 
-def play(page: Any, utterances: list[list[tuple[float, float]]]) -> tuple[np.ndarray, int]:
+def play(page: Any, spoken: list[Utterance]) -> tuple[np.ndarray, int]:
     """Seconds that each utterance waited, and how many gaps there were."""
-    cushions, after_gaps = waits(page, utterances)
+    cushions, after_gaps = waits(page, spoken)
     return cushions, len(after_gaps)
 
 
-def steps(*late: float) -> list[tuple[float, float]]:
+def steps(*late: float) -> Utterance:
     return [(one, 0.0) for one in late]
 
 
@@ -126,16 +125,17 @@ def test_no_step_is_taken_for_early_because_others_were_late(page: Any) -> None:
 
 def test_hours_of_uneven_steps_leave_no_gap(page: Any) -> None:
     """Steps as late as nano's, one in sixty of them as late as the latest of a session."""
-    rng, utterances = np.random.default_rng(0), []
-    for _ in range(round(2 * 3_600_000 / BETWEEN)):
-        count = rng.integers(3, 7)
-        late = np.minimum(60, 8 + rng.lognormal(np.log(6), 0.7, count))
-        late[0] = rng.uniform(25, 60)
-        late = np.where(rng.random(count) < 1 / 60, rng.uniform(60, 90, count), late)
-        utterances.append([*zip(late.tolist(), rng.uniform(0, 13, count).tolist(), strict=True)])
-    cushions, gaps = play(page, utterances)
+    cushions, gaps = play(page, utterances(0, often=1 / 60, most=90))
     assert gaps == 0
     assert cushions.mean() < 0.08  # which it would be without learning
+
+
+def test_the_simulated_cushion_is_the_pages(page: Any) -> None:
+    uneven = utterances(1, often=0.05, most=400)  # gaps, and steps too late for any cushion
+    (simulated, simulated_gaps), (cushions, gaps) = listen(uneven), waits(page, uneven)
+    assert len(gaps) > 20
+    assert cushions == pytest.approx(simulated / 1_000)
+    assert gaps == pytest.approx(np.array(simulated_gaps) / 1_000)
 
 
 # Speech that begins so many milliseconds after a voice was last loud, which goes on or has ended.

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from fake import PIECE
 
+from benchmarks.cushion import microphone_gaps
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES
 from quintet.serve.api.hearing import InputQueue
 from quintet.serve.sound_buffer import (
@@ -187,21 +188,8 @@ def test_what_begins_anew_was_not_late(kind: type[SoundBuffer]) -> None:
     assert buffer._cushion > CUSHION  # but this was
 
 
-def gaps_of(piece: int, late: float) -> int:
-    """Steps with a gap in ten minutes of a quiet room, by pieces late by so many seconds."""
-    gaps = 0
-    for seed in range(10):
-        rng, buffer = np.random.default_rng(seed), SoundBuffer()
-        come = rng.uniform(0, STEP_SAMPLES) + np.arange(0, 240 * STEP_SAMPLES, piece)
-        come += rng.exponential(late * SAMPLE_RATE, len(come))
-        in_step = (np.maximum.accumulate(come) / STEP_SAMPLES).astype(int)
-        for step, count in enumerate(np.bincount(in_step)[:240]):
-            for _ in range(count):
-                buffer.push(np.full(piece, 0.001, np.float32))
-            gaps += not buffer.take().all() and step > 3  # before, it begins
-    return gaps
-
-
 def test_hardly_a_gap_in_sound_that_comes_unevenly() -> None:
-    assert gaps_of(PIECE, 0.03) <= 35  # of 2,400
-    assert gaps_of(STEP_SAMPLES, 0.03) <= 2  # that one is late does not show until one is missed
+    assert microphone_gaps(PIECE, 0.01) <= 8  # of 2,400
+    assert microphone_gaps(PIECE, 0.03) <= 35
+    # That one is late does not show until one is missed.
+    assert microphone_gaps(STEP_SAMPLES, 0.03) <= 2
