@@ -145,25 +145,26 @@ ANSWER = """async ({ after, speaking, goesOn }) => {
   const player = { sampleRate: 24_000, play: () => 1000 + after };
   const speech = new Speech(player, voice);
   speech.hear(new Int16Array(6_000).fill(9_000).buffer);
-  const before = [...speech.answers];
+  const before = speech.answers.length;
   if (goesOn) voice.lastLoud = 1100;
   voice.speaking = false;
   speech.voiceEnded();
   speech.voiceEnded();
-  return [before, speech.answers];
+  return [before, speech.answers, speech.tooEarly];
 }"""
 
 
 @pytest.mark.parametrize(
-    ("speaking", "goes_on", "before", "then"),
-    [(False, False, [280], [280]), (True, False, [], [280]), (True, True, [], [])],
+    ("speaking", "goes_on", "before", "early", "too_early"),
+    [(False, False, 1, [False], 0), (True, False, 0, [True], 0), (True, True, 0, [], 1)],
 )
 def test_an_answer_counts_however_soon_it_comes(
-    page: Any, speaking: bool, goes_on: bool, before: list[int], then: list[int]
+    page: Any, speaking: bool, goes_on: bool, before: int, early: list[bool], too_early: int
 ) -> None:
     """That a voice has ended is known a third of a second later; and it may not have."""
     told = {"after": 280, "speaking": speaking, "goesOn": goes_on}
-    assert page.evaluate(ANSWER, told) == [before, then]
+    answers = [{"lastLoud": 1_000, "delay": 280, "early": one} for one in early]
+    assert page.evaluate(ANSWER, told) == [before, answers, too_early]
 
 
 LISTEN = """async () => {
