@@ -21,12 +21,30 @@ def test_the_page_is_watched(model_folder: Path, monkeypatch: pytest.MonkeyPatch
     assert values["minutes"] == 0.05
     assert values["median of a step"] > 0
     assert values["underruns"] >= 0
+    assert values["requests answered"] <= values["requests"]
 
 
 def test_without_a_browser_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "CHROMIUM", Path("/no/chromium"))
     with pytest.raises(UserError, match="no browser"):
         page.run()
+
+
+def test_only_what_follows_a_request_answers_it() -> None:
+    def answer(last_loud: float, early: bool) -> dict[str, float | bool]:
+        return {"lastLoud": last_loud, "delay": 500.0, "early": early}
+
+    ends, length = np.array([2.0, 12.0]), 20.0
+    answers = [
+        answer(1_000 + 2_600, False), answer(1_000 + 6_000, True), answer(1_000 + 23_200, True),
+        answer(1_000 + 33_800, False),  # the microphone falls behind
+        answer(1_000 + 42_900, False),  # not every one like it would have had its time
+    ]  # fmt: skip
+    seen = {"begun": 1_000.0, "over": 1_000 + 43_500.0, "answers": answers, "tooEarly": 5}
+    counts = page._counts(seen, ends, length)
+    assert [row["value"] for row in counts] == [4, 3, 1, 1, 5]
+    seen["over"] += 2_000
+    assert [row["value"] for row in page._counts(seen, ends, length)] == [5, 4, 1, 1, 5]
 
 
 @needs_world

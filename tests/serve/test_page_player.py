@@ -12,10 +12,9 @@ from browsing import browser, needs_chromium, page, server, until
 from fake import FakeModel
 from talker import TalkingModel
 
-pytestmark = needs_chromium
+from benchmarks.cushion import BETWEEN, STEP, Utterance, listen, utterances
 
-STEP = 250.0  # milliseconds
-BETWEEN = 8_500.0  # milliseconds from one utterance to the next
+pytestmark = needs_chromium
 
 
 @pytest.fixture
@@ -29,7 +28,7 @@ PLAY = """async (utterances) => {
   const player = new Player(24_000);
   await player.context.close();
   player.context = { currentTime: 0 };
-  const cushions = [];
+  const cushions = [], afterGaps = [];
   let due = 1000;
   for (const { quiet, steps } of utterances) {
     player.arrivals.step(quiet);
@@ -39,22 +38,31 @@ PLAY = """async (utterances) => {
       due += 250;
       player.arrivals.sound(i > 0, due + late);
       player.context.currentTime = (due + late - behind) / 1000;
+      const gaps = player.underruns;
       player.ends = player.begin(i > 0) + 0.25;
       if (i === 0) cushions.push(player.cushion);
+      else if (player.underruns > gaps) afterGaps.push(player.cushion);
     });
   }
-  return { cushions, underruns: player.underruns };
+  return [cushions, afterGaps];
 }"""
 
 
-def play(page: Any, utterances: list[list[tuple[float, float]]]) -> tuple[np.ndarray, int]:
-    """Seconds that each utterance of (late, behind) milliseconds waited, and the gaps."""
-    told = [{"quiet": BETWEEN - STEP * len(steps), "steps": steps} for steps in utterances]
-    played = page.evaluate(PLAY, told)
-    return np.array(played["cushions"]), played["underruns"]
+def waits(page: Any, spoken: list[Utterance]) -> tuple[np.ndarray, list[float]]:
+    """Seconds that each utterance of (late, behind) milliseconds waited, and each piece after a
+    gap."""
+    told = [{"quiet": BETWEEN - STEP * len(steps), "steps": steps} for steps in spoken]
+    cushions, after_gaps = page.evaluate(PLAY, told)
+    return np.array(cushions), after_gaps
 
 
-def steps(*late: float) -> list[tuple[float, float]]:
+def play(page: Any, spoken: list[Utterance]) -> tuple[np.ndarray, int]:
+    """Seconds that each utterance waited, and how many gaps there were."""
+    cushions, after_gaps = waits(page, spoken)
+    return cushions, len(after_gaps)
+
+
+def steps(*late: float) -> Utterance:
     return [(one, 0.0) for one in late]
 
 
@@ -92,6 +100,21 @@ def test_only_a_first_piece_that_is_late_itself_waits_less(page: Any) -> None:
     assert cushions[-2:] == pytest.approx([0.0395, 0.069]) and gaps == 0
 
 
+def test_a_late_first_piece_waits_less_by_what_it_is_later_than_those_that_follow_usually_are(
+    page: Any,
+) -> None:
+    spread = [steps(45, 10, 20, 20, 40)] * 20  # the median of those that follow: 20
+    cushions, gaps = play(page, spread)
+    floors = 0.0795 - 0.0005 * np.arange(20)
+    assert cushions[3:] == pytest.approx(floors[3:] - 0.025) and gaps == 0
+
+
+def test_a_piece_after_a_gap_waits_as_long_as_if_it_had_not_been_late(page: Any) -> None:
+    gap = [(20.0, 0.0), (60.0, -100.0)]  # 40 later than usual, and later still on the sound's clock
+    cushions, after_gaps = waits(page, [*[steps(20, 20, 20)] * 20, gap])
+    assert after_gaps == pytest.approx([cushions[-1] + 0.02])
+
+
 def test_no_step_is_taken_for_early_because_others_were_late(page: Any) -> None:
     calm = [steps(20, 20, 20)] * 20
     cushions, gaps = play(page, [*calm, steps(20, 320, 400), *calm[:9]])
@@ -102,16 +125,17 @@ def test_no_step_is_taken_for_early_because_others_were_late(page: Any) -> None:
 
 def test_hours_of_uneven_steps_leave_no_gap(page: Any) -> None:
     """Steps as late as nano's, one in sixty of them as late as the latest of a session."""
-    rng, utterances = np.random.default_rng(0), []
-    for _ in range(round(2 * 3_600_000 / BETWEEN)):
-        count = rng.integers(3, 7)
-        late = np.minimum(60, 8 + rng.lognormal(np.log(6), 0.7, count))
-        late[0] = rng.uniform(25, 60)
-        late = np.where(rng.random(count) < 1 / 60, rng.uniform(60, 90, count), late)
-        utterances.append([*zip(late.tolist(), rng.uniform(0, 13, count).tolist(), strict=True)])
-    cushions, gaps = play(page, utterances)
+    cushions, gaps = play(page, utterances(0, often=1 / 60, most=90))
     assert gaps == 0
     assert cushions.mean() < 0.08  # which it would be without learning
+
+
+def test_the_simulated_cushion_is_the_pages(page: Any) -> None:
+    uneven = utterances(1, often=0.05, most=400)  # gaps, and steps too late for any cushion
+    (simulated, simulated_gaps), (cushions, gaps) = listen(uneven), waits(page, uneven)
+    assert len(gaps) > 20
+    assert cushions == pytest.approx(simulated / 1_000)
+    assert gaps == pytest.approx(np.array(simulated_gaps) / 1_000)
 
 
 # Speech that begins so many milliseconds after a voice was last loud, which goes on or has ended.
@@ -121,25 +145,26 @@ ANSWER = """async ({ after, speaking, goesOn }) => {
   const player = { sampleRate: 24_000, play: () => 1000 + after };
   const speech = new Speech(player, voice);
   speech.hear(new Int16Array(6_000).fill(9_000).buffer);
-  const before = [...speech.answers];
+  const before = speech.answers.length;
   if (goesOn) voice.lastLoud = 1100;
   voice.speaking = false;
   speech.voiceEnded();
   speech.voiceEnded();
-  return [before, speech.answers];
+  return [before, speech.answers, speech.tooEarly];
 }"""
 
 
 @pytest.mark.parametrize(
-    ("speaking", "goes_on", "before", "then"),
-    [(False, False, [280], [280]), (True, False, [], [280]), (True, True, [], [])],
+    ("speaking", "goes_on", "before", "early", "too_early"),
+    [(False, False, 1, [False], 0), (True, False, 0, [True], 0), (True, True, 0, [], 1)],
 )
 def test_an_answer_counts_however_soon_it_comes(
-    page: Any, speaking: bool, goes_on: bool, before: list[int], then: list[int]
+    page: Any, speaking: bool, goes_on: bool, before: int, early: list[bool], too_early: int
 ) -> None:
     """That a voice has ended is known a third of a second later; and it may not have."""
     told = {"after": 280, "speaking": speaking, "goesOn": goes_on}
-    assert page.evaluate(ANSWER, told) == [before, then]
+    answers = [{"lastLoud": 1_000, "delay": 280, "early": one} for one in early]
+    assert page.evaluate(ANSWER, told) == [before, answers, too_early]
 
 
 LISTEN = """async () => {

@@ -52,6 +52,36 @@ def test_talking_over_the_speech_stops_it(page: Any) -> None:
     assert page.problems == []
 
 
+# The voice is over, as far as the page can tell, as soon as the model's speech has come.
+FALL_SILENT = """async () => {
+  const { Voice } = await import("/voice.js");
+  const { Speech } = await import("/speech.js");
+  const { take } = Voice.prototype, { hear } = Speech.prototype;
+  let silent = false;
+  Voice.prototype.take = function (level, now) {
+    return take.call(this, silent ? 0 : level, now);
+  };
+  Speech.prototype.hear = function (bytes) {
+    silent = true;
+    hear.call(this, bytes);
+  };
+}"""
+
+
+def test_an_answer_that_comes_before_the_voice_is_known_to_be_over_counts(page: Any) -> None:
+    page.evaluate(FALL_SILENT)
+    page.click("#microphone")
+    page.wait_for_selector(".bubble.spoken >> text=speaking")
+    page.fill("#message", "hello")
+    page.press("#message", "Enter")  # is answered at once
+    page.wait_for_selector(".bubble.person >> text=spoke for")
+    (answer,) = page.evaluate("quintet.answers")
+    assert answer["early"] and answer["delay"] > 0
+    until(page, "document.getElementById('figures').textContent.includes(' · answered in ')")
+    assert "NaN" not in page.text_content("#figures")
+    assert page.evaluate("quintet.tooEarly") == 0 and page.problems == []
+
+
 def test_escape_stops_the_speech_and_the_next_answer_is_heard(page: Any) -> None:
     ask(page)
     until(page, "quintet.secondsPlayed > 0.2")

@@ -110,3 +110,20 @@ def test_words_of_an_old_conversation_come_into_no_new_one(
     speak(page)
     page.wait_for_selector(".bubble.heard")
     assert page.problems == []
+
+
+# A voice that was loud for so many milliseconds: what the conversation is told, what is asked for.
+ENDED = """async (loud) => {
+  const { Transcripts } = await import("/transcripts.js");
+  const told = [], sent = [];
+  const socket = { send: (event) => sent.push(event.type) };
+  const conversation = { spoken: (seconds) => { told.push(seconds); return seconds || null; } };
+  const transcripts = new Transcripts(socket, conversation);
+  transcripts.voiceEnded({ began: 1000, lastLoud: 1000 + loud }, true);
+  return [told, sent];
+}"""
+
+
+def test_what_is_shorter_than_a_word_is_no_turn(page: Any) -> None:
+    assert page.evaluate(ENDED, 190) == [[0], []]
+    assert page.evaluate(ENDED, 210) == [[0.21], ["transcribe"]]

@@ -27,7 +27,6 @@ import { VoiceChoice } from "./voice_choice.js";
 
 const BLINK = 2000; // milliseconds that a camera's frame is sent again before it is forgotten
 const LET_GO = 30_000; // milliseconds after a push to talk until the microphone is let go
-const SHORTEST = 0.2; // seconds of a voice that the conversation keeps
 
 const by = (id) => document.getElementById(id);
 
@@ -45,6 +44,7 @@ const state = (window.quintet = {
   get secondsPlayed() { return parts.player?.secondsPlayed ?? 0; },
   get underruns() { return parts.player?.underruns ?? 0; },
   get answers() { return parts.speech?.answers ?? []; },
+  get tooEarly() { return parts.speech?.tooEarly ?? 0; },
   get stops() { return parts.speech?.stops ?? []; },
 });
 
@@ -172,7 +172,7 @@ function showStep() {
   conversation.step(step);
   step.drawn = step.drawing && draw(step.drawing);
   timeline.add(step);
-  status.step(step, step.hushed, state.answers.at(-1));
+  status.step(step, step.hushed, state.answers.at(-1)?.delay);
 }
 
 /** The picture of the timeline, once it is complete, or null. */
@@ -215,9 +215,7 @@ function speak(samples, level) {
 
 function endVoice() {
   parts.speech.voiceEnded();
-  const seconds = (voice.lastLoud - voice.began) / 1000;
-  const bubble = conversation.spoken(seconds < SHORTEST ? 0 : seconds);
-  if (bubble && settings.get("transcripts")) transcripts.ask(bubble, voice.began);
+  transcripts.voiceEnded(voice, settings.get("transcripts"));
 }
 
 /** Stop the speech that is heard. @param {number} since as of `performance.now()` */
@@ -271,7 +269,8 @@ function notify(sentence) {
 }
 
 function showMicrophone() {
-  const { microphone } = parts, pushed = settings.get("pushToTalk");
+  const { microphone } = parts;
+  const pushed = settings.get("pushToTalk");
   if (microphone) microphone.closed = pushed && !talkButton.talking;
   const hears = Boolean(microphone?.on) && !microphone.closed;
   if (!hears) {

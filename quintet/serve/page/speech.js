@@ -24,9 +24,13 @@ export class Speech {
     this.textEnded = false;
     this.silent = 0; // steps without speech
     this.answered = 0; // `lastLoud` of the voice that was answered last
-    this.early = null; // what was audible before it was told that the voice has ended
-    /** Milliseconds from the end of the person's speech to the first audible sample. */
+    this.pending = null; // when speech began while the voice, for all that was known, went on
+    /**
+     * What followed a voice: when that was last loud, the milliseconds from then to the first
+     * audible sample (`delay`), and whether this was `early`: before the voice was known to be over.
+     */
     this.answers = [];
+    this.tooEarly = 0; // speech that began before a voice was last loud: no answer to it
     /** Milliseconds from the beginning of a voice over the speech to silence. */
     this.stops = [];
   }
@@ -56,22 +60,24 @@ export class Speech {
 
   measure(at) {
     const { speaking, lastLoud } = this.voice;
-    if (speaking) this.early = { at, lastLoud };
-    else this.note(at - lastLoud);
+    if (speaking) this.pending = { at, lastLoud };
+    else this.note(at - lastLoud, false);
   }
 
   /** The voice has ended: what began since it was last loud was its answer. */
   voiceEnded() {
-    const { early, voice } = this;
-    this.early = null;
-    if (early?.lastLoud === voice.lastLoud) this.note(early.at - early.lastLoud);
+    const { pending, voice } = this;
+    this.pending = null;
+    if (!pending) return;
+    if (pending.lastLoud === voice.lastLoud) this.note(pending.at - pending.lastLoud, true);
+    else this.tooEarly += 1;
   }
 
-  note(delay) {
+  note(delay, early) {
     const { lastLoud } = this.voice;
     if (lastLoud === this.answered || delay > LONGEST) return;
     this.answered = lastLoud;
-    this.answers.push(delay);
+    this.answers.push({ lastLoud, delay, early });
   }
 
   /**

@@ -6,6 +6,7 @@
  */
 
 const BEFORE = 300; // milliseconds before the voice was told from the room: its first, soft sound
+const SHORTEST = 0.2; // seconds of a voice that the conversation keeps
 
 export class Transcripts {
   /**
@@ -18,6 +19,16 @@ export class Transcripts {
     this.longest = 30; // seconds: of the hello event
     this.asked = 0;
     this.waiting = new Map(); // ids to bubbles
+  }
+
+  /**
+   * @param {import("./voice.js").Voice} voice that has ended
+   * @param {boolean} wanted whether its words are asked for
+   */
+  voiceEnded(voice, wanted) {
+    const seconds = (voice.lastLoud - voice.began) / 1000;
+    const bubble = this.conversation.spoken(seconds < SHORTEST ? 0 : seconds);
+    if (bubble && wanted) this.ask(bubble, voice.began);
   }
 
   /**
