@@ -4,6 +4,7 @@ PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8321
 MODEL ?= nano
+WORKERS ?= 2
 VENV := .venv
 INSTALL := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
@@ -16,10 +17,10 @@ test: $(VENV)/test.stamp system-packages  ## every check: style, types, tests, a
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	OMP_NUM_THREADS=2 $(VENV)/bin/python -m pytest
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile
 
 coverage: $(VENV)/test.stamp system-packages  ## which lines of the package the tests reach
-	OMP_NUM_THREADS=2 $(VENV)/bin/python -m pytest --cov --cov-report=term --cov-fail-under=90
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=term --cov-fail-under=90
 
 docs: $(VENV)/test.stamp  ## what pages take from the code, written anew; then the site, strictly
 	@$(VENV)/bin/python -m scripts.draw_idea
