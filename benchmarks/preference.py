@@ -38,7 +38,7 @@ from quintet.config import OmniConfig, UserError, from_dict
 from quintet.data.scene_rows import SceneEncoder
 from quintet.data.shards import load_samples
 from quintet.data.world.scenes import make_scene
-from quintet.data.world.seeds import EACH, SEEDS
+from quintet.data.world.seeds import SEEDS, SEEDS_OF_A_KIND
 from quintet.evals.judging import Judges
 from quintet.evals.report import SCENES, play, score_all
 from quintet.evals.scores import share
@@ -117,7 +117,7 @@ def silent_throughout(model: Quintet, count: int) -> list[bool]:
     encoder, omni, silent = SceneEncoder(model.config, model.tokenizers), model.model, []
     for index in track(range(count), "unasked", transient=True):
         kind = list(SCENES).index(UNASKED[index % len(UNASKED)])
-        seed = SEEDS["eval"][kind * EACH + index // len(UNASKED)]  # as in `quintet eval`
+        seed = SEEDS["eval"][kind * SEEDS_OF_A_KIND + index // len(UNASKED)]  # as in `quintet eval`
         scene = make_scene(seed, "test", kinds=SCENES[UNASKED[index % len(UNASKED)]])
         assert not scene.replies
         batch = Batch.from_samples([encoder.sample(scene)], model.config.live.window_steps)

@@ -16,7 +16,7 @@ import numpy as np
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES, STEPS_PER_SECOND
 from quintet.data.world.encounters import make_encounter
 from quintet.data.world.scenes import Moment, Scene, answer_step, make_scene
-from quintet.data.world.seeds import EACH, seeds_of
+from quintet.data.world.seeds import SEEDS_OF_A_KIND, seeds_of
 from quintet.evals.live_scores import (
     AFTERWARDS,
     Outcome,
@@ -83,7 +83,7 @@ def behaviour(
     """  # fmt: skip
     results: dict[str, list[Played]] = {}
     for number, kind in enumerate(KINDS):
-        first = (seed * len(KINDS) + number) * EACH
+        first = (seed * len(KINDS) + number) * SEEDS_OF_A_KIND
         results[kind] = []
         for index, scene_seed in enumerate(seeds_of("eval_encounters", first, scenes_each)):
             scene = make_encounter(scene_seed, "test", (kind,))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from quintet.data.world.grammar import NUMBERS
-from quintet.data.world.seeds import EACH, seeds_of
+from quintet.data.world.seeds import SEEDS_OF_A_KIND, seeds_of
 from quintet.data.world.sights import make_sights
 from quintet.data.world.things import MOST_THINGS
 from quintet.evals.live_scores import SceneResult, SteppedSession, run_scene
@@ -22,7 +22,7 @@ def play_counted(
     """So many held-out scenes, each to a session that `new_session` makes from a number; `done`
     is called after each."""
     results = []
-    for index, scene_seed in enumerate(seeds_of("eval_counting", seed * EACH, scenes)):
+    for index, scene_seed in enumerate(seeds_of("eval_counting", seed * SEEDS_OF_A_KIND, scenes)):
         scene = make_sights(scene_seed, "test", ("how_many",))
         results.append(run_scene(new_session(index), scene))
         done()

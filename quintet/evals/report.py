@@ -19,7 +19,7 @@ from rich.table import Table
 
 from quintet.data.world.grammar import GREETINGS, NUMBERS
 from quintet.data.world.scenes import Scene, make_scene
-from quintet.data.world.seeds import EACH, seeds_of
+from quintet.data.world.seeds import SEEDS_OF_A_KIND, seeds_of
 from quintet.evals.behaviour import (
     ENCOUNTERS,
     behaviour,
@@ -104,7 +104,7 @@ def play(model: Quintet, scenes_per_kind: int, seed: int) -> Results:
     with Progress(transient=True) as progress:
         bar = progress.add_task("scenes", total=len(SCENES) * scenes_per_kind)
         for number, (kind, asked) in enumerate(SCENES.items()):
-            first = (seed * len(SCENES) + number) * EACH
+            first = (seed * len(SCENES) + number) * SEEDS_OF_A_KIND
             results[kind] = []
             for index, scene_seed in enumerate(seeds_of("eval", first, scenes_per_kind)):
                 scene = make_scene(scene_seed, "test", kinds=asked)

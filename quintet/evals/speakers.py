@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from quintet.data.world.scenes import Scene, make_scene
-from quintet.data.world.seeds import EACH, seeds_of
+from quintet.data.world.seeds import SEEDS_OF_A_KIND, seeds_of
 from quintet.data.world.speakers import Speaker
 from quintet.evals.live_scores import Outcome, SceneResult, SteppedSession, run_scene
 from quintet.evals.recognizer import Recognizer, word_errors
@@ -44,7 +44,7 @@ def speaks_as(
         done: called after each scene.
     """
     played: dict[str, list[SceneResult]] = {group: [] for group in GROUPS}
-    for index, scene_seed in enumerate(seeds_of("eval_speakers", seed * EACH, scenes)):
+    for index, scene_seed in enumerate(seeds_of("eval_speakers", seed * SEEDS_OF_A_KIND, scenes)):
         scene = make_scene(scene_seed, "test", KINDS, other_speaker=True)
         assert scene.speaker is not None
         group = GROUPS[scene.speaker.voice not in SPEAKERS.values()]

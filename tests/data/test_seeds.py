@@ -12,7 +12,7 @@ import pytest
 from conftest import needs_world
 
 from quintet.config import UserError, load_preset
-from quintet.data.world.seeds import EACH, SEEDS, seeds_of
+from quintet.data.world.seeds import SEEDS, SEEDS_OF_A_KIND, seeds_of
 from quintet.evals import behaviour, counting, report, speakers
 from quintet.stages import documents
 from quintet.stages.context import Context
@@ -108,7 +108,7 @@ def test_each_part_of_the_report_card_plays_scenes_of_its_own(
 
 
 def test_the_report_card_has_no_scenes_of_others() -> None:
-    kinds, each = len(report.SCENES), EACH
+    kinds, each = len(report.SCENES), SEEDS_OF_A_KIND
     last = 20_000_000 // (kinds * each) - 1  # the highest seed of a report
     assert last == 21 and seeds_of("eval", (last * kinds + kinds - 1) * each, each)[0] < 90_000_000
     with pytest.raises(

@@ -27,7 +27,7 @@ SEEDS = {
     "eval_long_session": range(180_000_000, 2**31),
 }
 
-EACH = 100_000  # seeds of a kind of scene, in one report
+SEEDS_OF_A_KIND = 100_000  # seeds of a kind of scene, in one report
 
 
 def seeds_of(name: str, first: int, count: int) -> range:
