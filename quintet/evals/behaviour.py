@@ -69,6 +69,14 @@ def _step(sample: int) -> int:
     return sample // STEP_SAMPLES
 
 
+def encounters(kind: str, count: int, seed: int) -> Iterator[Scene]:
+    """So many held-out ones of a kind."""
+    first = (seed * len(KINDS) + KINDS.index(kind)) * SEEDS_OF_A_KIND
+    return (
+        make_encounter(one, "test", (kind,)) for one in seeds_of("eval_encounters", first, count)
+    )
+
+
 def behaviour(
     new_session: Callable[[int], SteppedSession],
     scenes_each: int,
@@ -82,11 +90,9 @@ def behaviour(
         done: called after each scene.
     """  # fmt: skip
     results: dict[str, list[Played]] = {}
-    for number, kind in enumerate(KINDS):
-        first = (seed * len(KINDS) + number) * SEEDS_OF_A_KIND
+    for kind in KINDS:
         results[kind] = []
-        for index, scene_seed in enumerate(seeds_of("eval_encounters", first, scenes_each)):
-            scene = make_encounter(scene_seed, "test", (kind,))
+        for index, scene in enumerate(encounters(kind, scenes_each, seed)):
             results[kind].append(play(new_session(index), scene))
             done()
     noisy = []

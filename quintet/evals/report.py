@@ -7,6 +7,7 @@ and on the real thing after tokenization, stands beside the scores.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -22,7 +23,9 @@ from quintet.data.world.scenes import Scene, make_scene
 from quintet.data.world.seeds import SEEDS_OF_A_KIND, seeds_of
 from quintet.evals.behaviour import (
     ENCOUNTERS,
+    KINDS,
     behaviour,
+    encounters,
     length,
     not_addressed,
     silence,
@@ -83,11 +86,13 @@ def evaluate(
     scores |= in_turns(model, judges.pictures.name, 2 * scenes_per_kind, seed)
     scores |= voice(results, judges, model.tokenizers, seed)
     scores |= judge_ceilings(results, judges, model.tokenizers, seed)
+    played = [result.scene for some in (*results.values(), counted) for result in some]
     report = {
         "model": model.config.name,
         "scenes_per_kind": scenes_per_kind,
         "minutes": minutes,
         "seed": seed,
+        "scenes_digest": digest([*played, *(next(encounters(k, 1, seed)) for k in KINDS)]),
         "second_recognizer": judges.spotter is not None,
         "scores": {name: score.to_dict() for name, score in scores.items()},
     }
@@ -96,6 +101,18 @@ def evaluate(
     shown = results | {"how_many": counted}
     write_page(out / "report.html", report, shown, judges.recognizer, judges.pictures)
     return report
+
+
+def digest(scenes: Iterable[Scene]) -> str:
+    """Of what is given in scenes and what is right there, in short: reports with other digests
+    are of other scenes, as the world has changed, or speaks otherwise on another machine."""
+    hashed = hashlib.sha256()
+    for scene in scenes:
+        for sound, picture, text in scene.given():
+            hashed.update(sound.tobytes() + (b"" if picture is None else picture.tobytes()))
+            hashed.update(repr(text).encode())
+        hashed.update(repr([(r.step, r.until_step, r.text) for r in scene.replies]).encode())
+    return hashed.hexdigest()[:16]
 
 
 def play(model: Quintet, scenes_per_kind: int, seed: int) -> Results:

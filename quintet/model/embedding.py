@@ -38,7 +38,7 @@ class RowTensors:
         places: list[np.ndarray] | None = None,
         longest: int | None = None,
     ) -> RowTensors:
-        """A batch of tables, padded at the end to the longest.
+        """A batch of tables, padded at the end to the longest: a copy, whose memory is its own.
 
         Args:
             places: of each table's rows [N], where they do not lie in that order.
@@ -54,7 +54,7 @@ class RowTensors:
                     np.pad(c, [(0, longest - len(c))] + [(0, 0)] * (c.ndim - 1)) for c in columns
                 ]
             stacked = columns[0][None] if len(columns) == 1 else np.stack(columns)
-            return torch.from_numpy(stacked).to(dtype)
+            return torch.from_numpy(stacked).to(dtype, copy=True)
 
         return cls(
             stack([r.tokens for r in tables], torch.long),

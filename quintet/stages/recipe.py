@@ -44,6 +44,14 @@ TRANSFORMER_STAGES = {  # which may train on many devices; see docs/many-devices
     "pretrain", "audio", "unfrozen", "instruct", "internalize", "scripts", "transcribe",
     "describe", "realtime", "prefer",
 }  # fmt: skip
+# What later stages take from earlier ones, and the stages that make it.
+MAKERS = {
+    "transformer": TRANSFORMER_STAGES | {"average"},
+    "codec": {"audio_tokenizer", "audio_decoder"},
+    "image tokenizer": {"image_tokenizer"},
+}
+# Settings that name such stages, and what for; None: for what the stage itself makes.
+NAMED = {"start_from": None, "audio": "codec", "model": "transformer", "of": "transformer"}
 
 
 @dataclass(frozen=True)
@@ -166,22 +174,23 @@ def _started(context: Context, start: str | None, before: list[Context]) -> Cont
     Raises:
         UserError: a setting names neither, or a model that does not fit.
     """
-    settings, earlier = context.settings, [one.name for one in before]
-    makes = TRANSFORMER_STAGES | {"average"}
-    transformers = [one.name for one in before if one.settings["stage"] in makes]
-    known = {"start_from": earlier, "audio": earlier, "model": transformers, "of": transformers}
-    named = {"start_from": [start]} | {k: v if k == "of" else [v] for k, v in settings.items()}
-    for key, name in [(setting, name) for setting in known for name in named.get(setting, ())]:
-        if name in (None, *known[key]):
-            continue
-        if key == "start_from" and key in settings and settings["stage"] in TRANSFORMER_STAGES:
-            context = replace(context, model=_model(context, str(name), earlier))
-            continue
-        raise UserError(
-            f"Stage {context.name!r} has {key} = {name!r}, which is no earlier stage"
-            f"{' of the transformer' * (known[key] is transformers)}; use one of: "
-            f"{', '.join(known[key]) or 'none, as there is none before it'}."
-        )
+    settings, stage = context.settings, context.settings["stage"]
+    own = next((what for what, makers in MAKERS.items() if stage in makers), "")
+    given, earlier = {"start_from": start} | settings, [one.name for one in before]
+    for key in NAMED:
+        names, what = given.get(key), NAMED[key] or own
+        fitting = [one.name for one in before if one.settings["stage"] in MAKERS.get(what, ())]
+        for name in names if isinstance(names, list) else [names]:
+            if name in (None, *fitting):
+                continue
+            may_be_model = key in settings and key == "start_from" and what == "transformer"
+            if may_be_model and name not in earlier:
+                context = replace(context, model=_model(context, str(name), fitting))
+                continue
+            raise UserError(
+                f"Stage {context.name!r} has {key} = {name!r}, which is no earlier stage of the "
+                f"{what}; use one of: {', '.join(fitting) or 'none, as there is none before it'}."
+            )
     return context
 
 
@@ -195,8 +204,8 @@ def _model(context: Context, name: str, earlier: list[str]) -> Path:
         folder = find_model(name)
     except UserError as error:
         raise UserError(
-            f"Stage {context.name!r} has start_from = {name!r}, which is no earlier stage "
-            f"({', '.join(earlier) or 'it is the first'}) and no finished model: {error}"
+            f"Stage {context.name!r} has start_from = {name!r}, which is no earlier stage of the "
+            f"transformer ({', '.join(earlier) or 'there is none'}) and no finished model: {error}"
         ) from None
     tokenizers = context.tokenizers
     if tokenizers is None or find_model(tokenizers).resolve() != folder.resolve():

@@ -47,12 +47,13 @@ things are those of training, and what was seen whole says so in its name"""
 
 def _start(context: Context) -> str:
     """What the stages that led to the released one went on from: "nothing", or models, by their
-    names alone, as the card may be published and paths are nobody's business."""
+    names alone, as the card may be published and paths are nobody's business. Of a stage whose
+    folder says nothing, as in earlier versions, nobody knows."""
     starts, stages = set[str](), [context.settings.get("model", "realtime")]
     for stage in stages:  # to which those before it are added
         settings = recorded(context.run_folder / stage)
         if not settings:
-            starts.add("nothing")
+            starts.add("an unknown start")
             continue
         module = importlib.import_module(f"quintet.stages.{settings['stage']}")
         before = settings.get("start_from", getattr(module, "START", None)) or ""
@@ -60,8 +61,10 @@ def _start(context: Context) -> str:
         is_stage = Path(before).name == before and (context.run_folder / before).is_dir()
         if START_WEIGHTS in settings or ("start_from" in settings and not is_stage):
             starts.add(f"the model {Path(before).absolute().name}")
+        elif earlier := settings.get("of", [before] if before else []):
+            stages += [name for name in earlier if name not in stages]
         else:
-            stages += [name for name in settings.get("of", [before]) if name not in stages]
+            starts.add("nothing")
     return " and ".join(sorted(starts, key=lambda start: (start != "nothing", start)))
 
 

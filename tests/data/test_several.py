@@ -56,6 +56,17 @@ def test_so_many_cells_hold_a_thing(count: int, split: str) -> None:
 
 
 @pytest.mark.usefixtures("dots")
+@pytest.mark.parametrize("count", range(1, MOST_THINGS + 1))
+def test_the_place_does_not_tell_the_number(count: int) -> None:
+    """Every cell is used as often as every other, but for chance."""
+    made = [_picture(count, seed, "train")[0] for seed in range(400)]
+    shares = np.mean([[cell.mean() > 0.05 for cell in _cells(picture)] for picture in made], axis=0)
+    assert shares.shape == (CELLS**2,)
+    # With one thing, a cell's standard error is a seventh.
+    assert np.abs(shares * CELLS**2 / count - 1).max() < 0.6
+
+
+@pytest.mark.usefixtures("dots")
 def test_sizes_are_the_splits_and_do_not_tell_the_number() -> None:
     for split in SPLITS:
         dark = []  # of a thing's pixels, in the mean, by how many there are

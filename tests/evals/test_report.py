@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import needs_world
-from players import Babbler, Player
+from players import Babbler, Player, Silent
 
 from quintet.data.world.scenes import Scene, make_scene
+from quintet.evals.behaviour import KINDS
 from quintet.evals.judging import Judges
 from quintet.evals.live_scores import SceneResult, run_scene
-from quintet.evals.report import SCENES, evaluate, score_all, voice
+from quintet.evals.report import SCENES, digest, evaluate, score_all, voice
 from quintet.evals.scores import Score
 from quintet.live.pretrained import Quintet
 
@@ -123,6 +128,62 @@ def test_answers_too_early_are_not_answers(scenes: dict[str, list[Scene]], judge
     assert scores["talks_over_spoken_requests"] > 0.8
     assert scores["names_shown_asked_by_voice"] == 0
     assert scores["false_speech_steps_between_requests"] > 0.1
+
+
+def test_the_digest_is_of_what_is_given_and_what_is_right() -> None:
+    scenes = [make_scene(seed, "test", ("name",)) for seed in range(3)]
+    typed = next(scene for scene in scenes if scene.typed)
+    shown = next(scene for scene in scenes if scene.shown)
+    dark = tuple(replace(one, picture=255 - one.picture) for one in shown.shown)
+    hello = tuple(replace(one, text="hello.") for one in typed.typed)
+    others = [
+        replace(typed, microphone=typed.microphone * 2),
+        replace(typed, typed=hello),
+        replace(shown, shown=dark),
+        *(
+            replace(typed, replies=tuple(replace(one, **other) for one in typed.replies))
+            for other in ({"text": "Hello."}, {"step": 1}, {"until_step": 9})
+        ),
+    ]
+    every = [scenes, scenes[::-1], scenes[:2], [typed], [shown], *([other] for other in others)]
+    digests = [digest(some) for some in every]
+    assert digests == [digest(some) for some in every] and len(set(digests)) == len(every)
+
+
+def test_a_report_tells_which_scenes_it_is_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each kind, of those in which something is counted, and of each kind of encounter."""
+    for part in ("score_all", "in_time", "as_speakers", "bits_per_byte", "in_turns", "voice",
+                 "judge_ceilings", "write_page"):  # fmt: skip
+        monkeypatch.setattr(f"quintet.evals.report.{part}", lambda *_: {})
+    judges: Any = SimpleNamespace(
+        pictures=SimpleNamespace(name=None), recognizer=None, spotter=None
+    )
+    monkeypatch.setattr("quintet.evals.report.Judges", lambda: judges)
+    tested: list[Scene] = []
+
+    def tell(scenes: Iterable[Scene]) -> str:
+        tested[:] = scenes
+        return digest(tested)
+
+    monkeypatch.setattr("quintet.evals.report.digest", tell)
+    nobody = make_scene(1, "test", ())
+    model: Any = SimpleNamespace(
+        session=lambda *_, **__: Silent(nobody),
+        config=SimpleNamespace(name="silent"),
+        tokenizers=None,
+    )
+    told, seeds = [], []
+    for seed in (0, 0, 1):
+        told.append(evaluate(model, tmp_path, scenes_per_kind=1, seed=seed)["scenes_digest"])
+        asked = [{reply.kind for reply in scene.replies} for scene in tested[: len(SCENES) + 1]]
+        moments = [{moment.kind for moment in scene.moments} for scene in tested[len(asked) :]]
+        kinds = [set(kinds) - {"chatter"} for kinds in SCENES.values()]
+        assert asked == [*kinds, {"how_many"}] and moments == [{kind} for kind in KINDS]
+        assert told[-1] == digest(tested)
+        seeds.append({scene.seed for scene in tested})
+    assert told[0] == told[1] != told[2] and seeds[0].isdisjoint(seeds[2])
 
 
 def test_any_preset_gets_a_report(

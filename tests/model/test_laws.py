@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -230,6 +230,17 @@ def test_an_audio_row_is_the_sum_of_its_codes(config: OmniConfig, model: Omni) -
     expected = hot.flatten() @ model.embedding.audio.weight
     given = model.embedding(RowTensors.from_rows([rows]))[0, index, :d_token]
     torch.testing.assert_close(given, expected)
+
+
+def test_a_batch_shares_no_memory_with_its_tables(config: OmniConfig) -> None:
+    """Not even of one table alone, whose columns are already of the right type."""
+    rows = make_timeline(config, 2, 0).rows()
+    wide = Rows(*(getattr(rows, field.name).astype(np.int64) for field in fields(Rows)))
+    place = np.arange(len(rows))
+    batch = RowTensors.from_rows([wide], [place])
+    for made, given in ((batch.tokens, wide.tokens), (batch.position, wide.position),
+                        (batch.step, wide.step), (batch.place, place)):  # fmt: skip
+        assert np.array_equal(made[0], given) and not np.shares_memory(made.numpy(), given)
 
 
 @torch.no_grad()

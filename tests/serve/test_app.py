@@ -13,7 +13,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from fake import FakeModel
+from fake import FakeModel, FakeSession
 from fastapi.testclient import TestClient
 from running import RunningServer
 from websockets.sync.client import connect
@@ -47,14 +47,30 @@ def test_its_files_are_served(name: str) -> None:
         assert client.get(f"/{name}").status_code == 200
 
 
-def test_garbage_is_not_sought_in_what_stays() -> None:
-    gc.unfreeze()
-    try:
-        with TestClient(create_app(FakeModel())) as client:
-            wait_until_ready(client)
-            assert gc.get_freeze_count() > 10_000
-    finally:
-        gc.unfreeze()
+class KeepingModel(FakeModel):
+    """Keeps the sessions that it made."""
+
+    made: list[FakeSession]
+
+    def session(self) -> FakeSession:
+        self.made = [*getattr(self, "made", []), super().session()]
+        return self.made[-1]
+
+
+def is_looked_through(thing: object) -> bool:
+    """Whether Python looks at it when it seeks garbage."""
+    return any(one is thing for one in gc.get_objects())
+
+
+def test_garbage_is_not_sought_in_what_stays_as_long_as_the_server() -> None:
+    model = KeepingModel()
+    with TestClient(create_app(model)) as client:
+        wait_until_ready(client)
+        (first,) = model.made
+        assert not is_looked_through(first)  # made by the first step: all was there by then
+        later = model.session()
+        assert is_looked_through(later)
+    assert is_looked_through(first) and gc.get_freeze_count() == 0
 
 
 def test_health_ready_and_metrics() -> None:

@@ -26,9 +26,13 @@ def context(tmp_path: Path) -> Context:
     return Context("blend", make_config(), {"stage": "average", "of": list(STAGES)}, tmp_path)
 
 
-def test_it_is_the_mean(context: Context) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_it_is_the_mean_in_float32(context: Context, dtype: torch.dtype) -> None:
+    paths = [context.run_folder / stage / MODEL_FILE for stage in STAGES]
+    for path in paths:
+        save_file({name: weight.to(dtype) for name, weight in load_file(path).items()}, path)
     assert average.run(context) == {"stages": 3.0}
-    parts = [load_file(context.run_folder / stage / MODEL_FILE) for stage in STAGES]
+    parts = [load_file(path) for path in paths]
     made = load_file(context.folder / MODEL_FILE)
     assert made.keys() == parts[0].keys()
     for name, weight in made.items():

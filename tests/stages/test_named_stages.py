@@ -1,0 +1,83 @@
+"""What a stage takes from earlier ones: of the right kind, or told before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from mistakes import check_told
+
+from quintet.stages.recipe import MAKERS, NAMED, RECIPES, STAGES, Recipe
+
+TINY = (RECIPES / "tiny.toml").read_text(encoding="utf-8")
+STAGE = 'name = "{}"'
+AUDIO, MODEL, OF = 'audio = "audio_decoder"', 'model = "average"', 'of = ["realtime", "prefer"]'
+# What would do, of the transformer, of the codec, and of the first stage of a kind.
+FIRST = "transformer; use one of: pretrain, audio, unf"
+CODECS = "codec; use one of: audio_tokenizer"
+NONE = "use one of: none, as there is none before it"
+AGAIN = """name = "again"
+stage = "{}"
+start_from = "{}"
+[stages.train]
+[[stages]]
+name = "judges\""""
+
+
+def test_every_stage_that_is_named_makes_one_thing() -> None:
+    makers = [stage for stages in MAKERS.values() for stage in stages]
+    assert len(makers) == len(set(makers)) and set(makers) < set(STAGES)
+    assert set(NAMED.values()) - {None} < set(MAKERS)
+
+
+@pytest.mark.parametrize(
+    ("right", "setting", "name", "told"),
+    [
+        (STAGE.format("describe"), "start_from", "documents", FIRST),
+        (STAGE.format("describe"), "start_from", "audio_tokenizer", FIRST),
+        (STAGE.format("audio_tokenizer"), "start_from", "text_tokenizer", f"codec; {NONE}"),
+        (STAGE.format("audio_decoder"), "start_from", "image_tokenizer", CODECS),
+        (STAGE.format("audio_decoder"), "start_from", "describe", CODECS),
+        (STAGE.format("image_tokenizer"), "start_from", "audio_tokenizer", f"tokenizer; {NONE}"),
+        (AUDIO, "audio", "image_tokenizer", f"{CODECS}, audio_decoder"),
+        (AUDIO, "audio", "realtime", f"{CODECS}, audio_decoder"),
+        (MODEL, "model", "judges", FIRST),
+        (MODEL, "model", "audio_decoder", FIRST),
+        (OF, "of", "judges", FIRST),
+    ],
+)
+def test_a_stage_of_another_kind_is_told(
+    right: str, setting: str, name: str, told: str, tmp_path: Path
+) -> None:
+    """Each is an earlier stage, but makes something else."""
+    wrong = f'{setting} = ["realtime", "{name}"]' if setting == "of" else f'{setting} = "{name}"'
+    if setting == "start_from":
+        wrong = f"{right}\n{wrong}"
+    told = f"has {setting} = '{name}', which is no earlier stage of the .*{told}"
+    check_told(TINY, right, wrong, told, tmp_path)
+
+
+def test_so_is_one_that_only_has_the_name_of_the_usual_start(tmp_path: Path) -> None:
+    text = TINY.replace('name = "transcribe"', 'name = "listen"\nstage = "transcribe"')
+    wrong = 'name = "transcribe"\nstage = "text_tokenizer"'
+    told = "'describe' has start_from = 'transcribe', which is .*of the transformer; use one of: "
+    check_told(text, 'name = "text_tokenizer"', wrong, told, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        (STAGE.format("describe"), 'name = "describe"\nstart_from = "pretrain"'),
+        (STAGE.format("audio_decoder"), 'name = "audio_decoder"\nstart_from = "audio_tokenizer"'),
+        (STAGE.format("judges"), AGAIN.format("audio_tokenizer", "audio_decoder")),
+        (STAGE.format("judges"), AGAIN.format("audio_decoder", "audio_decoder")),
+        (STAGE.format("judges"), AGAIN.format("image_tokenizer", "image_tokenizer")),
+        (AUDIO, 'audio = "audio_tokenizer"'),
+        (MODEL, 'model = "scripts"'),
+        (OF, 'of = ["pretrain", "realtime"]'),
+    ],
+)
+def test_every_maker_of_it_may_be_named(right: str, wrong: str, tmp_path: Path) -> None:
+    assert right in TINY
+    (tmp_path / "mine.toml").write_text(TINY.replace(right, wrong, 1), encoding="utf-8")
+    assert Recipe.load(str(tmp_path / "mine.toml"), tmp_path).stages
