@@ -77,7 +77,7 @@ def test_a_sound_waits_for_others_before_each_of_its_steps(conversation: _Watche
     conversation.pause = lambda: pauses.append(len(conversation.read))
     conversation.add("assistant", np.full(4 * STEP_SAMPLES + 9, 0.1, np.float32))
     assert len(conversation.read) == 5
-    # Before it, before the codes of each half second are made, and before those of each step are read.
+    # Before it, before codes of each half second are made, and before those of each step are read.
     assert pauses == [0, 0, 0, 0, 0, 1, 2, 3, 4]
 
 
