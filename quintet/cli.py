@@ -157,7 +157,7 @@ def talk(
         when = f"{latency} s after the question" if latency else "in the step after the question"
     elif stats["spoken_seconds"]:
         when = "before the question had ended"
-    click.echo(f"It says: {reply.text or '(nothing)'}")
+    click.echo(f"It writes: {reply.text or '(nothing)'}")
     if images and not (audio or text or reply.text):
         click.echo("It was asked nothing about what it saw; ask with --text, or by a sound.")
     click.echo(

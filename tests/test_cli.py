@@ -48,7 +48,7 @@ def test_talk_writes_the_reply(
     names = {path.name for path in out.iterdir()}
     assert {"reply.wav", "reply.txt", "timeline.png", "stats.json"} <= names
     assert soundfile.info(out / "reply.wav").samplerate == 24_000
-    assert "It says:" in capsys.readouterr().out
+    assert "It writes:" in capsys.readouterr().out
 
 
 def test_chat_once_and_line_by_line(

@@ -131,7 +131,7 @@ def test_push_to_talk_hears_while_the_space_key_or_the_button_is_held(
 
 def test_the_timeline_explains_silence_step_by_step(page: Any) -> None:
     until(page, "quintet.steps > 4")
-    until(page, "document.getElementById('explanation').textContent.includes('nothing was asked')")
+    until(page, "document.getElementById('explanation').textContent.includes('nothing is asked')")
     assert page.text_content("#silence") == "words 98 %, speech 99 %"
     assert pixels_of(page, "--silence") > 500
     page.fill("#message", "hello")
@@ -164,7 +164,7 @@ LOOKED_AT = """async () => {
 
 
 def test_a_step_that_is_looked_at_may_be_forgotten(page: Any) -> None:
-    assert page.evaluate(LOOKED_AT) == "Silent: nothing was asked, and the microphone is off."
+    assert page.evaluate(LOOKED_AT) == "Silent: nothing is asked, and the microphone is off."
 
 
 def test_the_page_goes_on_by_itself_when_the_server_is_there_again(

@@ -40,8 +40,8 @@ function because(steps, index, microphone) {
   const answered = past.some((it) => !it.gap && doing(it).length);
   if (answered) return "Silent: it has answered, and nothing new is asked.";
   if (ago < past.length) return "Silent: it took what it heard for no request to it.";
-  if (!microphone) return "Silent: nothing was asked, and the microphone is off.";
-  return "Silent: nothing was asked.";
+  if (!microphone) return "Silent: nothing is asked, and the microphone is off.";
+  return "Silent: nothing is asked.";
 }
 
 function doing({ counts, speaking }) {
