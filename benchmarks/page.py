@@ -38,7 +38,7 @@ LOUD = 0.02  # of a sample, 0 to 1
 BETWEEN = 8.0  # seconds between two requests: the model looks back no further
 # Seconds that a request may come later than the one before did, as the microphone begins late and
 # falls behind on a busy machine; less than from its end to that of the voice over its answer.
-NEAR = 1.0
+NEAR, FIRST_NEAR = 1.0, 2.5  # the second: before it is known how late the microphone began
 FIGURES = ("milliseconds", "skipped", "underruns", "secondsPlayed", "tooEarly")
 
 
@@ -52,12 +52,9 @@ def run(model: str = "nano", minutes: float | None = None) -> list[Row]:
         heard, ends = _requests()
         write_audio(sound, heard)
         seen = _watch(address, sound, minutes)
-    delays = [answer["delay"] for answer in seen["answers"]]
-    rows = [*_times("end of speech to first audible sample", delays, ANSWER_LIMIT),
-            *_times("voice over the speech to silence", seen["stops"], STOP_LIMIT)]  # fmt: skip
     return [
-        *rows,
-        *_counts(seen, np.array(ends) / SAMPLE_RATE, len(heard) / SAMPLE_RATE),
+        *_answers(seen, np.array(ends) / SAMPLE_RATE, len(heard) / SAMPLE_RATE),
+        *_times("voice over the speech to silence", seen["stops"], STOP_LIMIT),
         row("speech that was played", "s", seen["secondsPlayed"]),
         row("underruns", "gaps", seen["underruns"]),
         row("steps left out by the server", "steps", seen["skipped"]),
@@ -75,31 +72,33 @@ def _times(name: str, milliseconds: list[float], limit: float) -> list[Row]:
             row(f"{name}, p95", "ms", p95, limit)]  # fmt: skip
 
 
-def _counts(seen: dict[str, Any], ends: np.ndarray, length: float) -> list[Row]:
-    """How many requests there were that had time for an answer, and what followed them; `ends` in
+def _answers(seen: dict[str, Any], ends: np.ndarray, length: float) -> list[Row]:
+    """How soon requests were answered, and how many of those that had time for it; `ends` in
     seconds of the sound, which begins anew after `length`."""
     begun, over = seen["begun"], seen["over"]
     rounds = np.arange(0, (over - begun) / 1_000 + length, length)
     ended = begun + 1_000 * (rounds[:, None] + ends).ravel()
     requests = int((ended < over - 1_000 * ANSWER_AFTER).sum())
-    lag, others, early = 0.0, 0, {}  # early: of each request that was answered, whether
+    lag, near, others, answered = 0.0, FIRST_NEAR, 0, dict[int, Any]()  # by request
     for answer in seen["answers"]:
         behind = answer["lastLoud"] - ended
         nearest = int(np.abs(behind - lag).argmin())
-        if abs(behind[nearest] - lag) >= 1_000 * NEAR:
+        if abs(behind[nearest] - lag) >= 1_000 * near:
             others += 1
             continue
-        lag = behind[nearest]
+        lag, near = behind[nearest], NEAR
         if nearest < requests:
-            early[nearest] = answer["early"]
+            answered[nearest] = answer
+    delays = [answer["delay"] for answer in answered.values()]
+    early = sum(answer["early"] for answer in answered.values())
     return [
+        *_times("end of speech to first audible sample", delays, ANSWER_LIMIT),
         row("requests", "requests", float(requests)),
-        row("requests answered", "requests", float(len(early))),
-        row("requests answered before the page knew that they were over", "requests",
-            float(sum(early.values()))),
+        row("requests answered", "requests", float(len(answered))),
+        row("requests answered before the page knew that they were over", "requests", float(early)),
         row("other voices that speech followed", "voices", float(others)),
         row("speech that began before a voice was over", "times", float(seen["tooEarly"])),
-    ]  # fmt: skip
+    ]
 
 
 def _requests() -> tuple[np.ndarray, list[int]]:

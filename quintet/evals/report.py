@@ -105,7 +105,8 @@ def evaluate(
 
 def digest(scenes: Iterable[Scene]) -> str:
     """Of what is given in scenes and what is right there, in short: reports with other digests
-    are of other scenes, as the world has changed, or speaks otherwise on another machine."""
+    are of other scenes, as the world has changed, or speaks otherwise on another machine. Of the
+    encounters there is one of each kind, and nothing of speakers, messages or the long session."""
     hashed = hashlib.sha256()
     for scene in scenes:
         for sound, picture, text in scene.given():

@@ -29,7 +29,7 @@ from quintet.tokenizers.image import to_pixels
 MAX_ROWS = 2_048  # of a conversation
 MAX_ANSWER_ROWS = 256
 MAX_ANSWER_FRAMES = 240
-PIECE = 2 * STEP_SAMPLES  # of sound that is encoded at once: 20 ms, as fast as by the second
+PIECE = 2 * STEP_SAMPLES  # of sound that is encoded at once, in some 20 ms
 ROLES = ("user", "assistant")
 
 Part = str | np.ndarray | Image.Image  # words, sound (float32 [S]), or a picture

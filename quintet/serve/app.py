@@ -98,7 +98,10 @@ def create_app(
         warming.cancel()
         server.conductor.close()
         server.turns.close()
-        gc.unfreeze()  # for whoever embeds this application and goes on without it
+        if (
+            server.warm
+        ):  # and has frozen: for whoever embeds this application and goes on without it
+            gc.unfreeze()
 
     # The built-in API pages load scripts from elsewhere, which this server's policy forbids.
     app = FastAPI(title="Quintet", lifespan=lifespan, openapi_url=None)

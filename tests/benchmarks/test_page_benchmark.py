@@ -30,21 +30,34 @@ def test_without_a_browser_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
         page.run()
 
 
-def test_only_what_follows_a_request_answers_it() -> None:
-    def answer(last_loud: float, early: bool) -> dict[str, float | bool]:
-        return {"lastLoud": last_loud, "delay": 500.0, "early": early}
+def _answer(last_loud: float, early: bool, delay: float = 500.0) -> dict[str, float | bool]:
+    return {"lastLoud": last_loud, "delay": delay, "early": early}
 
-    ends, length = np.array([2.0, 12.0]), 20.0
+
+ENDS, LENGTH = np.array([2.0, 12.0]), 20.0
+
+
+def _told(over: float, answers: list[dict[str, float | bool]]) -> list[float]:
+    seen = {"begun": 1_000.0, "over": over, "answers": answers, "tooEarly": 5}
+    rows = {row["name"]: row["value"] for row in page._answers(seen, ENDS, LENGTH)}
+    return [rows.pop("end of speech to first audible sample, mean"), *list(rows.values())[2:]]
+
+
+def test_only_what_follows_a_request_answers_it() -> None:
     answers = [
-        answer(1_000 + 2_600, False), answer(1_000 + 6_000, True), answer(1_000 + 23_200, True),
-        answer(1_000 + 33_800, False),  # the microphone falls behind
-        answer(1_000 + 42_900, False),  # not every one like it would have had its time
-    ]  # fmt: skip
-    seen = {"begun": 1_000.0, "over": 1_000 + 43_500.0, "answers": answers, "tooEarly": 5}
-    counts = page._counts(seen, ends, length)
-    assert [row["value"] for row in counts] == [4, 3, 1, 1, 5]
-    seen["over"] += 2_000
-    assert [row["value"] for row in page._counts(seen, ends, length)] == [5, 4, 1, 1, 5]
+        _answer(1_000 + 2_600, False),
+        _answer(1_000 + 6_000, True, 4_000.0),
+        _answer(1_000 + 23_200, True),
+        _answer(1_000 + 33_800, False),  # the microphone falls behind
+        _answer(1_000 + 42_900, False, 900.0),  # not every one like it would have had its time
+    ]
+    assert _told(1_000 + 43_500.0, answers) == [500, 4, 3, 1, 1, 5]
+    assert _told(1_000 + 45_500.0, answers) == [600, 5, 4, 1, 1, 5]
+
+
+def test_a_microphone_that_begins_late_is_followed() -> None:
+    answers = [_answer(1_000 + 4_200, False), _answer(1_000 + 14_300, False)]
+    assert _told(1_000 + 20_000.0, answers) == [500, 2, 2, 0, 0, 5]
 
 
 @needs_world

@@ -1,4 +1,4 @@
-"""Every part of the report card has other scenes at another seed, and each of them once."""
+"""Every part of the report card that plays scenes has others at another seed, each of them once."""
 
 from __future__ import annotations
 

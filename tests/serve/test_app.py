@@ -11,6 +11,7 @@ import subprocess
 import time
 import urllib.request
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from fake import FakeModel, FakeSession
@@ -71,6 +72,20 @@ def test_garbage_is_not_sought_in_what_stays_as_long_as_the_server() -> None:
         later = model.session()
         assert is_looked_through(later)
     assert is_looked_through(first) and gc.get_freeze_count() == 0
+
+
+def test_what_others_froze_stays_where_nothing_was_frozen() -> None:
+    class Broken(FakeModel):
+        def engine(self, seats: int) -> NoReturn:
+            raise RuntimeError("There is none.")
+
+    gc.freeze()
+    try:
+        with TestClient(create_app(Broken())):
+            pass
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
 
 
 def test_health_ready_and_metrics() -> None:
