@@ -98,9 +98,7 @@ def create_app(
         warming.cancel()
         server.conductor.close()
         server.turns.close()
-        if (
-            server.warm
-        ):  # and has frozen: for whoever embeds this application and goes on without it
+        if server.warm:  # and has frozen; whoever embeds this application may go on
             gc.unfreeze()
 
     # The built-in API pages load scripts from elsewhere, which this server's policy forbids.
