@@ -17,7 +17,7 @@ from fake import FakeModel
 from PIL import Image
 from running import RunningServer
 from talk import Talk
-from test_slow_clients import closed, raw, websocket
+from test_slow_clients import closed, raw, read_until, websocket
 
 from quintet.serve.api.problems import RequestError
 from quintet.serve.realtime import items
@@ -134,10 +134,7 @@ def test_compressed_bodies_and_frames_are_not_unpacked(server: RunningServer) ->
     head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\n"
     with raw(server, f"{head}Content-Length: {len(body)}\r\n\r\n") as packed:
         packed.sendall(body)
-        answer = b""
-        while b"invalid_json" not in answer:
-            answer += packed.recv(4_096)
-        assert b" 400 " in answer
+        assert b" 400 " in read_until(packed, b"invalid_json", 4_096)
     live = websocket(server, "v1/realtime")
     live.sendall(struct.pack("!BB", 0xC1, 0x80 | 2) + bytes(4) + b"{}")
     assert closed(live)
