@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from quintet.commands.farewell import leave, say
+from quintet.commands.farewell import leave, mistake, say
 from quintet.commands.json_file import JSON, write_json
 from quintet.commands.plan_command import plan
 from quintet.commands.sharing import RAY, processes_option, workers_of
@@ -49,8 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.exceptions.Abort:
         sys.exit(130)
     except click.ClickException as error:
-        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
-        leave(f"{error.format_message()} See: {where or 'quintet'} --help", 2)
+        leave(mistake(error), 2)
     except BrokenPipeError:
         sys.exit(0)
     except OSError as error:
