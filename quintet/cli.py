@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from quintet.commands.farewell import leave, say
+from quintet.commands.farewell import leave, mistake, say
 from quintet.commands.json_file import JSON, write_json
 from quintet.commands.plan_command import plan
 from quintet.commands.sharing import RAY, processes_option, workers_of
@@ -49,8 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.exceptions.Abort:
         sys.exit(130)
     except click.ClickException as error:
-        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
-        leave(f"{error.format_message()} See: {where or 'quintet'} --help", 2)
+        leave(mistake(error), 2)
     except BrokenPipeError:
         sys.exit(0)
     except OSError as error:
@@ -363,6 +362,7 @@ def evaluate(
         ["live", "sessions", "codec", "codec-quality", "decode", "image", "image-quality",
          "page", "search", "serve", "train", "world"]
     ),
+    metavar="WHAT",
 )  # fmt: skip
 @click.option("--model", default="nano", show_default=True, help="Name, folder or hub id.")
 @click.option("--speech", type=FOLDER,
@@ -378,10 +378,12 @@ def bench(
     what: str, model: str, speech: Path | None, sessions: int | None, minutes: float | None,
     fast: bool, json_file: Path | None,
 ) -> None:  # fmt: skip
-    """Figures beside a peer or a limit, in one run: the speed of a live step, of many
-    sessions at once, of the server under people who talk, of the codec, of the image tokenizer,
-    of the search of codes, of decoding, of training, of making scenes or of the page in a browser;
-    or how good the codec sounds and the image tokenizer looks.
+    """Figures beside a peer or a limit, in one run.
+
+    WHAT is the speed of a step (live), of many sessions (sessions), of the server under people who
+    talk (serve), of its page in a browser (page), of the codec (codec), of the image tokenizer
+    (image), of the search of codes (search), of decoding (decode), of training (train) or of making
+    scenes (world); or how good the codec sounds (codec-quality) or pictures look (image-quality).
     """
     from quintet.commands.bench import run_benchmark
 

@@ -39,8 +39,8 @@ class Range:
 
     def __str__(self) -> str:
         if self.most == math.inf:
-            return f"{'above' if self.without_least else 'of at least'} {self.least:g}"
-        return f"from {self.least:g} to {'below ' * self.without_most}{self.most:g}"
+            return f"{'above' if self.without_least else 'of at least'} {self.least:,}"
+        return f"from {self.least:,} to {'below ' * self.without_most}{self.most:,}"
 
 
 Count = Annotated[int, Range(1)]

@@ -215,6 +215,23 @@ def test_a_mistake_is_one_sentence(
     assert before == {path: path.stat().st_size for path in bad.values() if path.exists()}
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("world --out x --seed abc", "--seed takes a whole number from 0 to 2,147,483,648."),
+        ("world --out x --seed -1", "--seed takes a whole number from 0 to 2,147,483,648."),
+        ("encode x --codebooks many", "--codebooks takes a whole number of at least 1."),
+        ("serve --port high", "--port takes a whole number."),
+        ("bench serve --minutes long", "--minutes takes a number from 0.05 to 1,440."),
+        ("plan nano --gpus 1 --price high", "--price takes a number."),
+    ],
+)
+def test_who_gives_no_number_is_told_which_ones_there_are(wrong: str, told: str, capsys) -> None:
+    assert run(*wrong.split()) == 2
+    command = wrong.split()[0]
+    assert capsys.readouterr().err == f"{told} See: quintet {command} --help\n"
+
+
 def test_of_processes_that_torchrun_started_one_speaks(tmp_path: Path, monkeypatch, capsys) -> None:
     """And torchrun itself finds the sentence of each, for the summary that it ends with."""
     for rank, times in (("0", 1), ("1", 0)):

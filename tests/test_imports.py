@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "evals": BELOW_LIVE | {"live", "data", "train"},
     "stages": BELOW_LIVE | {"settings", "live", "data", "train", "evals"},
     "serve": BELOW_LIVE | {"live"},
-    "commands": BELOW_LIVE | {"live", "data", "train", "evals", "stages", "serve"},
+    "commands": BELOW_LIVE | {"settings", "live", "data", "train", "evals", "stages", "serve"},
     "cli": BELOW_LIVE | {"live", "data", "train", "evals", "stages", "serve", "commands"},
     "__init__": {"config", "live", "tokenizers"},
     "__main__": {"cli"},

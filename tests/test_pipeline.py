@@ -134,7 +134,7 @@ SENSELESS = [
         "adversarial_at = 6",
         "'adversarial_at' to 6; make it a number from 0",
     ),
-    ("windows = [512]", "windows = [0]", "a list of whole numbers from 16 to 16384"),
+    ("windows = [512]", "windows = [0]", "a list of whole numbers from 16 to 16,384"),
     ("channels = 2", "channels = 0", "'discriminator_channels' to 0"),
     ("pictures = 64", "pictures = 0", "'pictures' to 0; make it a whole number of at least 1"),
     ("held_out_pictures = 4", "held_out_pictures = 0", "'held_out_pictures' to 0"),

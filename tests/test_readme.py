@@ -42,7 +42,8 @@ def test_the_line_runs_or_could(line: str, tmp_path: Path, monkeypatch: pytest.M
         return
     monkeypatch.chdir(tmp_path)
     write_audio("question.wav", np.zeros(6_000, np.float32))
-    write_image("apple.png", np.full((48, 48, 3), 200, np.uint8))
+    Path("rocket").mkdir()
+    write_image("rocket/picture-0.png", np.full((48, 48, 3), 200, np.uint8))
     assert run(*words) == 0
 
 

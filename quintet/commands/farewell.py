@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
+
+import click
+
+from quintet.settings import IN_WORDS, Range
+
+WHOLE, ANY = type(click.INT), type(click.FLOAT)  # of which those with a range are, too
 
 
 def leave(message: str, status: int) -> NoReturn:
@@ -28,3 +35,22 @@ def say(sentence: str) -> None:
     """On standard error, by one of the processes that torchrun started on this machine."""
     if os.environ.get("LOCAL_RANK", "0") == "0":
         print(sentence, file=sys.stderr)
+
+
+def mistake(error: click.ClickException) -> str:
+    """What a person is told who mistook a command, and where its help is."""
+    where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
+    option = error.param if isinstance(error, click.BadParameter) else None
+    said = error.format_message()
+    if option is not None and isinstance(option.type, WHOLE | ANY):  # click names its own types
+        said = f"{option.opts[0]} takes {_numbers(option.type)}."
+    return f"{said} See: {where or 'quintet'} --help"
+
+
+def _numbers(kind: click.ParamType[int] | click.ParamType[float]) -> str:
+    """Which ones an option of this type takes, in words."""
+    words = IN_WORDS[int if isinstance(kind, WHOLE) else float][0]
+    if not isinstance(kind, click.IntRange | click.FloatRange):
+        return words
+    assert kind.min is not None, "every range here begins somewhere"
+    return f"{words} {Range(kind.min, math.inf if kind.max is None else kind.max)}"

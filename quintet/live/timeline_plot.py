@@ -30,6 +30,11 @@ LANES = (
 )
 WORDS_LANE, SPEECH_LANE = 3, 4
 COLOURS = {"text": "#3b6fd4", "image": "#e0872f", "audio": "#2f9e77"}
+PALE = 0.6  # opacity of what was received; what was made is opaque
+KEY = (("words", "text"), ("picture", "image"), ("sound", "audio"))
+NOTE = "pale: what came in; words stand at their first step, pictures at their last"
+# Of `No Output`: label, colour, line. Where they are one, the first shows between the dashes.
+HEADS = (("text + image head", "text", "-"), ("audio head", "audio", "--"))
 INK, EDGE, FAINT = "#222222", "#aaaaaa", "#dddddd"
 
 STEP_WIDTH = 0.16
@@ -39,6 +44,7 @@ LINE, CHARACTER, FONT_SIZE = 0.15, 0.068, 8  # of the words
 LABEL_WIDTH, LABEL_LINES, WORD_ROWS = 3.4, 4, 12  # a message is wrapped; rows of words at most
 THUMBNAIL = 0.8
 SILENCE = 0.9  # height of the lower plot
+KEY_LEFT = 3.8  # behind the title
 LEFT, RIGHT, TOP, BOTTOM, BETWEEN = 1.45, 0.25, 0.4, 0.65, 0.18
 
 
@@ -52,8 +58,8 @@ class _Label:
 
 
 def plot_timeline(outputs: Sequence[StepOutput], path: Path) -> None:
-    """Write a PNG: a lane for each stream, a cell for each step's rows, the words and pictures
-    where they begin, and the two heads' probability of `No Output` below."""
+    """Write a PNG: a lane for each stream, a cell for each step's rows, the words where they
+    begin, the pictures where they are finished, and the two heads' probability of `No Output`."""
     steps = len(outputs) + 1  # the output of the last input plays one step later
     width = min(max(WIDTHS[0], steps * STEP_WIDTH), WIDTHS[1])
     step_width = width / steps
@@ -115,16 +121,25 @@ def _draw_lanes(
                     left += share
         for kind, spans in cells.items():
             colour = COLOURS[kind.split("_")[0]]
-            alpha = 1.0 if is_output else 0.6  # what was received is paler than what was made
+            alpha = 1.0 if is_output else PALE
             lanes.broken_barh(spans, (top, CELL), color=colour, alpha=alpha, linewidth=0)
     _draw_speech(lanes, outputs, tops[SPEECH_LANE] + CELL / 2, step_width)
     lanes.set_yticks([top + CELL / 2 for top in tops], [label for label, _, _ in LANES])
     lanes.tick_params(axis="y", length=0)
     lanes.set_xticks([])
     lanes.spines["bottom"].set_visible(False)
-    lanes.set_title(
-        "the five streams; one column is a step of 250 ms", fontsize=10, loc="left", color=INK
-    )
+    _draw_key(lanes)
+
+
+def _draw_key(lanes: Axes) -> None:
+    """The title, and behind it which colour is what."""
+    title = "the five streams; one column is a step of 250 ms"
+    lanes.set_title(title, fontsize=10, loc="left", color=INK)
+    patches = [Rectangle((0, 0), 1, 1, color=COLOURS[kind], label=name) for name, kind in KEY]
+    lanes.legend(
+        handles=patches, fontsize=FONT_SIZE, loc="lower left", ncols=len(KEY), frameon=False,
+        bbox_to_anchor=(KEY_LEFT / lanes.get_xlim()[1], 1.0), handlelength=1.2, columnspacing=1.2,
+    )  # fmt: skip
 
 
 def _draw_speech(
@@ -148,13 +163,16 @@ def _draw_speech(
 def _draw_silence(axes: Axes, outputs: Sequence[StepOutput], step_width: float) -> None:
     """The two heads' probability of `No Output`."""
     at = [(out.step + 0.5) * step_width for out in outputs]
-    for index, (label, kind) in enumerate((("text + image head", "text"), ("audio head", "audio"))):
+    for index, (label, kind, line) in enumerate(HEADS):
         values = [out.no_output[index] for out in outputs]
-        axes.step(at, values, where="mid", label=label, color=COLOURS[kind], linewidth=1.2)
+        axes.step(at, values, line, where="mid", label=label, color=COLOURS[kind], linewidth=1.5)
     axes.set_ylim(-0.05, 1.05)
     axes.set_yticks([0, 1])
     axes.set_ylabel("P(No Output)", fontsize=8)
     axes.legend(fontsize=7, loc="upper right", bbox_to_anchor=(1.0, -0.28), ncols=2, frameon=False)
+    axes.text(
+        0, -0.4, NOTE, fontsize=7, color=INK, va="top", transform=axes.transAxes, clip_on=False
+    )
 
 
 def _mark_seconds(lanes: Axes, silence: Axes, step_width: float, steps: int) -> None:
@@ -203,18 +221,13 @@ def _place_words(outputs: Sequence[StepOutput], step_width: float, width: float)
 def _place_pictures(
     outputs: Sequence[StepOutput], step_width: float, width: float
 ) -> list[tuple[float, np.ndarray]]:
-    """The left edge of each picture, where its drawing began, or after the one before it."""
+    """The left edge of each picture, at the step in which it is whole, or after the one before."""
     placed: list[tuple[float, np.ndarray]] = []
-    began: int | None = None
     for index, out in enumerate(outputs):
-        if out.image is None:
-            continue
-        began = out.step if began is None else began
-        if not out.image_done and index + 1 < len(outputs):
-            continue  # it is not finished yet, and the session goes on
+        if out.image is None or (not out.image_done and index + 1 < len(outputs)):
+            continue  # there is none, or it is not finished yet, and the session goes on
         after = placed[-1][0] + THUMBNAIL + GAP if placed else 0.0
-        left = max(after, min(began * step_width, width - THUMBNAIL))
+        left = max(after, min(out.step * step_width, width - THUMBNAIL))
         if left + THUMBNAIL <= width:
             placed.append((left, out.image))
-        began = None
     return placed

@@ -36,6 +36,7 @@ SETTINGS = {
     "adversarial_at": Share, "discriminator_windows": tuple[Window, ...],
     "discriminator_channels": Count,
 }  # fmt: skip
+START = "audio_tokenizer"  # unless the setting `start_from` names another stage
 CLIP_SECONDS = 2.0
 SHOWN_CLIPS = 3
 ASSISTANT_SHARE = 0.7  # of the clips; they begin where an utterance begins, as in a session
@@ -159,7 +160,7 @@ def run(context: Context) -> dict[str, float]:
     count, kept_out = settings.get("utterances", 4_000), settings.get("held_out_utterances", 200)
     task = AudioDecoderTask(
         context.preset.audio,
-        context.made_by(settings.get("start_from", "audio_tokenizer"), AUDIO_FILE),
+        context.made_by(settings.get("start_from", START), AUDIO_FILE),
         SpeechBank.make(cache, count, seed, "train").lasting(CLIP_SECONDS, "utterances"),
         SpeechBank.make(cache, kept_out, seed, "test").lasting(CLIP_SECONDS, "held_out_utterances"),
         config,

@@ -164,22 +164,26 @@ def _stage(
         context.train.check_layout(preset.model, context.train.together)
     if hasattr(module, "check"):
         module.check(context)
-    return _started(context, getattr(module, "START", None), earlier)
+    usual = {"start_from": getattr(module, "START", None)} | getattr(module, "TAKES", {})
+    return _started(context, usual, earlier)
 
 
-def _started(context: Context, start: str | None, before: list[Context]) -> Context:
-    """With the model that it starts from, if that is no earlier stage; `start` is where the stage
-    begins without a setting.
+def _started(context: Context, usual: dict[str, Any], before: list[Context]) -> Context:
+    """With the model that it starts from, if that is no earlier stage; `usual` are the stages that
+    it takes something from without a setting.
 
     Raises:
         UserError: a setting names neither, or a model that does not fit.
     """
     settings, stage = context.settings, context.settings["stage"]
     own = next((what for what, makers in MAKERS.items() if stage in makers), "")
-    given, earlier = {"start_from": start} | settings, [one.name for one in before]
+    given, earlier = usual | settings, [one.name for one in before]
     for key in NAMED:
         names, what = given.get(key), NAMED[key] or own
-        fitting = [one.name for one in before if one.settings["stage"] in MAKERS.get(what, ())]
+        makers = MAKERS.get(what, set())
+        fitting = [one.name for one in before if one.settings["stage"] in makers]
+        if context.tokenizers is not None:  # which are no stages, and go by their usual names
+            fitting += sorted(makers & set(TOKENIZER_STAGES))
         for name in names if isinstance(names, list) else [names]:
             if name in (None, *fitting):
                 continue

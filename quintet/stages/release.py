@@ -18,6 +18,7 @@ from quintet.tokenizers.folders import AUDIO_FILE, IMAGE_FILE, TEXT_FILE
 SETTINGS = {
     "model": str, "audio": str, "recipe": str, "about": str, "speakers": bool
 }  # fmt: skip
+TAKES = {"model": "realtime", "audio": "audio_tokenizer"}  # unless settings name other stages
 CARD = """---
 library_name: quintet
 pipeline_tag: any-to-any
@@ -49,7 +50,7 @@ def _start(context: Context) -> str:
     """What the stages that led to the released one went on from: "nothing", or models, by their
     names alone, as the card may be published and paths are nobody's business. Of a stage whose
     folder says nothing, as in earlier versions, nobody knows."""
-    starts, stages = set[str](), [context.settings.get("model", "realtime")]
+    starts, stages = set[str](), [context.settings.get("model", TAKES["model"])]
     for stage in stages:  # to which those before it are added
         settings = recorded(context.run_folder / stage)
         if not settings:
@@ -70,17 +71,17 @@ def _start(context: Context) -> str:
 
 def _mean(context: Context) -> str:
     """What the card says of a released mean."""
-    stages = recorded(context.run_folder / context.settings.get("model", "realtime")).get("of")
+    stages = recorded(context.run_folder / context.settings.get("model", TAKES["model"])).get("of")
     return MEAN.format(stages=", ".join(f"`{stage}`" for stage in stages)) if stages else ""
 
 
 def run(context: Context) -> dict[str, float]:
     """Assemble `model/` in this stage's folder; copy it to quintet/bundled/NAME to ship it."""
     system = assemble(
-        context.made_by(context.settings.get("model", "realtime"), MODEL_FILE),
+        context.made_by(context.settings.get("model", TAKES["model"]), MODEL_FILE),
         [
             context.made_by("text_tokenizer", TEXT_FILE),
-            context.made_by(context.settings.get("audio", "audio_tokenizer"), AUDIO_FILE),
+            context.made_by(context.settings.get("audio", TAKES["audio"]), AUDIO_FILE),
             context.made_by("image_tokenizer", IMAGE_FILE),
         ],
         context.preset,

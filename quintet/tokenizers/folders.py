@@ -34,7 +34,7 @@ def find(name: str, files: Sequence[str] = MODEL_FILES) -> Path:
     Raises:
         UserError: there is no such folder.
     """
-    bundled = ", ".join(sorted(p.parent.name for p in BUNDLED.glob(f"*/{CONFIG_FILE}"))) or "none"
+    bundled = ", ".join(_bundled_with(files)) or "none"
     if not name.strip():  # it would be the working directory
         raise UserError(
             f"The name of the model is empty; name a folder, or one that is bundled: {bundled}."
@@ -53,6 +53,13 @@ def find(name: str, files: Sequence[str] = MODEL_FILES) -> Path:
         f"There is no model {name!r}; name a folder with a {CONFIG_FILE}, "
         f"or one that is bundled: {bundled}."
     )
+
+
+def _bundled_with(files: Sequence[str]) -> list[str]:
+    """The bundled names that fit: of what holds each of the parts among `files`."""
+    parts = {WEIGHTS_FILE, TEXT_FILE, AUDIO_FILE, IMAGE_FILE} & set(files)
+    folders = sorted(path.parent for path in BUNDLED.glob(f"*/{CONFIG_FILE}"))
+    return [folder.name for folder in folders if all((folder / part).is_file() for part in parts)]
 
 
 def _from_hub(name: str, files: Sequence[str], bundled: str) -> Path:

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import click
 from conftest import run
 
+from quintet.cli import commands
 from quintet.commands import bench
 
 ROWS = [
@@ -31,6 +33,18 @@ def test_rows_are_printed_and_written(tmp_path: Path, monkeypatch, capsys) -> No
     assert json.loads((tmp_path / "live.json").read_text()) == {"rows": ROWS}
     printed = capsys.readouterr().out
     assert "a step" in printed and "0.05" in printed and "1,234" in printed
+
+
+def test_the_choices_are_told_once_and_explained(capsys) -> None:
+    (what,) = (p for p in commands.commands["bench"].params if p.name == "what")
+    assert isinstance(what.type, click.Choice)
+    assert run("bench", "nope") == 2
+    told = capsys.readouterr().err
+    assert run("bench", "--help") == 0
+    explained = " ".join(capsys.readouterr().out.split())
+    for choice in what.type.choices:
+        assert told.count(f"'{choice}'") == 1 and f"({choice})" in explained
+    assert "|" not in told
 
 
 def test_what_is_missing_is_told(tmp_path: Path, monkeypatch, capsys) -> None:

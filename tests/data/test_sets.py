@@ -2,6 +2,7 @@
 
 import colorsys
 import hashlib
+import io
 import itertools
 import json
 import signal
@@ -9,15 +10,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import needs_world, run
+from matplotlib.figure import Figure
 
 from quintet.commands.world import print_statistics
 from quintet.data.world.pictures import TEST_HUE, TEST_SIZES, TRAIN_SIZES
 from quintet.data.world.scene_files import labels
 from quintet.data.world.scenes import make_scene
-from quintet.data.world.statistics import collect
+from quintet.data.world.statistics import collect, plot
 
 NUM_SCENES = 24
 
@@ -134,15 +137,19 @@ def test_statistics_count_what_the_labels_say(found: dict[str, list[dict]]) -> N
     assert statistics["latency_spoken"]["most"] <= 0.34
 
 
-def test_statistics_of_a_scene_that_was_counted_by_hand() -> None:
+def _by_hand() -> dict[str, Any]:
+    """The labels of a scene in which one line is answered."""
     line = {"speaker": "user", "text": "Hello, hello you!", "start_seconds": 0.5,
             "end_seconds": 2.0, "voice": None, "words": []}  # fmt: skip
     reply = {"step": 6, "kind": "recorded", "request": "", "typed": False, "text": "Yes.",
              "seconds": 1.0, "words": [], "thing": None, "drawing": None,
              "drawing_seconds": 0}  # fmt: skip
-    scene = {"num_steps": 16, "split": "recorded", "lines": [line], "typed": [], "shown": [],
-             "replies": [reply]}  # fmt: skip
-    found = collect([scene])
+    return {"num_steps": 16, "split": "recorded", "lines": [line], "typed": [], "shown": [],
+            "replies": [reply]}  # fmt: skip
+
+
+def test_statistics_of_a_scene_that_was_counted_by_hand() -> None:
+    found = collect([_by_hand()])
     assert found["shares"] == {"user": 0.375, "bystander": 0, "assistant": 0.25,
                                "overlap": 0.125, "silence": 0.5}  # fmt: skip
     assert found["words_said"] == {"total": 3, "distinct": 2,
@@ -150,6 +157,20 @@ def test_statistics_of_a_scene_that_was_counted_by_hand() -> None:
     assert found["latency_spoken"]["n"] == 1
     assert found["latency_spoken"]["mean"] == -0.5  # it interrupts
     assert collect([])["scene_seconds"] == {"n": 0}
+
+
+def test_what_is_counted_is_drawn_in_whole_numbers(monkeypatch) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    plot(collect([_by_hand()]), [_by_hand()], io.BytesIO())
+    counts, shares = 0, 0
+    for axes in drawn[0].axes:
+        seconds = axes.get_xlabel().startswith("seconds")
+        ticks = axes.get_yticks() if seconds else axes.get_xticks()
+        whole = all(tick == round(tick) for tick in ticks)
+        counts += whole
+        shares += not whole and axes.get_xlabel() == "share of the time"
+    assert (counts, shares) == (7, 1)
 
 
 def test_statistics_tell_of_speakers(capsys) -> None:

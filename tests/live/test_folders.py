@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from quintet.live import pretrained
 from quintet.live.inputs import as_picture
 from quintet.live.pretrained import Quintet, assemble
 from quintet.tokenizers import folders
+from quintet.tokenizers.bundle import Tokenizers
 from quintet.tokenizers.text import TextTokenizer
 
 
@@ -73,6 +75,22 @@ def test_damaged_folders_are_told_in_a_sentence(folder: Path, tmp_path: Path) ->
     (folder / "config.json").write_text("{")
     with pytest.raises(UserError, match="JSON"):
         quintet.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("load", "offered"),
+    [
+        (quintet.load, "nano"),
+        (Tokenizers.of_model, "nano"),
+        (quintet.load_codec, "nano, speech-480"),
+        (quintet.load_image_tokenizer, "nano, pictures-4k, pictures-65k"),
+    ],
+)
+def test_who_mistypes_a_name_is_offered_only_what_would_do(
+    load: Callable[[str], object], offered: str
+) -> None:
+    with pytest.raises(UserError, match=f"bundled: {offered}\\.$"):
+        load("nanoo")
 
 
 MISFITTING: dict[str, object] = {

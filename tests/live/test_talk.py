@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import run
-from PIL import Image
+from PIL import Image, ImageColor
 from scripted import ScriptedSession, silent, speaking
 
 from quintet.config import STEP_SAMPLES
 from quintet.live import talk as talk_module
 from quintet.live.session import StepOutput
 from quintet.live.talk import Reply, talk
-from quintet.live.timeline_plot import plot_timeline
+from quintet.live.timeline_plot import COLOURS, plot_timeline
 
 SOUND = np.full(2 * STEP_SAMPLES + 3_000, 0.1, np.float32)  # three steps
 PICTURE = np.full((9, 9, 3), 200, np.uint8)
@@ -117,9 +117,32 @@ def test_the_timeline_shows_any_words_and_says_nothing(tmp_path: Path) -> None:
         warnings.simplefilter("error")
         plot_timeline(_counting(), tmp_path / "timeline.png")
         plot_timeline([silent(1)], tmp_path / "short.png")
-    with Image.open(tmp_path / "timeline.png") as picture:
-        pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3)
-    assert (pixels == (220, 240, 40)).all(1).sum() > 100  # the drawn picture is there
+    pixels = _pixels(tmp_path / "timeline.png")
+    assert (pixels == (220, 240, 40)).all(2).sum() > 100  # the drawn picture is there
+
+
+def _pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def test_a_drawing_stands_in_the_timeline_where_it_is_whole(tmp_path: Path) -> None:
+    """Under the last of the cells that hold its codes."""
+    plot_timeline(_counting(), tmp_path / "timeline.png")
+    pixels = _pixels(tmp_path / "timeline.png")[60:]  # below the key of colours
+    codes, whole = (
+        np.flatnonzero((pixels == colour).all(2).any(0))
+        for colour in (ImageColor.getrgb(COLOURS["image"]), (220, 240, 40))
+    )
+    first, last = codes.min(), codes.max()
+    assert first + (last - first) / 2 < whole.min() < last
+
+
+def test_where_both_heads_agree_both_lines_are_seen(tmp_path: Path) -> None:
+    plot_timeline([silent(step, no_output=(0.9, 0.9)) for step in range(1, 9)], tmp_path / "t.png")
+    plot = _pixels(tmp_path / "t.png")[-170:-75]  # without the key below
+    for kind in ("text", "audio"):
+        assert (plot == ImageColor.getrgb(COLOURS[kind])).all(2).sum() > 100, kind
 
 
 def _reply(images: int) -> Reply:

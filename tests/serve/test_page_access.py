@@ -155,7 +155,7 @@ def test_the_keyboard_reaches_everything_in_the_order_of_the_page(page: Any) -> 
             order.append(name)
     assert order == [
         "sound", "reset", "settings-open", "streams", "conversation", "samples", "phrases",
-        "microphone", "camera", "screen", "picture", "message", "send",
+        "more", "microphone", "camera", "screen", "picture", "message", "send",
     ]  # fmt: skip
     page.focus("#settings-open")
     page.keyboard.press("Enter")
@@ -171,6 +171,21 @@ def test_the_keyboard_reaches_everything_in_the_order_of_the_page(page: Any) -> 
     assert behind == []
     page.keyboard.press("Escape")
     assert page.evaluate("document.activeElement.id") == "settings-open"
+
+
+def test_however_long_the_phrases_there_is_a_button_for_others(page: Any) -> None:
+    phrases = page.locator("#phrases button")
+    for width in (1280, 800, 390):
+        page.set_viewport_size({"width": width, "height": 800})
+        phrases.evaluate_all(
+            "all => all.map((it) => (it.textContent = 'say elephant. '.repeat(9)))"
+        )
+        place = page.locator("#more").bounding_box()
+        fading = page.locator("#suggestions").bounding_box()
+        assert fading["x"] + fading["width"] <= place["x"], width
+        assert place["x"] + place["width"] <= width, width
+        page.click("#more")
+        assert all(len(phrase) < 50 for phrase in phrases.all_text_contents())
 
 
 def test_nothing_sticks_out_of_a_narrow_window(page: Any) -> None:

@@ -75,6 +75,11 @@ def test_chat_completions_tell_it_and_streams_at_their_end(client: OpenAI) -> No
     assert all(chunk.usage is None and chunk.choices for chunk in silent_about_it)
 
 
+def test_a_picture_that_a_completion_cannot_hold_is_not_counted_as_words(client: OpenAI) -> None:
+    ask: Any = {"model": "any", "messages": [{"role": "user", "content": "draw a cat."}]}
+    check(client.chat.completions.create(**ask).usage)
+
+
 def test_the_bundled_model_counts_its_rows() -> None:
     system = load("nano")
     words = len(system.tokenizers.text.encode("count to three.")) + 1  # and their end

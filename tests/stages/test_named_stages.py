@@ -16,6 +16,11 @@ AUDIO, MODEL, OF = 'audio = "audio_decoder"', 'model = "average"', 'of = ["realt
 FIRST = "transformer; use one of: pretrain, audio, unf"
 CODECS = "codec; use one of: audio_tokenizer"
 NONE = "use one of: none, as there is none before it"
+CODEC = 'name = "codec"\nstage = "audio_tokenizer"'
+REFINED = """[[stages]]
+name = "audio_decoder"
+train = { steps = 1, batch_size = 1 }
+"""
 AGAIN = """name = "again"
 stage = "{}"
 start_from = "{}"
@@ -62,6 +67,28 @@ def test_so_is_one_that_only_has_the_name_of_the_usual_start(tmp_path: Path) -> 
     wrong = 'name = "transcribe"\nstage = "text_tokenizer"'
     told = "'describe' has start_from = 'transcribe', which is .*of the transformer; use one of: "
     check_told(text, 'name = "text_tokenizer"', wrong, told, tmp_path)
+
+
+def test_so_are_the_stages_that_one_takes_unless_told_otherwise(tmp_path: Path) -> None:
+    codec = TINY.replace(STAGE.format("audio_tokenizer"), CODEC)
+    told = "'audio_decoder' has start_from = 'audio_tokenizer', which is .*; use one of: codec"
+    check_told(codec, AUDIO, "", told, tmp_path)
+    decoder = STAGE.format("audio_decoder")
+    codec = codec.replace(decoder, f'{decoder}\nstart_from = "codec"')
+    told = "'release' has audio = 'audio_tokenizer', which is .*; use one of: codec, audio_dec"
+    check_told(codec, AUDIO, "", told, tmp_path)
+    alone = (
+        'preset = "nano"\ntokenizers = "nano"\n[[stages]]\nname = "release"\nmodel = "further"\n'
+    )
+    told = "'release' has model = 'realtime', which is no earlier stage of the transformer"
+    check_told(alone, 'model = "further"', "", told, tmp_path)
+
+
+def test_tokenizers_that_the_recipe_takes_need_no_stage(tmp_path: Path) -> None:
+    text = (RECIPES / "further.toml").read_text(encoding="utf-8")
+    (tmp_path / "mine.toml").write_text(f"{text}\n{REFINED}", encoding="utf-8")
+    *_, release, decoder = Recipe.load(str(tmp_path / "mine.toml"), tmp_path).stages
+    assert (release.name, decoder.name) == ("release", "audio_decoder")
 
 
 @pytest.mark.parametrize(

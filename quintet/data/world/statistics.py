@@ -14,6 +14,7 @@ from quintet.config import STEPS_PER_SECOND
 
 GRID = 100  # instants a second at which who speaks is asked
 MOST_COMMON = 40  # words that are listed
+SHARE = "share of the time"
 INK, FAINT, PERSON, ASSISTANT = "#22262a", "#b9b4a6", "#a84f2d", "#6a55b0"
 
 
@@ -157,7 +158,7 @@ def plot(statistics: dict[str, Any], scenes: Iterable[dict[str, Any]], file: IO[
     figure = Figure((13, 7), dpi=80, layout="constrained")
     axes = figure.subplots(2, 4).flat
     _bars(next(axes), "requests", statistics["requests"], "count")
-    _bars(next(axes), "who speaks", statistics["shares"], "share of the time")
+    _bars(next(axes), "who speaks", statistics["shares"], SHARE)
     seconds = [scene["num_steps"] / STEPS_PER_SECOND for scene in found]
     _histogram(next(axes), "length of scenes", {"": seconds}, "seconds")
     waits = {"spoken": list(_latencies(found, typed=False))}
@@ -178,9 +179,11 @@ def _bars(axes: Any, title: str, numbers: Mapping[str, float], unit: str) -> Non
     shown = dict(list(numbers.items())[:16])
     axes.barh(list(shown), list(shown.values()), color=PERSON)
     axes.invert_yaxis()
+    if unit != SHARE:  # there is no half of what is counted
+        axes.locator_params(axis="x", integer=True)
     _dress(axes, title, unit)
     if not shown:
-        axes.set_yticks([])
+        axes.set(xticks=[], yticks=[])
 
 
 def _histogram(axes: Any, title: str, values: dict[str, list[float]], unit: str) -> None:
@@ -196,6 +199,7 @@ def _histogram(axes: Any, title: str, values: dict[str, list[float]], unit: str)
         )
     if len(values) > 1 and some:
         axes.legend(frameon=False, fontsize=8)
+    axes.locator_params(axis="y", integer=True)
     _dress(axes, title, unit)
 
 

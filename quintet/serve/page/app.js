@@ -96,7 +96,7 @@ function showState(name, detail, seconds) {
 /** Whatever needs the server can be used only while it is there. */
 function enable() {
   const { live } = socket;
-  for (const control of document.querySelectorAll("#suggestions button, #reset, #picture, #send")) {
+  for (const control of document.querySelectorAll("#offers button, #reset, #picture, #send")) {
     control.disabled = !live;
   }
   by("camera").disabled = !Camera.unavailable && !live && !camera.on;
@@ -387,7 +387,7 @@ async function switchMicrophone() {
 
 wireControls();
 takeDropsAndPastes(showFile);
-new Suggestions(by("samples"), by("phrases"), say, (url, name) => {
+new Suggestions(by("samples"), by("phrases"), by("more"), say, (url, name) => {
   show(url, name);
   say("what is this?");
 });

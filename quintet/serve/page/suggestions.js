@@ -28,17 +28,18 @@ export class Suggestions {
   /**
    * @param {HTMLElement} pictures group of buttons
    * @param {HTMLElement} phrases group of buttons
+   * @param {HTMLElement} more the button that asks for other phrases
    * @param {(text: string) => void} onSay
    * @param {(url: string, name: string) => void} onShow
    */
-  constructor(pictures, phrases, onSay, onShow) {
+  constructor(pictures, phrases, more, onSay, onShow) {
     this.onSay = onSay;
     this.buttons = PHRASES.map((make, i) => {
       const button = add(phrases, () => this.say(button, make));
       button.textContent = i ? make() : GREETINGS[0];
       return button;
     });
-    add(phrases, () => this.renew(), "More").title = "Other things to say";
+    more.addEventListener("click", () => this.renew());
     this.offerPictures(pictures, onShow);
   }
 
@@ -72,11 +73,10 @@ function other(button, make) {
   for (let i = 0; i < 9 && button.textContent === before; i++) button.textContent = make();
 }
 
-function add(group, action, text = "") {
+function add(group, action) {
   const button = document.createElement("button");
   button.type = "button";
   button.disabled = true;
-  button.textContent = text;
   button.addEventListener("click", action);
   group.append(button);
   return button;

@@ -149,10 +149,14 @@ class Completion:
 
 
 def usage(reply: TurnReply) -> dict[str, Any]:
-    """Rows of the model: word pieces, frames of sound, patches of pictures."""
+    """Rows of the model: word pieces, frames of sound, patches of pictures.
+
+    Those of a picture that it drew are left out, as is the picture: neither a message nor its
+    usage has a place for one.
+    """
     count = Counter(reply.counts)
     read = count["text_in"] + count["audio_in"] + count["image_in"]
-    written = count["text_out"] + count["audio_out"] + count["image_out"]
+    written = count["text_out"] + count["audio_out"]
     return {
         "prompt_tokens": read,
         "completion_tokens": written,
@@ -162,8 +166,8 @@ def usage(reply: TurnReply) -> dict[str, Any]:
             "image_tokens": count["image_in"], "cached_tokens": 0,
         },
         "completion_tokens_details": {
-            "text_tokens": count["text_out"] + count["image_out"],
-            "audio_tokens": count["audio_out"], "reasoning_tokens": 0,
+            "text_tokens": count["text_out"], "audio_tokens": count["audio_out"],
+            "reasoning_tokens": 0,
         },
     }  # fmt: skip
 

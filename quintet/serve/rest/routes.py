@@ -81,8 +81,9 @@ def add_endpoints(app: FastAPI, api: Api, turns: TurnMode) -> None:
         return about
 
     completion = {JSON: COMPLETION, EVENTS: STRING}
+    said = "An answer in words and sound; /v1/images/generations gives pictures."
 
-    @app.post("/v1/chat/completions", **described("An answer.", completion, ChatRequest))
+    @app.post("/v1/chat/completions", **described(said, completion, ChatRequest))
     async def chat(request: Request) -> Response:
         asked = Completion(api.name, await api.json(request, ChatRequest), turns)
         await asked.prepare()
