@@ -28,10 +28,6 @@ from quintet.timeline.rows import Rows, concatenate
 from quintet.tokenizers.bundle import Tokenizers
 from quintet.tokenizers.streams import decode_streams, encode_streams
 
-# A batch computes a row for every seat, so it pays from so large a part of them on. Measured at
-# nano size on two cores (docs/log.md, 2026-11-26): an eighth (32 seats, 3 rows), a third (24 rows).
-PART_THAT_PAYS = 4
-
 Given = tuple[np.ndarray, np.ndarray | Image.Image | None, str | None]  # sound, picture, words
 
 
@@ -156,9 +152,9 @@ class Engine:
         return answers
 
     def _extend(self, asked: dict[int, Rows]) -> None:
-        """Add a round's rows, together where that is cheaper."""
+        """Add a round's rows, together but for long ones."""
         short = [seat for seat, rows in asked.items() if len(rows) <= self.longest_together]
-        together = short if len(short) * PART_THAT_PAYS > self.cache.batch else []
+        together = short if len(short) > 1 else []
         for seat, rows in asked.items():
             if seat not in together:
                 self.sessions[seat].decoder.extend(rows)

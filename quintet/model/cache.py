@@ -11,6 +11,7 @@ G key-value heads, E head width.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -24,13 +25,11 @@ FREE = -1
 
 @dataclass(frozen=True)
 class Place:
-    """Where new rows lie, and which slots each of them sees."""
+    """Where new rows lie, and which row of its session each is."""
 
-    slots_N: Tensor  # int64 [B * T * G], in storage of C + 1 slots a session and head
-    order_BT: Tensor  # int64: which row of its session each is; -1 where it has none
-    seen: int  # S: the first so many slots hold every row
-    mask: Tensor | None  # bool [B, 1, T, S]; None where every new row sees all of them
-    is_causal: bool  # the new rows are all there is, in order
+    slots_BT: np.ndarray  # int64; C, which is nobody's, where a session has no row
+    order_BT: np.ndarray  # int64; -1 where it has none
+    is_alone: bool  # the new rows are all there is, in order
 
 
 @dataclass(frozen=True)
@@ -110,38 +109,41 @@ class KVCache:
         # Of each session in turn, the lowest first: as the new rows stand in `new_BT`.
         session_N, slot_N = np.nonzero(free_BS & (free_BS.cumsum(1) <= counts_B[:, None]))
         assert len(slot_N) == counts_B.sum(), "the key-value cache is full"
-        slots_BT = np.full(steps_BT.shape, self.max_rows, np.int64)  # nobody's
+        slots_BT = np.full(steps_BT.shape, self.max_rows, np.int64)
         slots_BT[new_BT] = slot_N
-        orders_BT = np.where(new_BT, self.count[:, None] + new_BT.cumsum(1) - 1, FREE)
-        self.order[session_N, slot_N] = orders_BT[new_BT]
+        order_BT = np.where(new_BT, self.count[:, None] + new_BT.cumsum(1) - 1, FREE)
+        self.order[session_N, slot_N] = order_BT[new_BT]
         self.steps[session_N, slot_N] = steps_BT[new_BT]
         self.count += counts_B
-        seen = self.seen
+        return Place(slots_BT, order_BT, alone)
+
+    def mask(self, place: Place) -> Tensor | None:
+        """bool [B, 1, T, S]: each new row sees its session's rows up to itself; None where all of
+        them see all that is held."""
+        order_BS = self.order[:, None, : self.seen]
+        mask_BTS = (order_BS != FREE) & (order_BS <= place.order_BT[..., None])
+        return None if mask_BTS.all() else torch.from_numpy(mask_BTS[:, None]).to(self.device)
+
+    def storage(self, place: Place) -> Tensor:
+        """int64 [B * T * G]: where the new rows lie in a layer's storage, head after head."""
         heads_B1G = np.arange(self.batch * self.keys.shape[2]).reshape(self.batch, 1, -1)
-        storage_BTG = slots_BT[..., None] + (self.max_rows + 1) * heads_B1G
-        device = self.device
-        mask = None if alone else self._mask(orders_BT, seen)
-        return Place(
-            torch.from_numpy(storage_BTG.reshape(-1)).to(device),
-            torch.from_numpy(orders_BT).to(device), seen,
-            None if mask is None else mask.to(device), alone and steps_BT.shape[1] > 1,
-        )  # fmt: skip
+        storage_BTG = place.slots_BT[..., None] + (self.max_rows + 1) * heads_B1G
+        return torch.from_numpy(storage_BTG.reshape(-1)).to(self.device)
 
-    def _mask(self, orders_BT: np.ndarray, seen: int) -> Tensor | None:
-        """Each new row sees its session's rows up to itself."""
-        order_BS = self.order[:, None, :seen]
-        mask_BTS = (order_BS != FREE) & (order_BS <= orders_BT[..., None])
-        return None if mask_BTS.all() else torch.from_numpy(mask_BTS[:, None])
-
-    def write(self, layer: int, k_BTGE: Tensor, v_BTGE: Tensor, place: Place) -> None:
+    def write(self, layer: int, k_BTGE: Tensor, v_BTGE: Tensor, storage_N: Tensor) -> None:
         """Keys and values of new rows."""
         for store, new in ((self.keys[layer], k_BTGE), (self.values[layer], v_BTGE)):
             rows_NE = new.flatten(0, 2).to(store.dtype)
-            store.flatten(0, 2).index_copy_(0, place.slots_N, rows_NE)
+            store.flatten(0, 2).index_copy_(0, storage_N, rows_NE)
 
-    def read(self, layer: int, place: Place) -> tuple[Tensor, Tensor]:
+    def read(self, layer: int, seen: int) -> tuple[Tensor, Tensor]:
         """Keys and values [B, G, S, E], where they lie."""
-        return self.keys[layer, :, :, : place.seen], self.values[layer, :, :, : place.seen]
+        return self.keys[layer, :, :, :seen], self.values[layer, :, :, :seen]
+
+    @cached_property
+    def arrays(self) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+        """Keys and values of each layer, [B, G, C + 1, E], in the same memory."""
+        return tuple(k.numpy() for k in self.keys), tuple(v.numpy() for v in self.values)
 
     def slide(self, first_step: int, session: int = 0) -> None:
         """Forget a session's rows of steps before `first_step`, but not the system prompt, whose

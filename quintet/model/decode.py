@@ -1,35 +1,36 @@
 """The trunk again, for sessions: rows that continue a cache, the same numbers without modules.
 
-At nano size a third of a row's time goes into calling modules, which training does not feel and
-a session does. So training runs `Transformer`, sessions run this, on the same weights, and a test
-holds the two together.
+Training runs `Transformer`; sessions run this, on the same weights, in one of two ways. A few rows
+in float32 on the CPU, of which nearly all of a session consists, are one call of what is compiled
+(`fused`). Many rows, a GPU and other precisions take PyTorch's operators. A test holds all three
+together.
 
-Shapes: B sessions, T new rows, S slots in use, H query heads, G key-value heads, M heads of a group
-(its query heads, its key, its value), E head width, P = E / 2 pairs of it, D = d_model; N = B * G,
-R = T * H / G.
+Shapes: B sessions, T new rows, N of them in all, S slots in use, G key-value heads, M heads of a
+group (its query heads, its key, its value), E head width, P = E / 2 pairs of it, D = d_model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from quintet.model import fused
 from quintet.model.attention import Attention
-from quintet.model.cache import KVCache, Place
-from quintet.model.rotary import turn, turn_few
+from quintet.model.cache import FREE, KVCache, Place
+from quintet.model.rotary import turn
 from quintet.model.transformer import Transformer
 from quintet.products import linear
 
-# Rows of a session: up to so many, plain products take half to four fifths of the time of
-# PyTorch's attention for the CPU, which is made for many.
-FEW = 8
-UNSEEN = -1e9  # added to a score, and nothing is left of it
+FEW = 32  # rows of a session; for more, PyTorch's products are the faster
+WORTH = 8  # rows from which on another thread pays
 
 
 @dataclass(frozen=True)
@@ -66,55 +67,86 @@ class Trunk:
             transformer.norm.weight, attention.group, attention.head_width,
         )  # fmt: skip
 
+    @cached_property
+    def arrays(self) -> tuple[tuple[np.ndarray, ...], ...]:
+        """For each kind of weight, those of all layers, in the same memory."""
+        return tuple(
+            tuple(weight.detach().numpy() for weight in kind)
+            for kind in zip(*self.layers, strict=True)
+        )
+
     @torch.no_grad()
     def extend(
         self, x_BTD: Tensor, cache: KVCache, place: Place, turns_BTP2: Tensor | None = None
     ) -> Tensor:
         """Hidden vectors [B, T, D] of new rows, whose keys and values are written at `place`."""
+        is_plain = x_BTD.device.type == "cpu" and all(
+            kind == torch.float32 for kind in (x_BTD.dtype, self.norm.dtype, cache.keys.dtype)
+        )
+        if is_plain and x_BTD.shape[1] <= FEW:
+            return self._extend_by_few(x_BTD, cache, place, turns_BTP2)
+        return self._extend_by_many(x_BTD, cache, place, turns_BTP2)
+
+    def _extend_by_few(
+        self, x_BTD: Tensor, cache: KVCache, place: Place, turns_BTP2: Tensor | None
+    ) -> Tensor:
+        """Rows that are nobody's are left out, and come back as zeros."""
+        is_row_BT = place.order_BT != FREE
+        session_N, row_N = np.nonzero(is_row_BT)
+        x_ND, slot_N = x_BTD.detach().numpy()[session_N, row_N], place.slots_BT[is_row_BT]
+        if turns_BTP2 is None:
+            turns_NP2 = np.empty((len(x_ND), 0, 2), np.float32)
+        else:
+            turns_NP2 = turns_BTP2.numpy()[session_N, row_N]
+
+        def extend(rows: slice) -> np.ndarray:
+            hidden: np.ndarray = fused.extend(
+                x_ND[rows], self.arrays, self.norm.detach().numpy(), *cache.arrays,
+                session_N[rows], slot_N[rows], cache.order, turns_NP2[rows], self.group,
+            )  # fmt: skip
+            return hidden
+
+        pieces = _pieces(session_N, min(torch.get_num_threads(), len(x_ND) // WORTH))
+        others = [_threads.submit(extend, rows) for rows in pieces[1:]]
+        hidden_BTD = torch.zeros_like(x_BTD)
+        made = [extend(pieces[0]), *[other.result() for other in others]]
+        hidden_BTD.numpy()[session_N, row_N] = np.concatenate(made)
+        return hidden_BTD
+
+    def _extend_by_many(
+        self, x_BTD: Tensor, cache: KVCache, place: Place, turns_BTP2: Tensor | None
+    ) -> Tensor:
         batch, rows, width = x_BTD.shape
         size, heads = (width,), (batch, rows, -1, self.group, self.head_width)
-        mask, causal = place.mask, place.is_causal
-        few = x_BTD.device.type == "cpu" and rows <= FEW and batch * rows > 2 and not causal
-        if few and mask is not None:
-            mask = torch.zeros(mask.shape).masked_fill(~mask, UNSEEN)
-        turned = _turning(turns_BTP2, x_BTD.dtype)
+        causal = place.is_alone and rows > 1
+        mask = None if place.is_alone else cache.mask(place)
+        storage_N, seen = cache.storage(place), cache.seen
         for index, weights in enumerate(self.layers):
             norm, qkv, query_norm, key_norm, output, ff_norm, gate, up, down = weights
             heads_BTGME = linear(F.rms_norm(x_BTD, size, norm), qkv).view(heads)
             normed = F.rms_norm(heads_BTGME[..., :-1, :], (self.head_width,))
-            q_BHTE = turned(normed[..., :-1, :] * query_norm).flatten(2, 3).transpose(1, 2)
-            k_BTGE, v_BTGE = turned(normed[..., -1, :] * key_norm), heads_BTGME[..., -1, :]
-            cache.write(index, k_BTGE, v_BTGE, place)
-            k_BGSE, v_BGSE = cache.read(index, place)
-            if few:
-                y_BHTE = _attend_to_few(q_BHTE, k_BGSE, v_BGSE, mask)
-            else:
-                y_BHTE = F.scaled_dot_product_attention(
-                    q_BHTE, k_BGSE, v_BGSE, mask, is_causal=causal, enable_gqa=True
-                )
+            q_BTGHE, k_BTGE = normed[..., :-1, :] * query_norm, normed[..., -1, :] * key_norm
+            if turns_BTP2 is not None:
+                q_BTGHE, k_BTGE = turn(q_BTGHE, turns_BTP2), turn(k_BTGE, turns_BTP2)
+            cache.write(index, k_BTGE, heads_BTGME[..., -1, :], storage_N)
+            k_BGSE, v_BGSE = cache.read(index, seen)
+            y_BHTE = F.scaled_dot_product_attention(
+                q_BTGHE.flatten(2, 3).transpose(1, 2), k_BGSE, v_BGSE, mask, is_causal=causal,
+                enable_gqa=True,
+            )  # fmt: skip
             x_BTD = x_BTD + linear(y_BHTE.transpose(1, 2).flatten(2), output)
             normed = F.rms_norm(x_BTD, size, ff_norm)
             x_BTD = x_BTD + linear(F.silu(linear(normed, gate)).mul_(linear(normed, up)), down)
         return F.rms_norm(x_BTD, size, self.norm)
 
 
-def _turning(turns_BTP2: Tensor | None, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-    """What turns queries and keys, if anything does."""
-    if turns_BTP2 is None:
-        return lambda x: x
-    if dtype != torch.float32:
-        return partial(turn, turns_BTP2=turns_BTP2)
-    return partial(turn_few, turns_BTP=torch.view_as_complex(turns_BTP2))
+_threads = ThreadPoolExecutor(thread_name_prefix="decode")
 
 
-def _attend_to_few(
-    q_BHTE: Tensor, k_BGSE: Tensor, v_BGSE: Tensor, added_B1TS: Tensor | None
-) -> Tensor:
-    """Attention [B, H, T, E], heads after heads of their group; `added_B1TS` goes onto scores."""
-    (batch, heads, rows, width), (_, groups, slots, _) = q_BHTE.shape, k_BGSE.shape
-    q_NRE = q_BHTE.reshape(batch * groups, -1, width) * width**-0.5
-    scores_NRS = torch.bmm(q_NRE, k_BGSE.flatten(0, 1).transpose(1, 2))
-    if added_B1TS is not None:
-        scores_NRS.view(batch, heads, rows, slots).add_(added_B1TS)
-    y_NRE = torch.bmm(scores_NRS.softmax(-1), v_BGSE.flatten(0, 1))
-    return y_NRE.view(batch, heads, rows, width)
+def _pieces(session_N: np.ndarray, count: int) -> list[slice]:
+    """Rows in at most so many pieces of like size, none within a session, which come in order."""
+    first_N = np.flatnonzero(np.diff(session_N, prepend=-1))  # of each session
+    wanted = np.arange(1, count) * len(session_N) // max(count, 1)
+    cuts = first_N[np.minimum(np.searchsorted(first_N, wanted), len(first_N) - 1)]
+    edges = np.unique([0, *cuts, len(session_N)])
+    return [slice(int(a), int(b)) for a, b in pairwise(edges)]

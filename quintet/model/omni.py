@@ -7,7 +7,7 @@ D = d_model, Q = num_codebooks, S choices of a frame, R entries of a choice.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -153,6 +153,10 @@ class Omni(nn.Module):
         self.trunk: Trunk | None = None  # the transformer's weights, once a session has begun
         self.register_load_state_dict_post_hook(_forget_trunk)
 
+    def _apply(self, *given: Any, **named: Any) -> Self:
+        self.trunk = None  # the weights may lie elsewhere afterwards
+        return super()._apply(*given, **named)
+
     @property
     def device(self) -> torch.device:
         return self.text_image_head.weight.device
@@ -175,7 +179,7 @@ class Omni(nn.Module):
         assert mask is None, "a cache knows who sees whom"
         self.trunk = self.trunk or Trunk.of(self.transformer)
         place = cache.place(rows.step.cpu().numpy(), is_row_BT)
-        turned = self._turns(place.order_BT, rows.step)
+        turned = self._turns(torch.from_numpy(place.order_BT).to(rows.step.device), rows.step)
         return self.trunk.extend(self.embedding(rows), cache, place, turned)
 
     def _turns(self, place_BT: Tensor, step_BT: Tensor) -> Tensor | None:

@@ -39,11 +39,3 @@ def turn(x_BTME: Tensor, turns_BTP2: Tensor) -> Tensor:
     first, second = x_BTME.float().unflatten(-1, (-1, 2)).unbind(-1)
     turned = torch.stack([first * cos - second * sin, first * sin + second * cos], dim=-1)
     return turned.flatten(-2).to(x_BTME.dtype)
-
-
-def turn_few(x_BTME: Tensor, turns_BTP: Tensor) -> Tensor:
-    """The same of float32, with angles as complex64, in one product: for sessions, where every
-    call counts."""
-    pairs_BTMP = torch.view_as_complex(x_BTME.unflatten(-1, (-1, 2)))
-    between = (1,) * (x_BTME.ndim - 3)
-    return torch.view_as_real(pairs_BTMP * turns_BTP.unflatten(1, (-1, *between))).flatten(-2)

@@ -11,7 +11,6 @@ import torch
 from test_session import HOT, _inputs, _lively
 
 from quintet.config import STEP_SAMPLES, UserError
-from quintet.live import engine as engine_module
 from quintet.live.engine import Engine
 from quintet.live.session import Session, StepOutput
 from quintet.model.decode import Trunk
@@ -20,7 +19,7 @@ from quintet.tokenizers.bundle import Tokenizers
 
 
 def _alike(one: StepOutput | UserError, other: StepOutput) -> None:
-    """Rows of a batch are rounded otherwise than alone, in the last places."""
+    """Sound of a batch is rounded otherwise than alone, in the last places."""
     assert isinstance(one, StepOutput)
     assert (one.step, one.text, one.counts) == (other.step, other.text, other.counts)
     np.testing.assert_allclose(one.audio, other.audio, atol=1e-4)
@@ -29,12 +28,8 @@ def _alike(one: StepOutput | UserError, other: StepOutput) -> None:
         assert np.abs(one.image.astype(int) - other.image).max() <= 1
 
 
-@pytest.mark.parametrize("together", [0, 3, 10**6], ids=["one by one", "as it comes", "together"])
-def test_each_session_equals_itself_alone(
-    model: Omni, tokenizers: Tokenizers, monkeypatch, together: int
-) -> None:
+def test_each_session_equals_itself_alone(model: Omni, tokenizers: Tokenizers) -> None:
     """They join late, sit steps out and leave; three seats for five sessions."""
-    monkeypatch.setattr(engine_module, "PART_THAT_PAYS", together)
     _lively(model, tokenizers)
     engine, rng = Engine(model, tokenizers, seats=3), np.random.default_rng(0)
     waiting = list(range(5))

@@ -6,12 +6,10 @@ import numpy as np
 import torch
 from conftest import make_model, make_timeline
 from torch import Tensor
-from torch.nn import functional as F
 
 from quintet.config import OmniConfig
 from quintet.model.attention import block_mask, dense_mask
 from quintet.model.cache import KVCache
-from quintet.model.decode import UNSEEN, _attend_to_few
 from quintet.model.embedding import RowTensors
 from quintet.model.omni import Omni
 from quintet.timeline.masks import FOREVER, line_sight, live_mask, live_sight
@@ -146,18 +144,6 @@ def test_samples_of_one_line_do_not_see_each_other(config: OmniConfig, model: Om
     together_ND = model(packed, dense_mask(line_sight([tables])))[0]
     alone = [model(RowTensors.from_rows([rows]))[0] for rows in tables]
     torch.testing.assert_close(together_ND, torch.cat(alone), **CLOSE)
-
-
-def test_the_few_are_attended_to_as_the_many() -> None:
-    """The plain products of a session's rows and PyTorch's attention, masked and not."""
-    torch.manual_seed(0)
-    q, k, v = torch.randn(2, 6, 3, 8), torch.randn(2, 2, 11, 8), torch.randn(2, 2, 11, 8)
-    seen = torch.rand(2, 1, 3, 11) < 0.5
-    seen[..., 0] = True
-    for mask in (None, seen):
-        expected = F.scaled_dot_product_attention(q, k, v, mask, enable_gqa=True)
-        added = None if mask is None else torch.zeros(mask.shape).masked_fill(~mask, UNSEEN)
-        torch.testing.assert_close(_attend_to_few(q, k, v, added), expected, rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()

@@ -1,11 +1,11 @@
-"""Turning queries and keys: a peer's rotation, relative, without end, and the same in a session."""
+"""Turning queries and keys: a peer's rotation, relative, and without end."""
 
 from __future__ import annotations
 
 import torch
 from transformers.models.gpt_neox.modeling_gpt_neox import rotate_half
 
-from quintet.model.rotary import turn, turn_few, turns
+from quintet.model.rotary import turn, turns
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
@@ -28,9 +28,8 @@ def test_equals_a_peer_whose_pairs_lie_half_a_head_apart() -> None:
     torch.testing.assert_close(torch.cat([ours[..., 0::2], ours[..., 1::2]], -1), peer, **CLOSE)
 
 
-def test_sessions_turn_as_training_does() -> None:
+def test_halves_are_turned_in_full_precision() -> None:
     x, angles = _heads(1), turns(torch.arange(10).view(2, 5), torch.arange(10).view(2, 5), 16)
-    torch.testing.assert_close(turn_few(x, torch.view_as_complex(angles)), turn(x, angles), **CLOSE)
     half = x.bfloat16()  # rounded once, at the end
     assert torch.equal(turn(half, angles), turn(half.float(), angles).bfloat16())
 

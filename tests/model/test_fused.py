@@ -1,0 +1,147 @@
+"""The compiled trunk equals PyTorch's operators, whoever is beside a row, on any threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_config, make_model
+from torch import Tensor
+
+from quintet.config import OmniConfig
+from quintet.model import decode, fused
+from quintet.model.cache import KVCache
+from quintet.model.decode import Trunk, _pieces
+from quintet.model.embedding import RowTensors
+from quintet.model.rotary import turns
+
+CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+WIDTHS = [(48, 64, 4, 2), (48, 20, 6, 1), (60, 17, 3, 3)]  # d_model, feed-forward, heads, key-value
+
+
+def _sized(sizes: tuple[int, int, int, int], rotary: bool = True) -> OmniConfig:
+    width, feed_forward, heads, shared = sizes
+    config = make_config()
+    model = replace(
+        config.model, d_model=width, d_feed_forward=feed_forward, num_heads=heads,
+        num_kv_heads=shared, rotary=rotary,
+    )  # fmt: skip
+    return replace(config, model=model)
+
+
+def _session(config: OmniConfig, seed: int, batch: int = 3) -> Iterator[tuple[Tensor, np.ndarray]]:
+    """Rows [B, T, D] and which of them are there, turn by turn; some sessions have none."""
+    rng = np.random.default_rng(seed)
+    for rows in (5, 1, 3, 1, 1, 4, 2):
+        x = rng.standard_normal((batch, rows, config.model.d_model)).astype(np.float32)
+        lengths = rng.integers(0, rows + 1, batch)
+        lengths[rng.integers(batch)] = rows
+        yield torch.from_numpy(x), np.arange(rows) < lengths[:, None]
+
+
+def _extend(
+    trunk: Trunk, cache: KVCache, x: Tensor, is_row: np.ndarray, step: int, way: str
+) -> Tensor:
+    """Rows of one step, the older steps leaving; zeros where there is no row."""
+    cache.slide(step - 3, step % cache.batch)
+    place = cache.place(np.full(is_row.shape, step), is_row)
+    sizes = cache.keys.shape[-1]
+    turned = turns(torch.from_numpy(place.order_BT), torch.full(is_row.shape, step), sizes)
+    with torch.no_grad():
+        hidden: Tensor = getattr(trunk, way)(x, cache, place, turned)
+    return hidden * torch.from_numpy(is_row)[..., None]
+
+
+@pytest.mark.parametrize("sizes", WIDTHS, ids=str)
+def test_the_few_equal_the_many(sizes: tuple[int, int, int, int]) -> None:
+    """Sessions of different lengths, with holes where a window left, and rows that are nobody's."""
+    config = _sized(sizes)
+    trunk = Trunk.of(make_model(config).transformer)
+    caches = [KVCache(config.model, 40, batch=3) for _ in range(2)]
+    for step, (x, is_row) in enumerate(_session(config, seed=sizes[0])):
+        few = _extend(trunk, caches[0], x, is_row, step, "_extend_by_few")
+        many = _extend(trunk, caches[1], x, is_row, step, "_extend_by_many")
+        torch.testing.assert_close(few, many, **CLOSE)
+    for one, other in ((caches[0].keys, caches[1].keys), (caches[0].values, caches[1].values)):
+        held = torch.from_numpy(caches[0].order >= 0)[:, None, :, None]
+        torch.testing.assert_close(one[..., :-1, :] * held, other[..., :-1, :] * held, **CLOSE)
+
+
+@pytest.mark.parametrize("rotary", [True, False])
+def test_a_session_takes_the_compiled_way_and_equals_training(
+    rotary: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = _sized(WIDTHS[0], rotary)
+    model, rng = make_model(config), np.random.default_rng(0)
+    tokens = torch.from_numpy(rng.integers(300, size=(1, 9, config.audio.num_codebooks)))
+    count = torch.arange(9)[None]
+    rows = RowTensors(tokens, torch.zeros(1, 9, dtype=torch.bool), count, count // 3,
+                      torch.zeros(1, 9), count)  # fmt: skip
+    monkeypatch.setattr(Trunk, "_extend_by_many", None)
+    cache = KVCache(config.model, 40)
+    pieces = [rows.take(slice(None), torch.arange(a, b)) for a, b in ((0, 4), (4, 5), (5, 9))]
+    heard = torch.cat([model(piece, cache=cache) for piece in pieces], dim=1)
+    torch.testing.assert_close(heard, model(rows).detach(), **CLOSE)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_who_is_beside_a_row_and_how_many_threads_there_are_changes_nothing(
+    threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = _sized(WIDTHS[0])
+    trunk = Trunk.of(make_model(config).transformer)
+    monkeypatch.setattr(decode, "WORTH", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    together, alone = KVCache(config.model, 40, 3), KVCache(config.model, 40, 3)
+    for step, (x, is_row) in enumerate(_session(config, seed=5)):
+        hidden = _extend(trunk, together, x, is_row, step, "_extend_by_few")
+        for b in range(3):
+            only = is_row & (np.arange(3)[:, None] == b)
+            if not only.any():
+                continue
+            mine = _extend(trunk, alone, x, only, step, "_extend_by_few")
+            torch.testing.assert_close(mine[b], hidden[b], rtol=1e-6, atol=1e-6)
+
+
+def test_pieces_are_whole_sessions_of_like_size() -> None:
+    def cut(lengths: list[int], count: int) -> list[int]:
+        pieces = _pieces(np.repeat(np.arange(len(lengths)), lengths), count)
+        assert pieces[0].start == 0 and pieces[-1].stop == sum(lengths)
+        return [piece.stop - piece.start for piece in pieces]
+
+    assert cut([1] * 8, 2) == [4, 4]
+    assert cut([3, 3, 3, 3], 3) == [6, 3, 3]
+    assert cut([9], 4) == [9]
+    assert cut([5, 1], 0) == [6]
+
+
+def test_exponentials() -> None:
+    x = np.linspace(-87, 87, 10_001, dtype=np.float32)
+    made = np.append(x, [fused.UNSEEN, np.float32(-1e3)]).astype(np.float32)
+    fused._exp(made, len(made), np.zeros(len(made), np.int32))
+    np.testing.assert_allclose(made[:-2], np.exp(x.astype(np.float64)), rtol=1e-5)
+    near = np.abs(x) < 1
+    np.testing.assert_allclose(made[:-2][near], np.exp(x[near].astype(np.float64)), rtol=4e-7)
+    assert made[-2] == 0 and made[-1] < 1e-37
+
+
+def test_weights_that_were_moved_are_those_of_the_next_row() -> None:
+    config = _sized(WIDTHS[0])
+    model = make_model(config)
+    zero = torch.zeros(1, 1, dtype=torch.long)
+    row = RowTensors(torch.zeros(1, 1, config.audio.num_codebooks, dtype=torch.long), zero > 0,
+                     zero, zero, torch.zeros(1, 1), zero)  # fmt: skip
+
+    def heard() -> Tensor:
+        return model(row, cache=KVCache(config.model, 8)).detach()
+
+    first = heard()
+    model.to(torch.bfloat16).to(torch.float32)
+    torch.testing.assert_close(heard(), first, rtol=0.1, atol=0.1)
+    with torch.no_grad():
+        for parameter in model.transformer.parameters():
+            parameter.mul_(0.5)
+    assert not torch.allclose(heard(), first, rtol=0.1, atol=0.1)
