@@ -182,6 +182,19 @@ class Omni(nn.Module):
         turned = self._turns(torch.from_numpy(place.order_BT).to(rows.step.device), rows.step)
         return self.trunk.extend(self.embedding(rows), cache, place, turned)
 
+    @torch.inference_mode()
+    def prepare(self) -> None:
+        """For sessions, before their clock runs: what they compute is compiled, which takes some
+        seconds where this processor has never done so, and little afterwards."""
+        if self.trunk is not None:
+            return
+        zero_11 = torch.zeros(1, 1, dtype=torch.long, device=self.device)
+        row = RowTensors(
+            zero_11[..., None].expand(1, 1, self.config.audio.num_codebooks), zero_11 > 0,
+            zero_11, zero_11, zero_11.float(), zero_11,
+        )  # fmt: skip
+        self(row, cache=KVCache(self.config.model, 1, device=self.device))
+
     def _turns(self, place_BT: Tensor, step_BT: Tensor) -> Tensor | None:
         """Of queries and keys, where the preset has them turned."""
         sizes = self.config.model

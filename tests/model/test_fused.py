@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import make_config, make_model
+from conftest import make_config, make_model, make_tokenizers
 from torch import Tensor
 
 from quintet.config import OmniConfig
+from quintet.live.session import Session
 from quintet.model import decode, fused
 from quintet.model.cache import KVCache
 from quintet.model.decode import Trunk, _pieces
@@ -126,6 +128,23 @@ def test_exponentials() -> None:
     near = np.abs(x) < 1
     np.testing.assert_allclose(made[:-2][near], np.exp(x[near].astype(np.float64)), rtol=4e-7)
     assert made[-2] == 0 and made[-1] < 1e-37
+
+
+def test_what_a_session_takes_is_compiled_before_its_first_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = _sized(WIDTHS[0])
+    model = make_model(config)
+    calls: list[int] = []
+    extend = fused.extend
+    monkeypatch.setattr(
+        fused, "extend", lambda *given: calls.append(len(given[0])) or extend(*given)
+    )
+    tokenizers = make_tokenizers(config)
+    Session(model, tokenizers)
+    assert calls == [1]
+    Session(model, tokenizers)
+    assert calls == [1]
 
 
 def test_weights_that_were_moved_are_those_of_the_next_row() -> None:
