@@ -222,6 +222,7 @@ def test_a_mistake_is_one_sentence(
         ("world --out x --seed -1", "--seed takes a whole number from 0 to 2,147,483,648."),
         ("encode x --codebooks many", "--codebooks takes a whole number of at least 1."),
         ("serve --port high", "--port takes a whole number."),
+        ("plan nano", "Missing option '--gpus'."),
         ("bench serve --minutes long", "--minutes takes a number from 0.05 to 1,440."),
         ("plan nano --gpus 1 --price high", "--price takes a number."),
     ],

@@ -41,8 +41,8 @@ def mistake(error: click.ClickException) -> str:
     """What a person is told who mistook a command, and where its help is."""
     where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
     option = error.param if isinstance(error, click.BadParameter) else None
-    said = error.format_message()
-    if option is not None and isinstance(option.type, WHOLE | ANY):  # click names its own types
+    said, is_there = error.format_message(), not isinstance(error, click.MissingParameter)
+    if option is not None and is_there and isinstance(option.type, WHOLE | ANY):
         said = f"{option.opts[0]} takes {_numbers(option.type)}."
     return f"{said} See: {where or 'quintet'} --help"
 

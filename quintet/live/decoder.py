@@ -53,6 +53,7 @@ class TipDecoder:
         self, model: Omni, text: TextTokenizer, sampling: Sampling, seed: int, cache: KVCache
     ) -> None:
         self.model, self.text, self.sampling, self.cache = model, text, sampling, cache
+        model.prepare()
         self.generator = torch.Generator().manual_seed(seed)
         self.picture_left = 0  # codes that the picture being drawn still needs
         self._positions: dict[tuple[Modality, bool], int] = {}

@@ -114,7 +114,6 @@ class Session:
         speaker: np.ndarray | None = None,
     ) -> None:
         self.config, self.tokenizers = model.config, tokenizers
-        model.prepare()
         if cache is None:
             cache = KVCache(self.config.model, self.config.live.max_rows, device=model.device)
         self.decoder = TipDecoder(model, tokenizers.text, sampling or Sampling(), seed, cache)

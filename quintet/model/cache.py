@@ -11,7 +11,6 @@ G key-value heads, E head width.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -139,11 +138,6 @@ class KVCache:
     def read(self, layer: int, seen: int) -> tuple[Tensor, Tensor]:
         """Keys and values [B, G, S, E], where they lie."""
         return self.keys[layer, :, :, :seen], self.values[layer, :, :, :seen]
-
-    @cached_property
-    def arrays(self) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
-        """Keys and values of each layer, [B, G, C + 1, E], in the same memory."""
-        return tuple(k.numpy() for k in self.keys), tuple(v.numpy() for v in self.values)
 
     def slide(self, first_step: int, session: int = 0) -> None:
         """Forget a session's rows of steps before `first_step`, but not the system prompt, whose

@@ -11,9 +11,8 @@ group (its query heads, its key, its value), E head width, P = E / 2 pairs of it
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cached_property
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -22,7 +21,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from quintet.model import fused
 from quintet.model.attention import Attention
 from quintet.model.cache import FREE, KVCache, Place
 from quintet.model.rotary import turn
@@ -30,7 +28,16 @@ from quintet.model.transformer import Transformer
 from quintet.products import linear
 
 FEW = 32  # rows of a session; for more, PyTorch's products are the faster
+NARROW = 512  # d_model up to which they are not with several threads, of which a session takes one
 WORTH = 8  # rows from which on another thread pays
+
+
+@dataclass
+class _Views:
+    """Weights as arrays, and where they lay when these were taken."""
+
+    where: list[int] = field(default_factory=list)
+    layers: list[tuple[np.ndarray, ...]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,7 @@ class Trunk:
     norm: Tensor
     group: int  # M
     head_width: int  # E
+    _views: _Views = field(default_factory=_Views, compare=False)
 
     @classmethod
     def of(cls, transformer: Transformer) -> Trunk:
@@ -67,14 +75,6 @@ class Trunk:
             transformer.norm.weight, attention.group, attention.head_width,
         )  # fmt: skip
 
-    @cached_property
-    def arrays(self) -> tuple[tuple[np.ndarray, ...], ...]:
-        """For each kind of weight, those of all layers, in the same memory."""
-        return tuple(
-            tuple(weight.detach().numpy() for weight in kind)
-            for kind in zip(*self.layers, strict=True)
-        )
-
     @torch.no_grad()
     def extend(
         self, x_BTD: Tensor, cache: KVCache, place: Place, turns_BTP2: Tensor | None = None
@@ -83,7 +83,10 @@ class Trunk:
         is_plain = x_BTD.device.type == "cpu" and all(
             kind == torch.float32 for kind in (x_BTD.dtype, self.norm.dtype, cache.keys.dtype)
         )
-        if is_plain and x_BTD.shape[1] <= FEW:
+        is_fast = x_BTD.shape[1] <= FEW and (
+            x_BTD.shape[2] <= NARROW or torch.get_num_threads() == 1
+        )
+        if is_plain and is_fast:
             return self._extend_by_few(x_BTD, cache, place, turns_BTP2)
         return self._extend_by_many(x_BTD, cache, place, turns_BTP2)
 
@@ -91,27 +94,53 @@ class Trunk:
         self, x_BTD: Tensor, cache: KVCache, place: Place, turns_BTP2: Tensor | None
     ) -> Tensor:
         """Rows that are nobody's are left out, and come back as zeros."""
+        from quintet.model import fused  # Numba, which training has no use for
+
+        self._check(x_BTD, cache, turns_BTP2)
         is_row_BT = place.order_BT != FREE
-        session_N, row_N = np.nonzero(is_row_BT)
+        session_N, row_N = map(np.ascontiguousarray, np.nonzero(is_row_BT))
         x_ND, slot_N = x_BTD.detach().numpy()[session_N, row_N], place.slots_BT[is_row_BT]
         if turns_BTP2 is None:
             turns_NP2 = np.empty((len(x_ND), 0, 2), np.float32)
         else:
             turns_NP2 = turns_BTP2.numpy()[session_N, row_N]
+        layers, norm_D = self._arrays(), self.norm.detach().numpy()
+        stores = list(zip(cache.keys.numpy(), cache.values.numpy(), strict=True))
 
         def extend(rows: slice) -> np.ndarray:
-            hidden: np.ndarray = fused.extend(
-                x_ND[rows], self.arrays, self.norm.detach().numpy(), *cache.arrays,
-                session_N[rows], slot_N[rows], cache.order, turns_NP2[rows], self.group,
-            )  # fmt: skip
+            of_rows = (session_N[rows], slot_N[rows], cache.order, turns_NP2[rows])
+            for layer, store in zip(layers, stores, strict=True):
+                fused.extend(x_ND[rows], *layer, *store, *of_rows)
+            hidden: np.ndarray = fused.normalize(x_ND[rows], norm_D)
             return hidden
 
+        hidden_BTD = torch.zeros_like(x_BTD)
         pieces = _pieces(session_N, min(torch.get_num_threads(), len(x_ND) // WORTH))
         others = [_threads.submit(extend, rows) for rows in pieces[1:]]
-        hidden_BTD = torch.zeros_like(x_BTD)
-        made = [extend(pieces[0]), *[other.result() for other in others]]
-        hidden_BTD.numpy()[session_N, row_N] = np.concatenate(made)
+        try:
+            made = [extend(rows) for rows in pieces[:1]] + [other.result() for other in others]
+        finally:
+            wait(others)  # whoever takes the cache next has it alone
+        if made:
+            hidden_BTD.numpy()[session_N, row_N] = np.concatenate(made)
         return hidden_BTD
+
+    def _arrays(self) -> list[tuple[np.ndarray, ...]]:
+        """The weights of each layer in the same memory, wherever that is now."""
+        where = [weight.data_ptr() for layer in self.layers for weight in layer]
+        if where != self._views.where:
+            layers = [tuple(w.detach().numpy() for w in layer) for layer in self.layers]
+            assert all(w.flags.c_contiguous for layer in layers for w in layer), "rows in order"
+            self._views.layers, self._views.where = layers, where
+        return self._views.layers
+
+    def _check(self, x_BTD: Tensor, cache: KVCache, turns_BTP2: Tensor | None) -> None:
+        """What is compiled checks no index."""
+        layers, _, groups, _, head = cache.keys.shape
+        assert x_BTD.shape[2] == len(self.norm), "rows of another width"
+        fits = (layers, head) == (len(self.layers), self.head_width)
+        assert fits and groups * self.group * head == len(self.layers[0][1]), "another cache"
+        assert turns_BTP2 is None or 2 * turns_BTP2.shape[2] <= head, "more pairs than a head has"
 
     def _extend_by_many(
         self, x_BTD: Tensor, cache: KVCache, place: Place, turns_BTP2: Tensor | None
@@ -145,6 +174,8 @@ _threads = ThreadPoolExecutor(thread_name_prefix="decode")
 
 def _pieces(session_N: np.ndarray, count: int) -> list[slice]:
     """Rows in at most so many pieces of like size, none within a session, which come in order."""
+    if not len(session_N):
+        return []
     first_N = np.flatnonzero(np.diff(session_N, prepend=-1))  # of each session
     wanted = np.arange(1, count) * len(session_N) // max(count, 1)
     cuts = first_N[np.minimum(np.searchsorted(first_N, wanted), len(first_N) - 1)]

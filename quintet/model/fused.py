@@ -1,9 +1,9 @@
-"""The trunk of sessions as one compiled function: all layers of a few new rows in one call.
+"""A layer of the trunk as one compiled function, for a few new rows of sessions.
 
 A row of nano is 2.4 million multiplications, a sixth of a millisecond, and in PyTorch 270 calls,
-which take ten times as long (docs/log.md, 2026-11-28). Numba compiles this file for the
-processor at hand, once, and keeps what it made. Each row is computed by itself: who else is in the
-batch changes no digit of it.
+which take ten times as long (docs/log.md, 2026-11-28). Numba compiles this file for the processor
+at hand, once, and keeps what it made. Each row is computed by itself: who else is in the batch
+changes no digit of it. No index is checked here: `decode` does that.
 
 Shapes: N new rows, D = d_model, F feed-forward width, B sessions, C slots of each, S slots in use,
 G key-value heads, M heads of a group (its query heads, its key, its value), E head width, P pairs
@@ -26,7 +26,7 @@ PER_LOG2, HALF, ONE, ZERO = (np.float32(x) for x in (1.4426950408889634, 0.5, 1,
 POWERS = tuple(
     np.float32(np.log(2) ** n / np.prod(np.arange(1.0, n + 1))) for n in range(6, -1, -1)
 )
-# Sums may be taken in another order; numbers that are none stay so.
+# Sums may be taken in another order. Nothing is said of NaN and infinity: they stay what they are.
 MATHS = {"reassoc", "contract", "nsz", "arcp", "afn"}
 
 
@@ -101,9 +101,10 @@ def _exp(x: Any, count: int, bits: Any) -> None:
     """exp of the first so many numbers, in place; zero of what is unseen. `bits`: int32 scratch."""
     powers = bits.view(np.float32)
     for i in range(count):  # 2**n, as the bits of a float32
-        bits[i] = (np.int32(np.floor(max(x[i], LEAST) * PER_LOG2 + HALF)) + 127) << 23
+        exponent = (LEAST if x[i] < LEAST else x[i]) * PER_LOG2
+        bits[i] = (np.int32(np.floor(exponent + HALF)) + 127) << 23
     for i in range(count):
-        exponent = max(x[i], LEAST) * PER_LOG2
+        exponent = (LEAST if x[i] < LEAST else x[i]) * PER_LOG2
         rest = exponent - np.floor(exponent + HALF)
         power = POWERS[0] * rest + POWERS[1]
         power = power * rest + POWERS[2]
@@ -111,7 +112,7 @@ def _exp(x: Any, count: int, bits: Any) -> None:
         power = power * rest + POWERS[4]
         power = power * rest + POWERS[5]
         power = power * rest + POWERS[6]
-        x[i] = power * powers[i] if x[i] > UNSEEN else ZERO
+        x[i] = ZERO if x[i] <= UNSEEN else power * powers[i]
 
 
 @_compiled
@@ -132,7 +133,7 @@ def _attend(
     for s in range(seen):
         most = max(most, scores_S[s])
     for s in range(seen):
-        scores_S[s] = scores_S[s] - most if scores_S[s] > UNSEEN else UNSEEN
+        scores_S[s] = UNSEEN if scores_S[s] <= UNSEEN else scores_S[s] - most
     _exp(scores_S, seen, bits)
     for s in range(seen):
         total += scores_S[s]
@@ -154,7 +155,7 @@ def _gate(gate: Any, up: Any, bits: Any) -> None:
     """up *= silu(gate), of which exp(-gate) takes the place."""
     for i in range(len(gate)):
         up[i] *= gate[i]
-        gate[i] = min(-gate[i], -LEAST)
+        gate[i] = -LEAST if gate[i] < LEAST else -gate[i]
     _exp(gate, len(gate), bits)
     for i in range(len(gate)):
         up[i] /= ONE + gate[i]
@@ -184,61 +185,63 @@ def _in_use(order_C: Any) -> int:
 
 
 @_compiled
+def normalize(x_ND: Any, weight_D: Any) -> Any:
+    """RMS norm of each row, [N, D]."""
+    y_ND = np.empty_like(x_ND)
+    for n in range(len(x_ND)):
+        _normalize(x_ND[n], weight_D, y_ND[n])
+    return y_ND
+
+
+@_compiled
 def extend(
     x_ND: Any,
-    layers: Any,
     norm_D: Any,
+    qkv_OD: Any,
+    query_norm_E: Any,
+    key_norm_E: Any,
+    out_DO: Any,
+    ff_norm_D: Any,
+    gate_FD: Any,
+    up_FD: Any,
+    down_DF: Any,
     keys: Any,
     values: Any,
     session_N: Any,
     slot_N: Any,
     orders_BC: Any,
     turns_NP2: Any,
-    group: int,
-) -> Any:
-    """Hidden vectors [N, D]; keys and values go to their slots.
+) -> None:
+    """One layer: `x_ND` is written over, and keys and values go to their slots.
 
     Args:
-        x_ND: overwritten.
-        layers: for each kind of weight, in the order of `decode.Trunk`, those of all layers.
-        keys, values: of each layer, [B, G, C + 1, E].
+        keys, values: of the layer, [B, G, C + 1, E].
         session_N, slot_N: where each row lies.
         orders_BC: of the rows in all slots, the new ones included; -1 where there is none.
         turns_NP2: cosine and sine; P is 0 where nothing is turned.
-        group: M.
     """  # fmt: skip
-    norms, qkvs, query_norms, key_norms, outs, ff_norms, gates, ups, downs = layers
-    count, (_, groups, slots, head) = len(x_ND), keys[0].shape
-    normed_ND, gate_NF = np.empty_like(x_ND), np.empty((count, len(gates[0])), np.float32)
-    heads_NGME = np.empty((count, groups, group, head), np.float32)
+    count, (_, groups, slots, head) = len(x_ND), keys.shape
+    group = len(qkv_OD) // (groups * head)
+    heads_NGME = np.zeros((count, groups, group, head), np.float32)
     y_NGHE = np.empty((count, groups, group - 2, head), np.float32)
-    up_NF, scores_S = np.empty_like(gate_NF), np.empty(slots, np.float32)
+    gate_NF = np.zeros((count, len(gate_FD)), np.float32)
+    up_NF, scores_S = np.zeros_like(gate_NF), np.empty(slots, np.float32)
     bits = np.empty(max(slots, gate_NF.size), np.int32)
-    for layer in range(len(qkvs)):
-        for n in range(count):
-            _normalize(x_ND[n], norms[layer], normed_ND[n])
-        heads_NGME[:] = ZERO
-        _multiply(normed_ND, qkvs[layer], heads_NGME.reshape(count, -1))
-        for n in range(count):
-            _prepare(heads_NGME[n], query_norms[layer], key_norms[layer], turns_NP2[n])
-            keys[layer][session_N[n], :, slot_N[n]] = heads_NGME[n, :, group - 2]
-            values[layer][session_N[n], :, slot_N[n]] = heads_NGME[n, :, group - 1]
-        for n in range(count):
-            session = session_N[n]
-            order_S = orders_BC[session, : _in_use(orders_BC[session])]
-            for g in range(groups):
-                k_SE, v_SE = keys[layer][session, g], values[layer][session, g]
-                for h in range(group - 2):
-                    _attend(heads_NGME[n, g, h], k_SE, v_SE, order_S, order_S[slot_N[n]],
-                            scores_S, bits, y_NGHE[n, g, h])  # fmt: skip
-        _multiply(y_NGHE.reshape(count, -1), outs[layer], x_ND)
-        for n in range(count):
-            _normalize(x_ND[n], ff_norms[layer], normed_ND[n])
-        gate_NF[:], up_NF[:] = ZERO, ZERO
-        _multiply(normed_ND, gates[layer], gate_NF)
-        _multiply(normed_ND, ups[layer], up_NF)
-        _gate(gate_NF.reshape(-1), up_NF.reshape(-1), bits)
-        _multiply(up_NF, downs[layer], x_ND)
+    _multiply(normalize(x_ND, norm_D), qkv_OD, heads_NGME.reshape(count, -1))
     for n in range(count):
-        _normalize(x_ND[n], norm_D, normed_ND[n])
-    return normed_ND
+        _prepare(heads_NGME[n], query_norm_E, key_norm_E, turns_NP2[n])
+        keys[session_N[n], :, slot_N[n]] = heads_NGME[n, :, group - 2]
+        values[session_N[n], :, slot_N[n]] = heads_NGME[n, :, group - 1]
+    for n in range(count):
+        session = session_N[n]
+        order_S = orders_BC[session, : _in_use(orders_BC[session])]
+        for g in range(groups):
+            for h in range(group - 2):
+                _attend(heads_NGME[n, g, h], keys[session, g], values[session, g], order_S,
+                        order_S[slot_N[n]], scores_S, bits, y_NGHE[n, g, h])  # fmt: skip
+    _multiply(y_NGHE.reshape(count, -1), out_DO, x_ND)
+    normed_ND = normalize(x_ND, ff_norm_D)
+    _multiply(normed_ND, gate_FD, gate_NF)
+    _multiply(normed_ND, up_FD, up_NF)
+    _gate(gate_NF.reshape(-1), up_NF.reshape(-1), bits)
+    _multiply(up_NF, down_DF, x_ND)

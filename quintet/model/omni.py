@@ -7,13 +7,14 @@ D = d_model, Q = num_codebooks, S choices of a frame, R entries of a choice.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pickle import UnpicklingError
 from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from quintet.config import OmniConfig
+from quintet.config import OmniConfig, UserError
 from quintet.model.attention import Mask, mask_of
 from quintet.model.cache import KVCache
 from quintet.model.decode import Trunk
@@ -153,6 +154,10 @@ class Omni(nn.Module):
         self.trunk: Trunk | None = None  # the transformer's weights, once a session has begun
         self.register_load_state_dict_post_hook(_forget_trunk)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy takes its own weights for its sessions."""
+        return self.__dict__ | {"trunk": None}
+
     def _apply(self, *given: Any, **named: Any) -> Self:
         self.trunk = None  # the weights may lie elsewhere afterwards
         return super()._apply(*given, **named)
@@ -193,7 +198,15 @@ class Omni(nn.Module):
             zero_11[..., None].expand(1, 1, self.config.audio.num_codebooks), zero_11 > 0,
             zero_11, zero_11, zero_11.float(), zero_11,
         )  # fmt: skip
-        self(row, cache=KVCache(self.config.model, 1, device=self.device))
+        try:
+            self(row, cache=KVCache(self.config.model, 1, device=self.device))
+        except (OSError, EOFError, UnpicklingError) as error:
+            from quintet.model import fused
+
+            raise UserError(
+                f"What is compiled cannot be kept or read in {fused.extend.stats.cache_path} "
+                f"({error}); make room, delete it, or name another folder in NUMBA_CACHE_DIR."
+            ) from error
 
     def _turns(self, place_BT: Tensor, step_BT: Tensor) -> Tensor | None:
         """Of queries and keys, where the preset has them turned."""

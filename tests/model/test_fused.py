@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -11,12 +12,13 @@ import torch
 from conftest import make_config, make_model, make_tokenizers
 from torch import Tensor
 
-from quintet.config import OmniConfig
+from quintet.config import STEP_SAMPLES, OmniConfig, UserError
 from quintet.live.session import Session
 from quintet.model import decode, fused
 from quintet.model.cache import KVCache
 from quintet.model.decode import Trunk, _pieces
 from quintet.model.embedding import RowTensors
+from quintet.model.omni import Omni
 from quintet.model.rotary import turns
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
@@ -101,10 +103,8 @@ def test_who_is_beside_a_row_and_how_many_threads_there_are_changes_nothing(
         hidden = _extend(trunk, together, x, is_row, step, "_extend_by_few")
         for b in range(3):
             only = is_row & (np.arange(3)[:, None] == b)
-            if not only.any():
-                continue
             mine = _extend(trunk, alone, x, only, step, "_extend_by_few")
-            torch.testing.assert_close(mine[b], hidden[b], rtol=1e-6, atol=1e-6)
+            assert torch.equal(mine[b], hidden[b])
 
 
 def test_pieces_are_whole_sessions_of_like_size() -> None:
@@ -129,37 +129,92 @@ def test_exponentials() -> None:
     assert made[-2] == 0 and made[-1] < 1e-37
 
 
-def test_what_a_session_takes_is_compiled_before_its_first_step(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_a_session_takes_is_compiled_before_its_first_step() -> None:
     config = _sized(WIDTHS[0])
-    model = make_model(config)
-    calls: list[int] = []
-    extend = fused.extend
-    monkeypatch.setattr(
-        fused, "extend", lambda *given: calls.append(len(given[0])) or extend(*given)
-    )
-    tokenizers = make_tokenizers(config)
-    Session(model, tokenizers)
-    assert calls == [1]
-    Session(model, tokenizers)
-    assert calls == [1]
+    session = Session(make_model(config), make_tokenizers(config))
+    compiled = len(fused.extend.signatures)
+    for text in (None, "draw a cat.", None):
+        session.step(np.zeros(STEP_SAMPLES, np.float32), np.zeros((12, 12, 3), np.uint8), text)
+    assert len(fused.extend.signatures) == compiled == 1
 
 
-def test_weights_that_were_moved_are_those_of_the_next_row() -> None:
+def test_what_cannot_be_kept_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Trunk, "extend", full)
+    with pytest.raises(UserError, match=r"No space left on device.*NUMBA_CACHE_DIR"):
+        make_model(make_config()).prepare()
+
+
+def test_large_gates_and_scores_and_numbers_that_are_none() -> None:
     config = _sized(WIDTHS[0])
     model = make_model(config)
+    block = model.transformer.layers[0]
+    with torch.no_grad():
+        block.feed_forward.gate.weight.mul_(300)
+        block.attention.query_norm.weight.mul_(100)
+    heard = [_first_row(model, "_extend_by_few"), _first_row(model, "_extend_by_many")]
+    torch.testing.assert_close(*heard, **CLOSE)
+    with torch.no_grad():
+        block.attention.query_norm.weight[0] = torch.nan
+    assert _first_row(model, "_extend_by_few").isnan().any()
+
+
+def _first_row(model: Omni, way: str) -> Tensor:
+    """Of three rows, hidden [1, 3, D]."""
+    trunk, cache = Trunk.of(model.transformer), KVCache(model.config.model, 8)
+    x = torch.randn(1, 3, model.config.model.d_model, generator=torch.Generator().manual_seed(0))
+    return _extend(trunk, cache, x, np.ones((1, 3), bool), 0, way)
+
+
+def _halved(model: Omni) -> None:
+    with torch.no_grad():
+        for parameter in model.transformer.parameters():
+            parameter.mul_(0.5)
+
+
+def _copied(model: Omni) -> Omni:
+    return copy.deepcopy(model)
+
+
+def _converted(model: Omni) -> Omni:
+    model.transformer.to(torch.bfloat16).to(torch.float32)
+    return model
+
+
+def _shared(model: Omni) -> Omni:
+    return model.share_memory()
+
+
+def _replaced(model: Omni) -> Omni:
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
+    return model
+
+
+@pytest.mark.parametrize("moved", [_copied, _converted, _shared, _replaced])
+def test_weights_that_were_moved_are_those_of_the_next_row(moved: Callable[[Omni], Omni]) -> None:
+    """After a session took them where they were."""
+    config = _sized(WIDTHS[0])
     zero = torch.zeros(1, 1, dtype=torch.long)
     row = RowTensors(torch.zeros(1, 1, config.audio.num_codebooks, dtype=torch.long), zero > 0,
                      zero, zero, torch.zeros(1, 1), zero)  # fmt: skip
 
-    def heard() -> Tensor:
+    def heard(model: Omni) -> Tensor:
         return model(row, cache=KVCache(config.model, 8)).detach()
 
-    first = heard()
-    model.to(torch.bfloat16).to(torch.float32)
-    torch.testing.assert_close(heard(), first, rtol=0.1, atol=0.1)
-    with torch.no_grad():
-        for parameter in model.transformer.parameters():
-            parameter.mul_(0.5)
-    assert not torch.allclose(heard(), first, rtol=0.1, atol=0.1)
+    model = make_model(config)
+    first = heard(model)
+    model = moved(model)
+    torch.testing.assert_close(heard(model), first, rtol=0.1, atol=0.1)
+    _halved(model)
+    torch.testing.assert_close(heard(model), model(row).detach(), **CLOSE)
+
+
+def test_a_cache_of_another_preset_is_refused() -> None:
+    """Before anything is written beyond its memory."""
+    model, other = make_model(_sized(WIDTHS[0])), _sized(WIDTHS[2])
+    trunk, x = Trunk.of(model.transformer), torch.zeros(1, 1, model.config.model.d_model)
+    with pytest.raises(AssertionError, match="another cache"):
+        _extend(trunk, KVCache(other.model, 8), x, np.ones((1, 1), bool), 0, "_extend_by_few")
