@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from pathlib import Path
 
 import uvicorn
+from conftest import make_config, make_model
 
 from quintet.serve import create_app, listen, uvicorn_config
 from quintet.serve.app import ServedModel
 from quintet.serve.keys import Keys
+
+
+@functools.cache
+def compile_once() -> None:
+    """What a session's rows take, seconds in a fresh clone: before a client's patience counts."""
+    make_model(make_config()).prepare()
 
 
 class RunningServer:
@@ -23,6 +31,7 @@ class RunningServer:
         certificate: Path | None = None,
         port: int = 0,
     ) -> None:
+        compile_once()
         self.socket = listen("127.0.0.1", port)
         scheme = "https" if certificate else "http"
         self.address = f"{scheme}://127.0.0.1:{self.socket.getsockname()[1]}/"
