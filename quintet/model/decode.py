@@ -1,7 +1,7 @@
 """The trunk again, for sessions: rows that continue a cache, the same numbers without modules.
 
 Training runs `Transformer`; sessions run this, on the same weights, in one of two ways. A few rows
-in float32 on the CPU, of which nearly all of a session consists, are one call of what is compiled
+in float32 on the CPU, of which nearly all of a session consists, are one compiled call a layer
 (`fused`). Many rows, a GPU and other precisions take PyTorch's operators. A test holds all three
 together.
 
@@ -110,7 +110,7 @@ class Trunk:
         def extend(rows: slice) -> np.ndarray:
             of_rows = (session_N[rows], slot_N[rows], cache.order, turns_NP2[rows])
             for layer, store in zip(layers, stores, strict=True):
-                fused.extend(x_ND[rows], *layer, *store, *of_rows)
+                fused.extend_layer(x_ND[rows], *layer, *store, *of_rows)
             hidden: np.ndarray = fused.normalize(x_ND[rows], norm_D)
             return hidden
 
@@ -174,10 +174,10 @@ _threads = ThreadPoolExecutor(thread_name_prefix="decode")
 
 def _pieces(session_N: np.ndarray, count: int) -> list[slice]:
     """Rows in at most so many pieces of like size, none within a session, which come in order."""
-    if not len(session_N):
-        return []
+    if count < 2 or not len(session_N):  # as with one thread, or for one session
+        return [slice(0, len(session_N))] if len(session_N) else []
     first_N = np.flatnonzero(np.diff(session_N, prepend=-1))  # of each session
-    wanted = np.arange(1, count) * len(session_N) // max(count, 1)
+    wanted = np.arange(1, count) * len(session_N) // count
     cuts = first_N[np.minimum(np.searchsorted(first_N, wanted), len(first_N) - 1)]
     edges = np.unique([0, *cuts, len(session_N)])
     return [slice(int(a), int(b)) for a, b in pairwise(edges)]

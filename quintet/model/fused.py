@@ -162,7 +162,7 @@ def _gate(gate: Any, up: Any, bits: Any) -> None:
 
 
 @_compiled
-def _prepare(heads_GME: Any, query_norm_E: Any, key_norm_E: Any, turns_P2: Any) -> None:
+def _normalize_and_turn(heads_GME: Any, query_norm_E: Any, key_norm_E: Any, turns_P2: Any) -> None:
     """Queries and keys of one row, normalized; neighbouring places as pairs, turned; in place."""
     groups, members, _ = heads_GME.shape
     for g in range(groups):
@@ -194,7 +194,7 @@ def normalize(x_ND: Any, weight_D: Any) -> Any:
 
 
 @_compiled
-def extend(
+def extend_layer(
     x_ND: Any,
     norm_D: Any,
     qkv_OD: Any,
@@ -212,14 +212,14 @@ def extend(
     orders_BC: Any,
     turns_NP2: Any,
 ) -> None:
-    """One layer: `x_ND` is written over, and keys and values go to their slots.
+    """`x_ND` is written over, and keys and values go to their slots.
 
     Args:
         keys, values: of the layer, [B, G, C + 1, E].
         session_N, slot_N: where each row lies.
         orders_BC: of the rows in all slots, the new ones included; -1 where there is none.
         turns_NP2: cosine and sine; P is 0 where nothing is turned.
-    """  # fmt: skip
+    """
     count, (_, groups, slots, head) = len(x_ND), keys.shape
     group = len(qkv_OD) // (groups * head)
     heads_NGME = np.zeros((count, groups, group, head), np.float32)
@@ -229,7 +229,7 @@ def extend(
     bits = np.empty(max(slots, gate_NF.size), np.int32)
     _multiply(normalize(x_ND, norm_D), qkv_OD, heads_NGME.reshape(count, -1))
     for n in range(count):
-        _prepare(heads_NGME[n], query_norm_E, key_norm_E, turns_NP2[n])
+        _normalize_and_turn(heads_NGME[n], query_norm_E, key_norm_E, turns_NP2[n])
         keys[session_N[n], :, slot_N[n]] = heads_NGME[n, :, group - 2]
         values[session_N[n], :, slot_N[n]] = heads_NGME[n, :, group - 1]
     for n in range(count):

@@ -159,7 +159,7 @@ class Omni(nn.Module):
         return self.__dict__ | {"trunk": None}
 
     def _apply(self, *given: Any, **named: Any) -> Self:
-        self.trunk = None  # the weights may lie elsewhere afterwards
+        self.trunk = None  # the weights may be other parameters afterwards
         return super()._apply(*given, **named)
 
     @property
@@ -191,20 +191,20 @@ class Omni(nn.Module):
     def prepare(self) -> None:
         """For sessions, before their clock runs: what they compute is compiled, which takes some
         seconds where this processor has never done so, and little afterwards."""
-        if self.trunk is not None:
+        if self.trunk is not None or self.device.type != "cpu":
             return
-        zero_11 = torch.zeros(1, 1, dtype=torch.long, device=self.device)
+        zero_11 = torch.zeros(1, 1, dtype=torch.long)
         row = RowTensors(
             zero_11[..., None].expand(1, 1, self.config.audio.num_codebooks), zero_11 > 0,
             zero_11, zero_11, zero_11.float(), zero_11,
         )  # fmt: skip
         try:
-            self(row, cache=KVCache(self.config.model, 1, device=self.device))
+            self(row, cache=KVCache(self.config.model, 1))
         except (OSError, EOFError, UnpicklingError) as error:
             from quintet.model import fused
 
             raise UserError(
-                f"What is compiled cannot be kept or read in {fused.extend.stats.cache_path} "
+                f"What is compiled cannot be kept or read in {fused.extend_layer.stats.cache_path} "
                 f"({error}); make room, delete it, or name another folder in NUMBA_CACHE_DIR."
             ) from error
 

@@ -116,7 +116,8 @@ def test_pieces_are_whole_sessions_of_like_size() -> None:
     assert cut([1] * 8, 2) == [4, 4]
     assert cut([3, 3, 3, 3], 3) == [6, 3, 3]
     assert cut([9], 4) == [9]
-    assert cut([5, 1], 0) == [6]
+    assert cut([5, 1], 0) == [6] and cut([5, 1], 1) == [6]
+    assert _pieces(np.zeros(0, np.int64), 2) == _pieces(np.zeros(0, np.int64), 1) == []
 
 
 def test_exponentials() -> None:
@@ -131,11 +132,13 @@ def test_exponentials() -> None:
 
 def test_what_a_session_takes_is_compiled_before_its_first_step() -> None:
     config = _sized(WIDTHS[0])
-    session = Session(make_model(config), make_tokenizers(config))
-    compiled = len(fused.extend.signatures)
+    model = make_model(config)
+    session = Session(model, make_tokenizers(config))
+    assert model.trunk is not None
+    compiled = len(fused.extend_layer.signatures)
     for text in (None, "draw a cat.", None):
         session.step(np.zeros(STEP_SAMPLES, np.float32), np.zeros((12, 12, 3), np.uint8), text)
-    assert len(fused.extend.signatures) == compiled == 1
+    assert len(fused.extend_layer.signatures) == compiled == 1
 
 
 def test_what_cannot_be_kept_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
