@@ -178,7 +178,9 @@ def _halved(model: Omni) -> None:
 
 
 def _copied(model: Omni) -> Omni:
-    return copy.deepcopy(model)
+    copied = copy.deepcopy(model)
+    assert copied.trunk is None  # or the weights would be copied twice
+    return copied
 
 
 def _converted(model: Omni) -> Omni:
