@@ -12,7 +12,11 @@ same order, and is judged on scenes kept out of training, by its own predictions
     rows / s     of scene, which is what memory and time grow with
     ms           of a training step
 
-    python -m benchmarks.ablations [VARIANT ...] [--steps N] [--seeds N] [--out FOLDER]
+    python -m benchmarks.ablations [VARIANT ...] [--steps N] [--seeds N] [--processes N]
+                                   [--out FOLDER]
+
+It takes the GPU that PyTorch sees, which several processes share well: models this small leave it
+waiting. (Then "ms" is of a step beside the others.)
 
 The variants "N frames" compare codecs of N frames a step, each trained alike for it; their frames
 and seconds are not of the same codes, so only words, starts and false compare.
@@ -21,8 +25,10 @@ and seconds are not of the same codes, so only words, starts and false compare.
 from __future__ import annotations
 
 import json
+import multiprocessing
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +51,7 @@ from quintet.timeline.targets import Sample, Vocabulary
 from quintet.tokenizers.folders import AUDIO_FILE, BUNDLED, IMAGE_FILE, TEXT_FILE, read_config
 from quintet.tokenizers.weight_files import load_weights
 from quintet.train import TrainConfig
+from quintet.train.processes import join
 
 NANO = BUNDLED / "nano"
 KINDS = {"realtime": 20, "realtime_test": 1, "transcribe": 20, "describe": 20}  # shards of 250
@@ -153,6 +160,7 @@ def trained(
     model = task.module()
     assert isinstance(model, Omni)
     load_weights(model, folder / MODEL_FILE)
+    model.to(join().device)
     seconds = [json.loads(line).get("seconds") for line in (folder / "log.jsonl").open()]
     median = float(np.median([s for s in seconds if s is not None]))
     return judge(model.eval(), held_out) | {"ms": 1_000 * median}
@@ -174,7 +182,7 @@ def judge(model: Omni, scenes: Sequence[Sample]) -> dict[str, float]:
     counts: dict[str, float] = {}
     for start in range(0, len(scenes), JUDGED_TOGETHER):
         group = list(scenes[start : start + JUDGED_TOGETHER])
-        for name, value in _count(model, Batch.from_samples(group)).items():
+        for name, value in _count(model, Batch.from_samples(group).to(model.device)).items():
             counts[name] = counts.get(name, 0.0) + value
     seconds = sum(int(np.ptp(s.rows.step)) + 1 for s in scenes) / STEPS_PER_SECOND
     return {
@@ -239,16 +247,25 @@ def show(results: dict[str, list[dict[str, float]]]) -> Table:
 @click.argument("names", nargs=-1, type=click.Choice(list(VARIANTS)))
 @click.option("--steps", default=2_000, show_default=True)
 @click.option("--seeds", default=2, show_default=True)
+@click.option("--processes", default=1, show_default=True, help="That train side by side.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs/ablations"))
-def main(names: tuple[str, ...], steps: int, seeds: int, out: Path) -> None:
+def main(names: tuple[str, ...], steps: int, seeds: int, processes: int, out: Path) -> None:
     """Train and judge each of NAMES (all by default), seed by seed; print a table."""
-    torch.set_num_threads(1)
+    names = names or tuple(VARIANTS)
+    for codec in dict.fromkeys(VARIANTS[name].codec for name in names):
+        shards(Variant(codec=codec), out, "realtime")  # made once, before any needs them
+    jobs = [(name, out, steps, seed) for seed in range(seeds) for name in names]
+    columns = zip(*jobs, strict=True)
     results: dict[str, list[dict[str, float]]] = {}
-    for seed in range(seeds):
-        for name in names or VARIANTS:
-            scores = train_variant(name, out, steps, seed)
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, spawn, _one_thread) as pool:
+        for (name, *_), scores in zip(jobs, pool.map(train_variant, *columns), strict=True):
             results.setdefault(name, []).append(scores)
             Console(width=120).print(show(results))
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
 
 
 if __name__ == "__main__":

@@ -21,18 +21,29 @@ from quintet.products import Linear
 from quintet.timeline.masks import Sight
 
 Mask = Tensor | BlockMask  # bool [B, 1, T, S] (or what broadcasts to it), or blocks of it
+SHORT = 1_024  # rows of a line
 Attend = Callable[[Tensor, Tensor, Tensor, Mask | None], Tensor]
 
 
 def dense_mask(sight: Sight, device: torch.device | str = "cpu") -> Tensor:
-    """bool [B, 1, N, N]: what a CPU takes."""
-    return torch.from_numpy(sight.dense())[:, None].to(device)
+    """bool [B, 1, N, N], worked out where it is needed: what a CPU takes, and short lines."""
+    if torch.device(device).type == "cpu":
+        return torch.from_numpy(sight.dense())[:, None]
+    batch, rows = sight.rank.shape
+    line, row = torch.arange(batch, device=device), torch.arange(rows, device=device)
+    seen: Tensor = _held(sight, device).may_see(line[:, None, None], row[:, None], row)
+    return seen[:, None]
+
+
+def _held(sight: Sight, device: torch.device | str) -> Sight:
+    """With its columns as tensors on `device`."""
+    columns = {name: torch.from_numpy(c).to(device) for name, c in sight.columns().items()}
+    return Sight(**columns, window_steps=sight.window_steps)
 
 
 def block_mask(sight: Sight, device: torch.device | str) -> BlockMask:
     """The same as blocks, of which a GPU's kernel skips the empty ones."""
-    columns = {name: torch.from_numpy(c).to(device) for name, c in sight.columns().items()}
-    held = Sight(**columns, window_steps=sight.window_steps)
+    held = _held(sight, device)
     batch, rows = sight.rank.shape
 
     def may_see(b: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Any:
@@ -46,8 +57,10 @@ def block_mask(sight: Sight, device: torch.device | str) -> BlockMask:
 
 
 def mask_of(sight: Sight, device: torch.device) -> Mask:
-    """In the form that is fast on `device`."""
-    return dense_mask(sight) if device.type == "cpu" else block_mask(sight, device)
+    """In the form that is fast on `device`. Blocks have kernels of their own for each length of
+    line, which take seconds to compile: they are for long lines."""
+    short = sight.rank.shape[1] <= SHORT
+    return dense_mask(sight, device) if device.type == "cpu" or short else block_mask(sight, device)
 
 
 @functools.cache
@@ -113,6 +126,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None) -> Tensor:
     if isinstance(mask, BlockMask):
         made: Tensor = _flex(q.device.type)(q, k, v, block_mask=mask, enable_gqa=True)
         return made
+    if q.device.type == "cuda" and mask is not None:  # whose kernels for masks know no groups
+        k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
     if q.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
         return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal, enable_gqa=True)
     # Backward, the CPU's bfloat16 kernel takes twice as long as its float32 one.
