@@ -50,10 +50,9 @@ class RowTensors:
 
         def stack(columns: list[np.ndarray], dtype: torch.dtype) -> Tensor:
             if not even:
-                columns = [
-                    np.pad(c, [(0, longest - len(c))] + [(0, 0)] * (c.ndim - 1)) for c in columns
-                ]
-            stacked = columns[0][None] if len(columns) == 1 else np.stack(columns)
+                stacked = padded_columns(columns, longest, 0)
+            else:
+                stacked = columns[0][None] if len(columns) == 1 else np.stack(columns)
             return torch.from_numpy(stacked).to(dtype, copy=True)
 
         return cls(
@@ -72,6 +71,15 @@ class RowTensors:
 
     def take(self, samples: slice, rows: Tensor) -> RowTensors:
         return RowTensors(*(getattr(self, f.name)[samples][:, rows] for f in fields(self)))
+
+
+def padded_columns(columns: list[np.ndarray], longest: int, value: int) -> np.ndarray:
+    """Columns [N, ...] of different lengths as one table [B, longest, ...]."""
+    shape = (len(columns), longest, *columns[0].shape[1:])
+    table = np.full(shape, value, columns[0].dtype)
+    for row, column in zip(table, columns, strict=True):
+        row[: len(column)] = column
+    return table
 
 
 def _periods(width: int, device: torch.device) -> Tensor:

@@ -13,12 +13,13 @@ from typing import Any, Self
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from quintet.config import OmniConfig, UserError
-from quintet.model.attention import Mask, mask_of
+from quintet.model.attention import Mask, dense_mask, mask_of
 from quintet.model.cache import KVCache
 from quintet.model.decode import Trunk
-from quintet.model.embedding import Embedding, RowTensors
+from quintet.model.embedding import Embedding, RowTensors, padded_columns
 from quintet.model.heads import AudioHead, TextImageHead, row_losses
 from quintet.model.rotary import turns
 from quintet.model.transformer import Transformer
@@ -38,6 +39,7 @@ class Batch:
     audio_at: Tensor  # int64 [M]
     audio_target: Tensor  # int64 [M, Q]
     sight: Sight | None = None  # who sees whom in whole lines; plainly causal without
+    mask: Tensor | None = None  # the same, worked out (`masked`)
     whole: Batch | None = None  # what this is a share of, if it is one
     starts: Tensor | None = None  # int64 [samples]: where each begins (flat index into B * T)
 
@@ -48,31 +50,26 @@ class Batch:
 
     @classmethod
     def from_lines(
-        cls, lines: list[list[Sample]], window_steps: int = FOREVER, pieces: int = 1
+        cls,
+        lines: list[list[Sample]],
+        window_steps: int = FOREVER,
+        pieces: int = 1,
+        multiple: int = 1,
     ) -> Batch:
         """Lines of samples (`timeline.packing`) that do not see one another.
 
         Args:
             window_steps: no row sees what lies that many steps back.
             pieces: among so many devices each line can be dealt, in equal pieces.
+            multiple: of so many rows are lines.
         """
         samples = [line[0] if len(line) == 1 else join(line) for line in lines]
-        longest = padded(max(len(s) for s in samples), pieces)
+        longest = padded(-(-max(len(s) for s in samples) // multiple) * multiple, pieces)
         before = [np.cumsum([0, *map(len, line[:-1])]) for line in lines]
         starts = np.concatenate([i * longest + rows for i, rows in enumerate(before)])
-        pads = [longest - len(s) for s in samples]
-        text = np.concatenate(
-            [
-                np.pad(s.text_target, (0, p), constant_values=NOT_ASKED)
-                for s, p in zip(samples, pads, strict=True)
-            ]
-        )
-        audio = np.concatenate(
-            [
-                np.pad(s.audio_target, ((0, p), (0, 0)), constant_values=NOT_ASKED)
-                for s, p in zip(samples, pads, strict=True)
-            ]
-        )
+        text = padded_columns([s.text_target for s in samples], longest, NOT_ASKED).reshape(-1)
+        audio = padded_columns([s.audio_target for s in samples], longest, NOT_ASKED)
+        audio = audio.reshape(-1, audio.shape[2])
         text_at = np.flatnonzero(text != NOT_ASKED)
         audio_at = np.flatnonzero(audio[:, 0] != NOT_ASKED)
         tables = [s.rows for s in samples]
@@ -118,15 +115,42 @@ class Batch:
             starts=starts, whole=self,
         )  # fmt: skip
 
+    def filled(self, multiple: int) -> Self:
+        """With as many questions to each head as is a multiple of that, unless there are none;
+        what is more counts nowhere. So batches come in few shapes."""
+        text, audio = -len(self.text_at) % multiple, -len(self.audio_at) % multiple
+        return replace(
+            self,
+            text_at=F.pad(self.text_at, (0, text)),
+            text_target=F.pad(self.text_target, (0, text), value=NOT_ASKED),
+            audio_at=F.pad(self.audio_at, (0, audio)),
+            audio_target=F.pad(self.audio_target, (0, 0, 0, audio), value=NOT_ASKED),
+        )
+
+    def masked(self) -> Self:
+        """With a dense mask on the device of its rows instead of who sees whom."""
+        if self.sight is None:
+            return self
+        return replace(self, sight=None, mask=dense_mask(self.sight, self.rows.step.device))
+
+    def asks_text(self) -> Tensor:
+        """Which questions to the text+image head [N] are any: others fill it up."""
+        return self.text_target != NOT_ASKED
+
+    def asks_audio(self) -> Tensor:
+        """The same of those to the audio head [M]."""
+        return self.audio_target[:, 0] != NOT_ASKED
+
     def opens_text(self) -> Tensor:
         """Of the questions to the text+image head [N], those that ask whether it answers at all: at
         a row that was put in. (Where the next row is learned, whoever's it is, all do.)"""
-        return self.rows.flag.flatten()[self.text_at] == 0
+        return (self.rows.flag.flatten()[self.text_at] == 0) & self.asks_text()
 
     def opens_audio(self) -> Tensor:
         """The same of those to the audio head [M]: also after words of the same step."""
         at = self.audio_at
-        return (self.rows.flag.flatten()[at] == 0) | ~self.rows.is_audio.flatten()[at]
+        opens_M = (self.rows.flag.flatten()[at] == 0) | ~self.rows.is_audio.flatten()[at]
+        return opens_M & self.asks_audio()
 
     def to(self, device: torch.device) -> Self:
         """On `device`; the whole, of which only questions are counted, stays where it is."""
@@ -136,6 +160,7 @@ class Batch:
             text_at=self.text_at.to(device), text_target=self.text_target.to(device),
             audio_at=self.audio_at.to(device), audio_target=self.audio_target.to(device),
             starts=None if self.starts is None else self.starts.to(device),
+            mask=None if self.mask is None else self.mask.to(device),
         )  # fmt: skip
 
 
@@ -216,7 +241,7 @@ class Omni(nn.Module):
     def hidden(self, batch: Batch) -> Tensor:
         """Hidden vectors [B * T, D] of a batch's rows, seen as it says."""
         rows, sight = batch.rows, batch.sight
-        mask = None if sight is None else mask_of(sight, rows.step.device)
+        mask = batch.mask if sight is None else mask_of(sight, rows.step.device)
         hidden_BTD: Tensor = self(rows, mask)
         return hidden_BTD.flatten(0, 1)
 
@@ -249,12 +274,13 @@ class Omni(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Of the text+image head: its loss, and that of the turn, 0 unless `with_turn`."""
         losses_N, turn_N = row_losses(
-            self.text_image_head(hidden_KD[batch.text_at]), batch.text_target,
+            self.text_image_head(hidden_KD[batch.text_at]), batch.text_target.clamp(min=0),
             self.config.model.z_loss, with_turn,
         )  # fmt: skip
         weights_N, all_weights = (
-            torch.where(target < self.config.text.vocab_size, text_weight, 1.0)
-            for target in (batch.text_target, whole.text_target)
+            torch.where(one.text_target < self.config.text.vocab_size, text_weight, 1.0)
+            * one.asks_text()
+            for one in (batch, whole)
         )
         loss = (losses_N * weights_N).sum() / all_weights.sum()
         if not with_turn:
@@ -266,12 +292,14 @@ class Omni(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Of the audio head: its loss, and that of the turn, which the first choice of a frame
         tells, 0 unless `with_turn`."""
-        logits_MSR = self.audio_head(hidden_KD[batch.audio_at], batch.audio_target)
-        chosen_MS = self.audio_head.choices(batch.audio_target)
+        codes_MQ = batch.audio_target.clamp(min=0)
+        logits_MSR = self.audio_head(hidden_KD[batch.audio_at], codes_MQ)
+        chosen_MS = self.audio_head.choices(codes_MQ)
         losses_K, turn_K = row_losses(
             logits_MSR.flatten(0, 1), chosen_MS.flatten(), self.config.model.z_loss, with_turn
         )
-        loss = losses_K.sum() / len(whole.audio_at)
+        losses_M = losses_K.view(chosen_MS.shape).sum(1)
+        loss = (losses_M * batch.asks_audio()).sum() / whole.asks_audio().sum()
         if not with_turn:
             return loss, loss.new_zeros(())
         first_M = turn_K.view(chosen_MS.shape)[:, 0]

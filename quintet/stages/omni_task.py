@@ -6,6 +6,7 @@ A stage file states its data, what trains, and where it starts from; this file d
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ OMNI_SETTINGS = {
     "train": TrainConfig, "start_from": str, "shards": dict[str, Natural], "held_out": Count,
 }  # fmt: skip
 EVALUATION_BATCHES = 8
+ROWS, QUESTIONS = 64, 1_024  # multiples in which batches are replayed, so that their shapes are few
 SHOWN = 3  # samples at every evaluation
 
 
@@ -62,6 +64,7 @@ class OmniTask(Task):
     """
 
     made_ahead = True  # samples are read and laid out while the transformer trains
+    replayed = True
 
     def __init__(
         self,
@@ -145,6 +148,9 @@ class OmniTask(Task):
         place, lines = self.place, pack(samples, self.config.packed_rows)
         if len(lines) < place.line_groups:  # each needs one
             lines = [[sample] for sample in samples]
+        if self.config.cuda_graphs and self.replayed and place.device.type == "cuda":
+            batch = Batch.from_lines(lines, self.window_steps, multiple=ROWS)
+            return replace(batch.filled(QUESTIONS), starts=None).to(place.device).masked()
         batch = Batch.from_lines(lines, self.window_steps, place.context)
         if place.data_size > 1:
             batch = batch.share(place.data_rank, place.data_size, place.context)

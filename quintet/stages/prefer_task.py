@@ -59,6 +59,8 @@ class PreferTask(OmniTask):
         kept: samples in which the answers should stay as they are, if `keep_weight` says so.
     """
 
+    replayed = False  # pairs are of too many shapes
+
     def __init__(
         self,
         preset: OmniConfig,

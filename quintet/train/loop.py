@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from quintet.train.exports import export
 from quintet.train.loggers import LOG, Loggers
 from quintet.train.prefetch import Prefetch
 from quintet.train.processes import Place, join
+from quintet.train.replay import Replay
 from quintet.train.task import Task, TrainConfig
 
 MOST_BAD_STEPS = 5  # in a row, whose loss or gradient is no number; a few are passed over
@@ -71,6 +73,7 @@ def run(task: Task, config: TrainConfig, folder: Path, name: str) -> dict[str, f
     first, last = checkpoints.load(module, optimizer), config.steps - 1
     loggers = Loggers(folder, name, first, config.loggers, settings, place.leads)
     module.train()
+    gradients = _gradients(task, module, optimizer, config, place)
     bad_steps = 0
     with (
         checkpoints,
@@ -80,7 +83,9 @@ def run(task: Task, config: TrainConfig, folder: Path, name: str) -> dict[str, f
     ):
         bar = progress.add_task(name, total=config.steps, completed=first, note="")
         for step in range(first, config.steps):
-            values = _train_step(task, module, optimizer, config, step, place, next_batch)
+            values = _train_step(
+                task, module, optimizer, config, step, place, next_batch, gradients
+            )
             bad_steps = 0 if _is_good(values) else bad_steps + 1
             if bad_steps:
                 values["batch"] = task.describe_batch(step)
@@ -145,6 +150,40 @@ def _export(task: Task, module: nn.Module, folder: Path, place: Place) -> None:
     place.all_agree(True)  # the next stage reads them
 
 
+Gradients = Callable[[Any, int], dict[str, torch.Tensor]]
+
+
+def _gradients(
+    task: Task,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    config: TrainConfig,
+    place: Place,
+) -> Gradients:
+    """What makes the losses of a step's batch, and leaves their gradients in the parameters."""
+
+    def losses(batch: Any, step: int) -> dict[str, torch.Tensor]:
+        with _precision(config, place):
+            return task.losses(module, batch, step)
+
+    def at_once(batch: Any, step: int) -> dict[str, torch.Tensor]:
+        made = losses(batch, step)
+        optimizer.zero_grad(set_to_none=True)
+        # Gradients are averaged over the shares of the batch, whose losses are meant to be added.
+        (made["loss"] * place.data_size).backward()
+        return made
+
+    if not (config.cuda_graphs and task.replayed and place.device.type == "cuda"):
+        return at_once
+    replay = Replay(module, partial(losses, step=0))
+    return lambda batch, step: replay(batch)
+
+
+def _precision(config: TrainConfig, place: Place) -> torch.autocast:
+    reduced = config.precision == "bfloat16"
+    return torch.autocast(place.device.type, torch.bfloat16, enabled=reduced)
+
+
 def _train_step(
     task: Task,
     module: nn.Module,
@@ -153,6 +192,7 @@ def _train_step(
     step: int,
     place: Place,
     next_batch: Callable[[], Any],
+    gradients: Gradients,
 ) -> dict[str, Any]:
     started = time.perf_counter()
     rate = learning_rate(step, config)
@@ -161,15 +201,11 @@ def _train_step(
     task.before_step(module, step)
     if task.resets_optimizer(step):
         optimizer.state.clear()
-    reduced = config.precision == "bfloat16"
-    with torch.autocast(place.device.type, torch.bfloat16, enabled=reduced):
+    with _precision(config, place):
         asked = time.perf_counter()
         batch = next_batch()
         waited = time.perf_counter() - asked
-        losses = task.losses(module, batch, step)
-    optimizer.zero_grad(set_to_none=True)
-    # Gradients are averaged over the shares of the batch, whose losses are meant to be added.
-    (losses["loss"] * place.data_size).backward()
+    losses = gradients(batch, step)
     norm = _clip(optimizer, config.clip, place)
     values = place.add_up({key: float(value.detach()) for key, value in losses.items()})
     values |= {"gradient_norm": float(norm), "learning_rate": rate}

@@ -44,6 +44,9 @@ class TrainConfig:
     evaluate_every: Count = 500  # steps
     precision: Literal["float32", "bfloat16"] = "float32"  # of activations; weights stay float32
     compile: bool = False  # of the transformer, where there is a C++ compiler
+    # Of the transformer, on a GPU: its steps are recorded and replayed (`train.replay`), which
+    # makes small models ten times as fast there.
+    cuda_graphs: bool = False
     threads: Count = 1
     # Beside the log: "tensorboard", "wandb". See docs/training.md.
     loggers: tuple[Literal["tensorboard", "wandb"], ...] = ()
@@ -63,6 +66,15 @@ class TrainConfig:
                     f"compile does not go together with {name}, as batches differ in length; "
                     f"set compile to false, or {name} to 1."
                 )
+        for name, alone in (
+            ("compile", False), ("packed_rows", 0), ("checkpoint_activations", False),
+            ("tensor_parallel", 1), ("context_parallel", 1),
+        ):  # fmt: skip
+            if self.cuda_graphs and getattr(self, name) != alone:
+                raise UserError(
+                    f"cuda_graphs does not go together with {name}, which is for larger models; "
+                    f"set cuda_graphs to false, or leave {name} out."
+                )
         for logger in self.loggers:
             if importlib.util.find_spec(PACKAGES[logger]) is None:
                 raise UserError(
@@ -76,6 +88,11 @@ class TrainConfig:
         Raises:
             UserError: they cannot.
         """
+        if self.cuda_graphs and world_size > 1:
+            raise UserError(
+                "cuda_graphs is for one process; start it without torchrun, or set cuda_graphs "
+                "to false."
+            )
         tensor, together = self.tensor_parallel, self.together
         for layout, divisor, name in (
             (self._layout, together, "num_kv_heads"),
@@ -119,9 +136,10 @@ class Task(ABC):
     Attributes:
         made_ahead: whether a thread may call `batch` for later steps while the module trains;
             then `batch` may look at nothing that training changes, nor at PyTorch's random state.
+        replayed: whether `losses`, which then looks at no step, may be recorded (`train.replay`).
     """
 
-    made_ahead = False
+    made_ahead, replayed = False, False
 
     @abstractmethod
     def module(self) -> nn.Module:

@@ -130,15 +130,14 @@ def test_sessions_side_by_side() -> None:
             assert together[seat].counts == alone[seat].step(heard[seat, step]).counts  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("compiled", [False, True], ids=["as it is", "compiled"])
+@pytest.mark.parametrize("way", ["as it is", "compile", "cuda_graphs"])
 def test_a_run_learns_what_a_cpu_would(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiled: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     """And goes on from its checkpoint."""
     samples = make_samples(12)
-    settings = TrainConfig(
-        8, 4, learning_rate=3e-3, warmup_steps=2, checkpoint_every=4, compile=compiled
-    )
+    plain = TrainConfig(8, 4, learning_rate=3e-3, warmup_steps=2, checkpoint_every=4)
+    settings = plain if way == "as it is" else replace(plain, **{way: True})
 
     def task() -> OmniTask:
         return OmniTask(make_config(), settings, samples[:8], samples[8:], None, window_steps=3)
@@ -150,7 +149,6 @@ def test_a_run_learns_what_a_cpu_would(
     resumed = train.run(task(), settings, tmp_path / "gpu", "gpu")
     assert resumed["eval/loss"] == pytest.approx(scores["eval/loss"], rel=1e-2)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    plain = replace(settings, compile=False)
     task_on_cpu = OmniTask(make_config(), plain, samples[:8], samples[8:], None, window_steps=3)
     expected = train.run(task_on_cpu, plain, tmp_path / "cpu", "cpu")
     assert scores["eval/loss"] == pytest.approx(expected["eval/loss"], rel=1e-2)

@@ -173,6 +173,30 @@ def test_packed_lines_give_the_same_losses(config: OmniConfig) -> None:
 
 
 @torch.no_grad()
+def test_what_fills_up_a_batch_counts_nowhere(config: OmniConfig) -> None:
+    """Longer lines, more questions, and a mask instead of who sees whom."""
+    from conftest import make_model
+
+    model, budget = make_model(config), config.live.text_image_rows_per_step
+    samples = [
+        live_sample(make_timeline(config, n, n).rows(), budget, config.audio.frames_in,
+                    model.vocabulary)
+        for n in (3, 6)
+    ]  # fmt: skip
+    lines = [[sample] for sample in samples]
+    for window in (FOREVER, 3):
+        plain = Batch.from_lines(lines, window)
+        filled = Batch.from_lines(lines, window, multiple=64).filled(128).masked()
+        assert filled.rows.step.shape[1] % 64 == 0 and filled.sight is None
+        assert len(filled.text_at) % 128 == 0 == len(filled.audio_at) % 128
+        assert len(filled.text_at) > len(plain.text_at)
+        assert torch.equal(filled.asks_text().sum(), torch.tensor(len(plain.text_at)))
+        expected = model.losses(plain, 4.0, 2.0)
+        for name, loss in model.losses(filled, 4.0, 2.0).items():
+            torch.testing.assert_close(loss, expected[name], rtol=1e-5, atol=1e-6)
+
+
+@torch.no_grad()
 def test_each_step_is_opened_once_by_each_head(config: OmniConfig, model: Omni) -> None:
     """But for the first, which nothing asks for: where words precede speech, after them."""
     budget, frames_in = config.live.text_image_rows_per_step, config.audio.frames_in
