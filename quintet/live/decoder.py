@@ -84,8 +84,7 @@ class TipDecoder:
     @torch.inference_mode()
     def extend(self, rows: Rows) -> None:
         """Add rows to the cache; the last of them is the tip."""
-        table = RowTensors.from_rows([rows]).to(self.cache.device)
-        hidden_BTD = self.model(table, cache=self.cache)
+        hidden_BTD = self.model(RowTensors.from_rows([rows]), cache=self.cache)
         self.hidden_1D = hidden_BTD[:, -1]
 
     def run(self, rounds: Rounds, watch: Callable[[Rows], None] | None = None) -> Answer:

@@ -154,7 +154,8 @@ class Engine:
     def _extend(self, asked: dict[int, Rows]) -> None:
         """Add a round's rows, together but for long ones."""
         short = [seat for seat, rows in asked.items() if len(rows) <= self.longest_together]
-        together = short if len(short) > 1 else []
+        # A GPU has recorded what is computed for all seats, and does one of them no faster.
+        together = short if len(short) > 1 or self.cache.device.type == "cuda" else []
         for seat, rows in asked.items():
             if seat not in together:
                 self.sessions[seat].decoder.extend(rows)
@@ -168,7 +169,7 @@ class Engine:
             rows = asked[seat]
             is_row_BT[seat, : len(rows)] = True
             tables[seat] = concatenate([rows, *[filler] * (longest - len(rows))])
-        table = RowTensors.from_rows(tables).to(self.cache.device)
+        table = RowTensors.from_rows(tables)
         hidden_BTD = self.model(table, cache=self.cache, is_row_BT=is_row_BT)
         for seat in together:
             last = len(asked[seat]) - 1

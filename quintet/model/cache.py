@@ -11,6 +11,7 @@ G key-value heads, E head width.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ from torch import Tensor
 
 from quintet.config import ModelConfig
 from quintet.model.rotary import turn, turns
+
+if TYPE_CHECKING:
+    from quintet.model.graphs import Graphs
 
 FREE = -1
 
@@ -64,6 +68,7 @@ class KVCache:
         self.steps = np.zeros((batch, max_rows), np.int64)
         self.count = np.zeros(batch, np.int64)  # rows that a session ever had
         self.prompt: Prompt | None = None  # once it has been moved
+        self.graphs: Graphs | None = None  # on a GPU, once rows have come
 
     @property
     def device(self) -> torch.device:
@@ -82,7 +87,7 @@ class KVCache:
         mine = slice(session, session + 1)
         part.keys, part.values = self.keys[:, mine], self.values[:, mine]
         part.order, part.steps = self.order[mine], self.steps[mine]
-        part.count, part.prompt = self.count[mine], None
+        part.count, part.prompt, part.graphs = self.count[mine], None, None
         return part
 
     @property
@@ -119,15 +124,20 @@ class KVCache:
     def mask(self, place: Place) -> Tensor | None:
         """bool [B, 1, T, S]: each new row sees its session's rows up to itself; None where all of
         them see all that is held."""
-        order_BS = self.order[:, None, : self.seen]
-        mask_BTS = (order_BS != FREE) & (order_BS <= place.order_BT[..., None])
-        return None if mask_BTS.all() else torch.from_numpy(mask_BTS[:, None]).to(self.device)
+        mask_B1TS = self.sight(place, self.seen)
+        return None if mask_B1TS.all() else mask_B1TS.to(self.device)
 
-    def storage(self, place: Place) -> Tensor:
+    def sight(self, place: Place, slots: int) -> Tensor:
+        """The same over so many slots, on the CPU."""
+        order_B1S = self.order[:, None, :slots]
+        mask_BTS = (order_B1S != FREE) & (order_B1S <= place.order_BT[..., None])
+        return torch.from_numpy(mask_BTS[:, None])
+
+    def storage(self, place: Place, device: torch.device | str | None = None) -> Tensor:
         """int64 [B * T * G]: where the new rows lie in a layer's storage, head after head."""
         heads_B1G = np.arange(self.batch * self.keys.shape[2]).reshape(self.batch, 1, -1)
         storage_BTG = place.slots_BT[..., None] + (self.max_rows + 1) * heads_B1G
-        return torch.from_numpy(storage_BTG.reshape(-1)).to(self.device)
+        return torch.from_numpy(storage_BTG.reshape(-1)).to(device or self.device)
 
     def write(self, layer: int, k_BTGE: Tensor, v_BTGE: Tensor, storage_N: Tensor) -> None:
         """Keys and values of new rows."""

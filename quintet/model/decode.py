@@ -11,6 +11,7 @@ group (its query heads, its key, its value), E head width, P = E / 2 pairs of it
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -145,11 +146,30 @@ class Trunk:
     def _extend_by_many(
         self, x_BTD: Tensor, cache: KVCache, place: Place, turns_BTP2: Tensor | None
     ) -> Tensor:
-        batch, rows, width = x_BTD.shape
-        size, heads = (width,), (batch, rows, -1, self.group, self.head_width)
-        causal = place.is_alone and rows > 1
+        causal = place.is_alone and x_BTD.shape[1] > 1
         mask = None if place.is_alone else cache.mask(place)
-        storage_N, seen = cache.storage(place), cache.seen
+
+        def attend(q_BTGHE: Tensor, k_BGSE: Tensor, v_BGSE: Tensor) -> Tensor:
+            y_BHTE = F.scaled_dot_product_attention(
+                q_BTGHE.flatten(2, 3).transpose(1, 2), k_BGSE, v_BGSE, mask, is_causal=causal,
+                enable_gqa=True,
+            )  # fmt: skip
+            return y_BHTE.transpose(1, 2).flatten(2)
+
+        return self.run(x_BTD, cache, cache.storage(place), cache.seen, turns_BTP2, attend)
+
+    def run(
+        self,
+        x_BTD: Tensor,
+        cache: KVCache,
+        storage_N: Tensor,
+        seen: int,
+        turns_BTP2: Tensor | None,
+        attend: Callable[[Tensor, Tensor, Tensor], Tensor],
+    ) -> Tensor:
+        """By PyTorch's operators, without a look at any number: keys and values go to `storage_N`,
+        and `attend` is given those of the first `seen` slots."""
+        size, heads = (x_BTD.shape[2],), (*x_BTD.shape[:2], -1, self.group, self.head_width)
         for index, weights in enumerate(self.layers):
             norm, qkv, query_norm, key_norm, output, ff_norm, gate, up, down = weights
             heads_BTGME = linear(F.rms_norm(x_BTD, size, norm), qkv).view(heads)
@@ -158,12 +178,7 @@ class Trunk:
             if turns_BTP2 is not None:
                 q_BTGHE, k_BTGE = turn(q_BTGHE, turns_BTP2), turn(k_BTGE, turns_BTP2)
             cache.write(index, k_BTGE, heads_BTGME[..., -1, :], storage_N)
-            k_BGSE, v_BGSE = cache.read(index, seen)
-            y_BHTE = F.scaled_dot_product_attention(
-                q_BTGHE.flatten(2, 3).transpose(1, 2), k_BGSE, v_BGSE, mask, is_causal=causal,
-                enable_gqa=True,
-            )  # fmt: skip
-            x_BTD = x_BTD + linear(y_BHTE.transpose(1, 2).flatten(2), output)
+            x_BTD = x_BTD + linear(attend(q_BTGHE, *cache.read(index, seen)), output)
             normed = F.rms_norm(x_BTD, size, ff_norm)
             x_BTD = x_BTD + linear(F.silu(linear(normed, gate)).mul_(linear(normed, up)), down)
         return F.rms_norm(x_BTD, size, self.norm)

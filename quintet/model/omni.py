@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from quintet.config import OmniConfig, UserError
+from quintet.model import rotary
 from quintet.model.attention import Mask, dense_mask, mask_of
 from quintet.model.cache import KVCache
 from quintet.model.decode import Trunk
 from quintet.model.embedding import Embedding, RowTensors, padded_columns
+from quintet.model.graphs import Graphs, is_replayed
 from quintet.model.heads import AudioHead, TextImageHead, row_losses
-from quintet.model.rotary import turns
 from quintet.model.transformer import Transformer
 from quintet.timeline.masks import FOREVER, Sight, line_sight
 from quintet.timeline.packing import dealt, padded
@@ -200,16 +201,21 @@ class Omni(nn.Module):
     ) -> Tensor:
         """Hidden vectors [B, T, D] of rows in live order (or in any order, with its mask).
 
-        With a `cache` the rows continue the cached ones of their session and are added to it;
+        With a `cache` the rows, on any device, continue those of their session and are added to it;
         where `is_row_BT` is False a session has none, and the vector means nothing. Nothing is
         learned through a cache.
         """
         if cache is None:
-            return self.transformer(self.embedding(rows), mask, self._turns(rows.place, rows.step))
+            return self.transformer(self.embedding(rows), mask, self.turns(rows.place, rows.step))
         assert mask is None, "a cache knows who sees whom"
         self.trunk = self.trunk or Trunk.of(self.transformer)
         place = cache.place(rows.step.cpu().numpy(), is_row_BT)
-        turned = self._turns(torch.from_numpy(place.order_BT).to(rows.step.device), rows.step)
+        if is_replayed(rows, self.device):
+            if cache.graphs is None or cache.graphs.trunk is not self.trunk:
+                cache.graphs = Graphs(self, cache)
+            return cache.graphs.extend(rows, place)
+        rows = rows.to(self.device)
+        turned = self.turns(torch.from_numpy(place.order_BT).to(self.device), rows.step)
         return self.trunk.extend(self.embedding(rows), cache, place, turned)
 
     @torch.inference_mode()
@@ -233,10 +239,10 @@ class Omni(nn.Module):
                 f"({error}); make room, delete it, or name another folder in NUMBA_CACHE_DIR."
             ) from error
 
-    def _turns(self, place_BT: Tensor, step_BT: Tensor) -> Tensor | None:
+    def turns(self, place_BT: Tensor, step_BT: Tensor) -> Tensor | None:
         """Of queries and keys, where the preset has them turned."""
         sizes = self.config.model
-        return turns(place_BT, step_BT, sizes.head_width) if sizes.rotary else None
+        return rotary.turns(place_BT, step_BT, sizes.head_width) if sizes.rotary else None
 
     def hidden(self, batch: Batch) -> Tensor:
         """Hidden vectors [B * T, D] of a batch's rows, seen as it says."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+import pytest
 import torch
 from conftest import make_model, make_timeline
 from torch import Tensor
 
 from quintet.config import OmniConfig
+from quintet.model import graphs, omni
 from quintet.model.attention import block_mask, dense_mask
 from quintet.model.cache import KVCache
 from quintet.model.embedding import RowTensors
@@ -36,9 +40,25 @@ def _fill(piece: Rows | None, like: Rows, width: int) -> Rows:
     return concatenate([rows, *[like.take(slice(0, 1))] * (width - len(rows))])
 
 
+def _without_a_gpu(run: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
+    """As `graphs.capture`, whose replays are run again."""
+    hidden = run()
+
+    def replay() -> None:
+        hidden.copy_(run())
+
+    return hidden, replay
+
+
 @torch.no_grad()
-def test_sessions_side_by_side_equal_each_alone(config: OmniConfig, model: Omni) -> None:
+@pytest.mark.parametrize("replayed", [False, True])
+def test_sessions_side_by_side_equal_each_alone(
+    config: OmniConfig, model: Omni, monkeypatch: pytest.MonkeyPatch, replayed: bool
+) -> None:
     """Of different lengths, in pieces of different lengths, with a window, joining and leaving."""
+    monkeypatch.setattr(omni, "is_replayed", lambda rows, device: replayed)
+    monkeypatch.setattr(graphs, "capture", _without_a_gpu)
+    monkeypatch.setattr(graphs, "LEAST", 8)
     window, rng = 3, np.random.default_rng(0)
     tables = [make_timeline(config, steps, steps).rows() for steps in (9, 5, 7)]
     expected = [
@@ -74,6 +94,10 @@ def test_sessions_side_by_side_equal_each_alone(config: OmniConfig, model: Omni)
                     seats[seat] = None
     for index, hidden_ND in enumerate(expected):
         torch.testing.assert_close(torch.cat(heard[index]), hidden_ND, **CLOSE)
+    if replayed:  # lengths of pieces and powers of two, of which there are few
+        assert cache.graphs is not None
+        assert {slots for _, slots in cache.graphs.recorded} <= {8, 16, 32, 64, 128}
+        assert 3 < len(cache.graphs.recorded) <= 4 * 5
 
 
 @torch.no_grad()
