@@ -154,8 +154,8 @@ class Engine:
     def _extend(self, asked: dict[int, Rows]) -> None:
         """Add a round's rows, together but for long ones."""
         short = [seat for seat, rows in asked.items() if len(rows) <= self.longest_together]
-        # A GPU has recorded what is computed for all seats, and does one of them no faster.
-        together = short if len(short) > 1 or self.cache.device.type == "cuda" else []
+        # What was recorded is for all seats, and does one of them no faster.
+        together = short if len(short) > 1 or self.model.cuda_graphs else []
         for seat, rows in asked.items():
             if seat not in together:
                 self.sessions[seat].decoder.extend(rows)

@@ -138,9 +138,14 @@ class Quintet:
         card = self.card or CARD.format(name=self.config.name)
         (folder / CARD_FILE).write_text(card, encoding="utf-8")
 
-    def to(self, device: str) -> Quintet:
-        """Move the transformer to a device such as "cuda"; the tokenizers stay on the CPU."""
+    def to(self, device: str, cuda_graphs: bool = False) -> Quintet:
+        """Move the transformer to a device such as "cuda"; the tokenizers stay on the CPU.
+
+        `cuda_graphs` records there what a session computes row by row, and replays it. No GPU has
+        run this yet; `tests/model/test_gpu.py` says on yours whether it holds.
+        """
         self.model.to(device)
+        self.model.cuda_graphs = cuda_graphs
         return self
 
     def push_to_hub(self, repository: str) -> None:

@@ -29,11 +29,6 @@ FEW = 4  # rows of a session
 LEAST = 256  # slots
 
 
-def is_replayed(rows: RowTensors, device: torch.device) -> bool:
-    """Whether rows of sessions are replayed there."""
-    return device.type == "cuda" and rows.step.shape[1] <= FEW
-
-
 @dataclass(frozen=True)
 class _Recorded:
     columns_BTC: Tensor  # int64: what is known of each row, and where it is kept

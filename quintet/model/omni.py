@@ -21,7 +21,7 @@ from quintet.model.attention import Mask, dense_mask, mask_of
 from quintet.model.cache import KVCache
 from quintet.model.decode import Trunk
 from quintet.model.embedding import Embedding, RowTensors, padded_columns
-from quintet.model.graphs import Graphs, is_replayed
+from quintet.model.graphs import FEW, Graphs
 from quintet.model.heads import AudioHead, TextImageHead, row_losses
 from quintet.model.transformer import Transformer
 from quintet.timeline.masks import FOREVER, Sight, line_sight
@@ -177,6 +177,7 @@ class Omni(nn.Module):
         self.transformer = Transformer(config.model)
         self.text_image_head = TextImageHead(config.model, vocab_size, config.text.vocab_size)
         self.audio_head = AudioHead(config.model, config.audio)
+        self.cuda_graphs = False  # of sessions: their rows are replayed (`model.graphs`)
         self.trunk: Trunk | None = None  # the transformer's weights, once a session has begun
         self.register_load_state_dict_post_hook(_forget_trunk)
 
@@ -210,7 +211,7 @@ class Omni(nn.Module):
         assert mask is None, "a cache knows who sees whom"
         self.trunk = self.trunk or Trunk.of(self.transformer)
         place = cache.place(rows.step.cpu().numpy(), is_row_BT)
-        if is_replayed(rows, self.device):
+        if self.cuda_graphs and rows.step.shape[1] <= FEW:
             if cache.graphs is None or cache.graphs.trunk is not self.trunk:
                 cache.graphs = Graphs(self, cache)
             return cache.graphs.extend(rows, place)

@@ -11,7 +11,7 @@ from conftest import make_model, make_timeline
 from torch import Tensor
 
 from quintet.config import OmniConfig
-from quintet.model import graphs, omni
+from quintet.model import graphs
 from quintet.model.attention import block_mask, dense_mask
 from quintet.model.cache import KVCache
 from quintet.model.embedding import RowTensors
@@ -56,7 +56,7 @@ def test_sessions_side_by_side_equal_each_alone(
     config: OmniConfig, model: Omni, monkeypatch: pytest.MonkeyPatch, replayed: bool
 ) -> None:
     """Of different lengths, in pieces of different lengths, with a window, joining and leaving."""
-    monkeypatch.setattr(omni, "is_replayed", lambda rows, device: replayed)
+    model.cuda_graphs = replayed
     monkeypatch.setattr(graphs, "capture", _without_a_gpu)
     monkeypatch.setattr(graphs, "LEAST", 8)
     window, rng = 3, np.random.default_rng(0)

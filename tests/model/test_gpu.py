@@ -80,14 +80,15 @@ def test_losses_and_gradients(
 
 @torch.no_grad()
 @pytest.mark.parametrize("rotary", [False, True])
-def test_cached_rows(rotary: bool) -> None:
+@pytest.mark.parametrize("replayed", [False, True])
+def test_cached_rows(rotary: bool, replayed: bool) -> None:
     """Two sessions, of which one waits, row by row and in pieces."""
     sizes = make_config()
     config = replace(sizes, model=replace(sizes.model, rotary=rotary))
     model = make_model(config)
     tables = [make_timeline(config, steps, steps).rows() for steps in (4, 6)]
     expected = [model(RowTensors.from_rows([rows]))[0] for rows in tables]
-    model.to(GPU)
+    model.to(GPU).cuda_graphs = replayed
     cache = KVCache(config.model, 128, 2, GPU)
     for start in range(0, max(map(len, tables)), 3):
         pieces = [rows.take(slice(start, start + 3)) for rows in tables]
@@ -101,13 +102,15 @@ def test_cached_rows(rotary: bool) -> None:
             torch.testing.assert_close(mine, expected[index][start : start + len(piece)], **CLOSE)
 
 
-def test_a_session_hears_and_says_the_same() -> None:
+@pytest.mark.parametrize("replayed", [False, True])
+def test_a_session_hears_and_says_the_same(replayed: bool) -> None:
     """The bundled model, asked for a picture by text: greedily, so that nothing is left to luck."""
     greedy = Sampling(0.0, 0.0, 0.0)
     heard = np.random.default_rng(0).normal(0, 1e-3, (40, STEP_SAMPLES)).astype(np.float32)
     made = []
     for device in ("cpu", "cuda"):
-        session = quintet.load("nano").to(device).session(greedy)
+        system = quintet.load("nano").to(device, replayed and device == "cuda")
+        session = system.session(greedy)
         asked = {2: "draw a cat."}
         made.append([session.step(sound, text=asked.get(i)) for i, sound in enumerate(heard)])
     assert any(step.image_done for step in made[0]) and any(step.speaking for step in made[0])
@@ -116,9 +119,11 @@ def test_a_session_hears_and_says_the_same() -> None:
         np.testing.assert_allclose(mine.no_output, theirs.no_output, atol=2e-3)
 
 
-def test_sessions_side_by_side() -> None:
+@pytest.mark.parametrize("replayed", [False, True])
+def test_sessions_side_by_side(replayed: bool) -> None:
     config = make_config()
     model, tokenizers = make_model(config).to(GPU), make_tokenizers(config)
+    model.cuda_graphs = replayed
     hot = Sampling(1.0, 1.0, 1.0, 1.0)
     heard = np.random.default_rng(1).normal(0, 0.1, (2, 5, STEP_SAMPLES)).astype(np.float32)
     engine = Engine(model, tokenizers, 3)
