@@ -38,7 +38,7 @@ class Score:
 
 
 def row(name: str, unit: str, value: float, peer: float | None = None) -> Row:
-    ratio = None if peer is None else value / peer
+    ratio = None if not peer else value / peer  # of nothing, as of memory that was there already
     return {"name": name, "unit": unit, "value": value, "peer": peer, "ratio": ratio}
 
 

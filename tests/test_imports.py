@@ -13,16 +13,19 @@ import pytest
 import quintet
 
 PACKAGE = Path(quintet.__file__).parent
-BELOW_LIVE = {"config", "products", "whole_file", "media", "tokenizers", "timeline", "model"}
+BELOW_LIVE = {
+    "config", "products", "compiled", "whole_file", "media", "tokenizers", "timeline", "model",
+}  # fmt: skip
 MAY_IMPORT = {
     "settings": set[str](),
     "products": set[str](),
+    "compiled": set[str](),
     "whole_file": set[str](),
     "config": {"settings"},
     "media": {"config", "whole_file"},
-    "tokenizers": {"config", "products"},
+    "tokenizers": {"config", "products", "compiled"},
     "timeline": {"config"},
-    "model": {"config", "products", "timeline"},
+    "model": {"config", "products", "compiled", "timeline"},
     "live": BELOW_LIVE,
     "data": {"config", "whole_file", "media", "tokenizers", "timeline"},
     "train": {"settings", "config", "whole_file", "model", "timeline"},

@@ -12,9 +12,16 @@ PAYS = 2.0  # times as fast as float32: then screening codes in bfloat16 is fast
 
 def rounded_products_are_fast(device: torch.device) -> bool:
     """Whether bfloat16 products outrun float32's so far that screening with them pays."""
-    if device.type != "cpu" or not torch.backends.mkldnn.enabled:
-        return False
-    return _has("amx_tile") or (_has("avx512_bf16") and _ratio() > PAYS)
+    return _has("amx_tile") and _is_open(device)
+
+
+def byte_products_are_fast(device: torch.device) -> bool:
+    """The same of products of bytes. Where bfloat16 has tiles, these have not been measured."""
+    return _has("vnni") and not _has("amx_tile") and _is_open(device) and _ratio() > PAYS
+
+
+def _is_open(device: torch.device) -> bool:
+    return device.type == "cpu" and bool(torch.backends.mkldnn.enabled)
 
 
 def _has(instructions: str) -> bool:
@@ -23,15 +30,15 @@ def _has(instructions: str) -> bool:
 
 @functools.cache
 def _ratio() -> float:
-    """How much faster a product is in bfloat16: without tiles, processors that have the same
-    instructions differ tenfold. Some milliseconds, once; codes are the same either way."""
+    """How much faster a product is in bytes: processors that have the same instructions differ
+    tenfold. Some milliseconds, once; codes are the same either way."""
+    left, right = torch.ones(4_096, 128), torch.ones(32, 128).T
     seconds = []
-    for dtype in (torch.float32, torch.bfloat16):
-        left, right = torch.ones(4_096, 136, dtype=dtype), torch.ones(512, 136, dtype=dtype).T
-        times = []
+    for multiply, dtype in ((torch.mm, torch.float32), (torch._int_mm, torch.int8)):
+        one, other, times = left.to(dtype), right.to(dtype), []
         for _ in range(5):
             started = time.perf_counter()
-            left @ right
+            multiply(one, other)
             times.append(time.perf_counter() - started)
         seconds.append(min(times))
     return seconds[0] / seconds[1]

@@ -7,21 +7,26 @@ import pytest
 import torch
 from torch import Tensor
 
-from quintet.tokenizers import search
+from quintet.tokenizers import screens, search
 from quintet.tokenizers.quantize import VectorQuantizer
-from quintet.tokenizers.search import CodeIndex, RoundedScreen
+from quintet.tokenizers.screens import ByteScreen, FloatScreen, RoundedScreen
+from quintet.tokenizers.search import CodeIndex
+
+FIRST = {"float32": FloatScreen, "rounded": RoundedScreen, "bytes": ByteScreen}
 
 
-@pytest.fixture(params=["whole", "float32", "rounded"])
+@pytest.fixture(params=["whole", *FIRST])
 def small(request, monkeypatch) -> str:
     """Small blocks, so that borders are crossed; each way, whatever the processor is."""
     monkeypatch.setattr(search, "FEW_NUMBERS", 2**40 if request.param == "whole" else 0)
     monkeypatch.setattr(search, "VECTORS", 48)
     monkeypatch.setattr(search, "BOUNDS", 2**14)
-    monkeypatch.setattr(search, "CODES", 300)
+    monkeypatch.setattr(screens, "CODES", 300)
     monkeypatch.setattr(search, "PAIRS", 100)
-    monkeypatch.setattr(search, "ROUNDED_CODES", 1 if request.param == "rounded" else 2**40)
+    monkeypatch.setattr(search, "ROUNDED_CODES", 2**40 if request.param == "float32" else 1)
     monkeypatch.setattr(search, "rounded_products_are_fast", lambda device: True)
+    is_bytes = request.param == "bytes"
+    monkeypatch.setattr(search, "byte_products_are_fast", lambda device: is_bytes)
     return request.param
 
 
@@ -56,7 +61,7 @@ def test_equals_the_definition(small: str, width: int, kind: str) -> None:
     index = CodeIndex(codes)
     assert bool(index.whole) == (small == "whole")
     if not index.whole:
-        assert isinstance(index.screens[0], RoundedScreen) == (small == "rounded")
+        assert type(index.screens[0]) is FIRST[small]
     assert torch.equal(index.nearest(vectors), brute(vectors, codes))
 
 
@@ -68,17 +73,34 @@ def test_any_scale(small: str, scale: float) -> None:
     assert torch.equal(CodeIndex(codes).nearest(vectors * 1e8), brute(vectors * 1e8, codes))
 
 
-def test_bounds_are_below_the_distances() -> None:
+@pytest.mark.parametrize("make", [FloatScreen, RoundedScreen, ByteScreen])
+@pytest.mark.parametrize("count", [2_048, 2_041])
+def test_bounds_are_below_the_distances(make: type, count: int) -> None:
     torch.manual_seed(0)
-    codes, vectors = trained_like(2_048, 128), trained_like(64, 128)
-    screen = RoundedScreen(codes, torch.zeros(2_048, dtype=torch.bool))
+    codes, vectors = trained_like(count, 128), trained_like(64, 128)
+    none = torch.zeros(count, dtype=torch.bool)
+    screen = make(codes) if make is FloatScreen else make(codes, none)
     block = screen.prepare(vectors)
-    bounds = torch.empty(2_048, 64, dtype=torch.int16)
-    screen.bounds(0, 2_048, block, bounds)
-    square = (codes.double()[:, None] - vectors.double()).square().sum(2)
+    products = torch.empty(count, 64, dtype=screen.dtype)
+    screen.products(0, count, block, products)
+    products_GSm = products.view(-1, 32 if count % 32 == 0 else 1, 64)
+    groups, size, _ = products_GSm.shape
+    place_P = torch.cartesian_prod(torch.arange(groups), torch.arange(64))
+    group_p, row_p = place_P.unbind(1)
+    bounds = screen.bounds_of(0, products_GSm[group_p, :, row_p], group_p, row_p, block)
+    bounds = bounds.view(groups, 64, size).transpose(1, 2).reshape(count, 64)
+    code_K = screen.codes_at(torch.arange(count))
+    assert torch.equal(code_K.sort().values, torch.arange(count))
+    square = (codes[code_K].double()[:, None] - vectors.double()).square().sum(2)
     limits = torch.stack([screen.limit(row, block) for row in square])
     assert (bounds <= limits).all()
-    tight = bounds.view(torch.bfloat16).double() / (0.5 * screen.scale**2 * square)
+    lowest = screen.lowest_of(0, products_GSm, block)
+    assert (lowest <= limits.view(groups, size, 64).amin(1)).all()
+    if make is RoundedScreen:
+        half = bounds.view(torch.int16).contiguous().view(torch.bfloat16) / screen.scale**2
+    else:
+        half = bounds + (0 if make is ByteScreen else 0.5 * vectors.square().sum(1))
+    tight = half.double() / (0.5 * square)
     assert tight.median() > 0.9  # and not far below, or they would drop nothing
 
 
