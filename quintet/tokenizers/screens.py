@@ -36,6 +36,23 @@ class Block(NamedTuple):
     judged_n: Tensor  # whether the screen can judge them
 
 
+class Part(NamedTuple):
+    """What a screen knows of some codes, from the place `start` on."""
+
+    start: int
+    products_GSm: Tensor
+    lowest_Gn: Tensor | None  # bounds of the groups, of a screen that has them at once
+
+
+class Passing(NamedTuple):
+    """The codes whose bounds pass."""
+
+    row_P: Tensor
+    place_P: Tensor
+    bound_P: Tensor
+    crowded_n: Tensor | None  # vectors for which too many did, which are left out
+
+
 class Screen(Protocol):
     """What a search asks of one. Codes have places, which need not be their indices."""
 
@@ -51,13 +68,15 @@ class Screen(Protocol):
     def products(self, start: int, stop: int, block: Block, out_km: Tensor) -> None:
         """Write what is known of the codes at the places from start to stop, [k, m]."""
 
-    def lowest_of(self, start: int, products_GSm: Tensor, block: Block) -> Tensor:
-        """The lowest bound [G, n] of each group of codes, the first at the place `start`."""
+    def lowest_of(self, products_GSm: Tensor, block: Block) -> Tensor | None:
+        """The lowest bound [G, n] of each group of codes, if that is in the products."""
 
-    def bounds_of(
-        self, start: int, products_pS: Tensor, group_p: Tensor, row_p: Tensor, block: Block
-    ) -> Tensor:
-        """The bounds [p, S] of the codes of some groups, each for one vector."""
+    def guess(self, part: Part, block: Block) -> Tensor:
+        """Of each vector [n] the place of a code that is near, if not nearest."""
+
+    def passing(self, part: Part, block: Block, limit_n: Tensor, crowd: int | None) -> Passing:
+        """The codes whose bounds do not exceed a vector's limit; where many groups of codes pass,
+        vectors are left out for which more than `crowd` do."""
 
     def limit(self, square_n: Tensor, block: Block) -> Tensor:
         """The bound [n] that no code as near as these squared distances [n] exceeds."""
@@ -69,19 +88,42 @@ class Screen(Protocol):
 class ProductsAreBounds:
     """Of screens whose products are the bounds, of codes in their order."""
 
-    def lowest_of(self, start: int, products_GSm: Tensor, block: Block) -> Tensor:
-        """The lowest bound [G, n] of each group of codes."""
+    lowest: float
+
+    def lowest_of(self, products_GSm: Tensor, block: Block) -> Tensor:
         return products_GSm.amin(1)[:, : block.own_n.shape[-1]]
 
-    def bounds_of(
-        self, start: int, products_pS: Tensor, group_p: Tensor, row_p: Tensor, block: Block
-    ) -> Tensor:
-        """As they are, [p, S]."""
-        return products_pS
+    def guess(self, part: Part, block: Block) -> Tensor:
+        start, products_GSm, lowest_Gn = part
+        assert lowest_Gn is not None
+        group_n = lowest_Gn.argmin(0)
+        row_n = torch.arange(len(group_n), device=group_n.device)
+        member_n = products_GSm[group_n, :, row_n].argmin(1)
+        return start + group_n * products_GSm.shape[1] + member_n
+
+    def passing(self, part: Part, block: Block, limit_n: Tensor, crowd: int | None) -> Passing:
+        start, products_GSm, lowest_Gn = part
+        assert lowest_Gn is not None
+        passes_Gn = ~(lowest_Gn > limit_n)  # NaN passes: it proves nothing
+        crowded_n = _crowded(passes_Gn, crowd)
+        if crowded_n is not None:
+            limit_n = limit_n.masked_fill(crowded_n, self.lowest)
+            passes_Gn = ~(lowest_Gn > limit_n)
+        group_p, row_p = passes_Gn.nonzero(as_tuple=True)
+        bounds_pS = products_GSm[group_p, :, row_p]
+        pair, member = (~(bounds_pS > limit_n[row_p, None])).nonzero(as_tuple=True)
+        place_P = start + group_p[pair] * products_GSm.shape[1] + member
+        return Passing(row_p[pair], place_P, bounds_pS[pair, member], crowded_n)
 
     def codes_at(self, place: Tensor) -> Tensor:
-        """Their places are their indices."""
         return place
+
+
+def _crowded(passes_Gn: Tensor, crowd: int | None) -> Tensor | None:
+    """For which vectors [n] too many groups pass, where that is so for many of them."""
+    if crowd is None or int(passes_Gn.sum()) <= crowd * passes_Gn.shape[1]:
+        return None
+    return passes_Gn.sum(0) > crowd
 
 
 class FloatScreen(ProductsAreBounds):
@@ -251,29 +293,39 @@ class ByteScreen:
     def products(self, start: int, stop: int, block: Block, out_km: Tensor) -> None:
         torch._int_mm(self.bytes_KE[start:stop], block.columns_Em, out=out_km)
 
-    def lowest_of(self, start: int, products_GSm: Tensor, block: Block) -> Tensor:
-        groups, size, _ = products_GSm.shape
-        of = slice(start, start + groups * size, size)
-        largest_Gn = products_GSm.amax(1)[:, : block.own_n.shape[-1]]
-        return self._bounds(largest_Gn, self.nearest_K[of, None], of, block.own_n)
+    def lowest_of(self, products_GSm: Tensor, block: Block) -> None:
+        return None
 
-    def bounds_of(
-        self, start: int, products_pS: Tensor, group_p: Tensor, row_p: Tensor, block: Block
-    ) -> Tensor:
-        size = products_pS.shape[1]
-        first_p = start + group_p * size
-        place_pS = first_p[:, None] + torch.arange(size, device=first_p.device)
-        own_5p1 = block.own_n[:, row_p, None]
-        return self._bounds(products_pS, self.half_K[place_pS], first_p, own_5p1)
+    def guess(self, part: Part, block: Block) -> Tensor:
+        from quintet.tokenizers import byte_loops  # Numba, which training has no use for
 
-    def _bounds(self, products: Tensor, half: Tensor, group: slice | Tensor, own: Tensor) -> Tensor:
-        """From products, half norms of codes, what is known of their groups and of the vectors."""
-        step, half_norm, error, longest, _ = own
-        made = products.float().mul_(self.step_K[group, None]).mul_(step).neg_()
-        made += half
-        made += half_norm
-        made.addcmul_(self.longest_K[group, None], error, value=-1)
-        return made.addcmul_(self.error_K[group, None], longest, value=-1)
+        place_n = torch.empty(block.own_n.shape[1], dtype=torch.long)
+        of_codes = (self.step_K.numpy(), self.half_K.numpy())
+        products_km = part.products_GSm.flatten(0, 1).numpy()
+        byte_loops.lowest_places(
+            products_km, part.start, *of_codes, block.own_n.numpy(), place_n.numpy()
+        )
+        return place_n
+
+    def passing(self, part: Part, block: Block, limit_n: Tensor, crowd: int | None) -> Passing:
+        from quintet.tokenizers import byte_loops  # Numba, which training has no use for
+
+        groups, size, _ = part.products_GSm.shape
+        where = (part.products_GSm.flatten(0, 1).numpy(), part.start, size, self.step_K.numpy())
+        what = (self.longest_K.numpy(), self.error_K.numpy(), block.own_n.numpy(), limit_n.numpy())
+        passes_Gn = torch.empty((groups, len(limit_n)), dtype=torch.bool)
+        found = byte_loops.passing_groups(*where, self.nearest_K.numpy(), *what, passes_Gn.numpy())
+        crowded_n = _crowded(passes_Gn, crowd) if found else None
+        if crowded_n is not None:
+            passes_Gn &= ~crowded_n
+            found = int(passes_Gn.sum())
+        row_P, place_P = torch.empty((2, found * size), dtype=torch.long).unbind()
+        bound_P = torch.empty(found * size)
+        pairs = byte_loops.passing_codes(
+            *where, self.half_K.numpy(), *what, passes_Gn.numpy(),
+            row_P.numpy(), place_P.numpy(), bound_P.numpy(),
+        )  # fmt: skip
+        return Passing(row_P[:pairs], place_P[:pairs], bound_P[:pairs], crowded_n)
 
     def limit(self, square_n: Tensor, block: Block) -> Tensor:
         # What computing a bound in float32 may add to it.

@@ -25,6 +25,7 @@ from quintet.tokenizers.screens import (
     Block,
     ByteScreen,
     FloatScreen,
+    Part,
     RoundedScreen,
     Screen,
     duplicates,
@@ -145,8 +146,8 @@ def _search(
     """Nearest codes [n]; which vectors have too many codes around them to say [n]."""
     block = screen.prepare(vectors_nD)
     found = _Found(screen, codes_KD, vectors_nD, block)
-    for start, products_GSm, lowest_Gn in _products(found):
-        found.add(start, products_GSm, lowest_Gn, crowd)
+    for part in _parts(found):
+        found.add(part, crowd)
     return found.nearest(crowd)
 
 
@@ -158,7 +159,7 @@ def _search_crowd(screen: FloatScreen, codes_KD: Tensor, vectors_nD: Tensor) -> 
     """
     found = _Found(screen, codes_KD, vectors_nD, screen.prepare(vectors_nD))
     near = []
-    for start, bounds_GSm, _ in _products(found):
+    for start, bounds_GSm, _ in _parts(found):
         passes_kn = ~(bounds_GSm.flatten(0, 1) > found.limit_n)
         near.append(start + passes_kn.any(1).nonzero()[:, 0])
     code_U = torch.cat(near)
@@ -167,8 +168,8 @@ def _search_crowd(screen: FloatScreen, codes_KD: Tensor, vectors_nD: Tensor) -> 
     return code_U[ids_n]
 
 
-def _products(found: _Found) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Blocks of codes: the first's place, products [G, S, m], the groups' lowest bounds [G, n]."""
+def _parts(found: _Found) -> Iterator[Part]:
+    """What the screen knows, of one block of codes after another."""
     screen, size, columns = found.screen, len(found.codes_KD), found.block.columns_Em.shape[1]
     step = min(size, max(1, BOUNDS // columns // GROUP) * GROUP)
     buffer = torch.empty(step * columns, dtype=screen.dtype, device=found.codes_KD.device)
@@ -178,10 +179,10 @@ def _products(found: _Found) -> Iterator[tuple[int, Tensor, Tensor]]:
         screen.products(start, stop, found.block, products_km)
         group = GROUP if (stop - start) % GROUP == 0 else 1
         products_GSm = products_km.view(-1, group, columns)
-        lowest_Gn = screen.lowest_of(start, products_GSm, found.block)
+        part = Part(start, products_GSm, screen.lowest_of(products_GSm, found.block))
         if number & (number + 1) == 0:  # blocks 0, 1, 3, 7...: later ones hold fewer nearer codes
-            found.guess(start, products_GSm, lowest_Gn)
-        yield start, products_GSm, lowest_Gn
+            found.know(screen.codes_at(screen.guess(part, found.block)))
+        yield part
 
 
 class _Found:
@@ -201,34 +202,20 @@ class _Found:
         self.crowded_n = ~block.judged_n
         self.pairs: list[tuple[Tensor, Tensor, Tensor]] = []
 
-    def _know(self, code_n: Tensor) -> None:
+    def know(self, code_n: Tensor) -> None:
         """Take the distances to these codes as known: nothing farther can be nearest."""
         square_n = _squares(self.vectors_nD, self.codes_KD, self.row_n, code_n)
         self.square_n = torch.fmin(self.square_n, square_n)
         self.limit_n = self.screen.limit(self.square_n, self.block)
         self.limit_n.masked_fill_(self.crowded_n, self.screen.lowest)
 
-    def guess(self, start: int, products_GSm: Tensor, lowest_Gn: Tensor) -> None:
-        """The code of the lowest bound in this block is near, if not nearest."""
-        group_n, row_n = lowest_Gn.argmin(0), self.row_n
-        products_nS = products_GSm[group_n, :, row_n]
-        bounds_nS = self.screen.bounds_of(start, products_nS, group_n, row_n, self.block)
-        place_n = start + group_n * products_GSm.shape[1] + bounds_nS.argmin(1)
-        self._know(self.screen.codes_at(place_n))
-
-    def add(self, start: int, products_GSm: Tensor, lowest_Gn: Tensor, crowd: int | None) -> None:
+    def add(self, part: Part, crowd: int | None) -> None:
         """Keep this block's codes whose bound does not exceed the limit."""
-        passes_Gn = ~(lowest_Gn > self.limit_n)  # NaN passes: it proves nothing
-        group_p, row_p = passes_Gn.nonzero(as_tuple=True)
-        if crowd is not None and len(group_p) > crowd * len(self.row_n):
-            self.crowded_n = self.crowded_n | (passes_Gn.sum(0) > crowd)
+        found = self.screen.passing(part, self.block, self.limit_n, crowd)
+        if found.crowded_n is not None:
+            self.crowded_n = self.crowded_n | found.crowded_n
             self.limit_n.masked_fill_(self.crowded_n, self.screen.lowest)
-            group_p, row_p = (~(lowest_Gn > self.limit_n)).nonzero(as_tuple=True)
-        products_pS = products_GSm[group_p, :, row_p]
-        bounds_pS = self.screen.bounds_of(start, products_pS, group_p, row_p, self.block)
-        pair, member = (~(bounds_pS > self.limit_n[row_p, None])).nonzero(as_tuple=True)
-        place = start + group_p[pair] * products_GSm.shape[1] + member
-        self.pairs.append((row_p[pair], self.screen.codes_at(place), bounds_pS[pair, member]))
+        self.pairs.append((found.row_P, self.screen.codes_at(found.place_P), found.bound_P))
 
     def nearest(self, crowd: int | None) -> tuple[Tensor, Tensor]:
         """Nearest codes [n]; which vectors have too many codes around them to say [n]."""
@@ -237,7 +224,7 @@ class _Found:
         best_n = bound_P.new_zeros(len(self.row_n))
         best_n = best_n.scatter_reduce(0, row_P, bound_P, "amin", include_self=False)
         best_P = bound_P == best_n[row_P]
-        self._know(code_n.scatter(0, row_P[best_P], code_P[best_P]))
+        self.know(code_n.scatter(0, row_P[best_P], code_P[best_P]))
         near_P = ~(bound_P > self.limit_n[row_P])
         if crowd is not None:
             count_n = torch.bincount(row_P[near_P], minlength=len(self.row_n))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from quintet.tokenizers import screens, search
 from quintet.tokenizers.quantize import VectorQuantizer
-from quintet.tokenizers.screens import ByteScreen, FloatScreen, RoundedScreen
+from quintet.tokenizers.screens import ByteScreen, FloatScreen, Part, RoundedScreen
 from quintet.tokenizers.search import CodeIndex
 
 FIRST = {"float32": FloatScreen, "rounded": RoundedScreen, "bytes": ByteScreen}
@@ -84,24 +84,20 @@ def test_bounds_are_below_the_distances(make: type, count: int) -> None:
     products = torch.empty(count, 64, dtype=screen.dtype)
     screen.products(0, count, block, products)
     products_GSm = products.view(-1, 32 if count % 32 == 0 else 1, 64)
-    groups, size, _ = products_GSm.shape
-    place_P = torch.cartesian_prod(torch.arange(groups), torch.arange(64))
-    group_p, row_p = place_P.unbind(1)
-    bounds = screen.bounds_of(0, products_GSm[group_p, :, row_p], group_p, row_p, block)
-    bounds = bounds.view(groups, 64, size).transpose(1, 2).reshape(count, 64)
+    part = Part(0, products_GSm, screen.lowest_of(products_GSm, block))
     code_K = screen.codes_at(torch.arange(count))
     assert torch.equal(code_K.sort().values, torch.arange(count))
-    square = (codes[code_K].double()[:, None] - vectors.double()).square().sum(2)
-    limits = torch.stack([screen.limit(row, block) for row in square])
-    assert (bounds <= limits).all()
-    lowest = screen.lowest_of(0, products_GSm, block)
-    assert (lowest <= limits.view(groups, size, 64).amin(1)).all()
-    if make is RoundedScreen:
-        half = bounds.view(torch.int16).contiguous().view(torch.bfloat16) / screen.scale**2
-    else:
-        half = bounds + (0 if make is ByteScreen else 0.5 * vectors.square().sum(1))
-    tight = half.double() / (0.5 * square)
-    assert tight.median() > 0.9  # and not far below, or they would drop nothing
+    square_KN = (codes[code_K].double()[:, None] - vectors.double()).square().sum(2)
+    place_N = screen.guess(part, block)  # near, if not nearest
+    assert (square_KN[place_N, torch.arange(64)] < square_KN.quantile(0.02, 0)).all()
+    for place in (0, 7, 100, count - 1):  # whose distance as a limit it does not exceed
+        found = screen.passing(part, block, screen.limit(square_KN[place], block), None)
+        passes_KN = torch.zeros(count, 64, dtype=torch.bool)
+        passes_KN[found.place_P, found.row_P] = True
+        assert passes_KN[square_KN <= square_KN[place]].all()
+        assert found.crowded_n is None
+    few = screen.passing(part, block, screen.limit(square_KN.amin(0), block), None)
+    assert len(few.row_P) < 0.2 * count * 64  # or it would drop nothing
 
 
 def test_equal_codes_give_the_lowest_index(small: str) -> None:
