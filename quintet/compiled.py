@@ -8,7 +8,8 @@ Shapes: N rows, I inputs, O outputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import numba
@@ -32,6 +33,19 @@ def compiled(function: Callable[..., Any]) -> Any:
         return numba.njit(function, cache=True, **options)
     except RuntimeError:
         return numba.njit(function, **options)
+
+
+_threads = ThreadPoolExecutor(thread_name_prefix="compiled")
+
+
+def side_by_side(jobs: Sequence[Callable[[], Any]]) -> list[Any]:
+    """What the jobs give: the first is done here, the others by threads, which compiled functions
+    let run. When this returns or raises, all have ended."""
+    others = [_threads.submit(job) for job in jobs[1:]]
+    try:
+        return [job() for job in jobs[:1]] + [other.result() for other in others]
+    finally:
+        wait(others)
 
 
 @compiled

@@ -12,8 +12,8 @@ group (its query heads, its key, its value), E head width, P = E / 2 pairs of it
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -95,7 +95,8 @@ class Trunk:
         self, x_BTD: Tensor, cache: KVCache, place: Place, turns_BTP2: Tensor | None
     ) -> Tensor:
         """Rows that are nobody's are left out, and come back as zeros."""
-        from quintet.model import fused  # Numba, which training has no use for
+        from quintet.compiled import side_by_side  # Numba, which training has no use for
+        from quintet.model import fused
 
         self._check(x_BTD, cache, turns_BTP2)
         is_row_BT = place.order_BT != FREE
@@ -117,11 +118,7 @@ class Trunk:
 
         hidden_BTD = torch.zeros_like(x_BTD)
         pieces = _pieces(session_N, min(torch.get_num_threads(), len(x_ND) // WORTH))
-        others = [_threads.submit(extend, rows) for rows in pieces[1:]]
-        try:
-            made = [extend(rows) for rows in pieces[:1]] + [other.result() for other in others]
-        finally:
-            wait(others)  # whoever takes the cache next has it alone
+        made = side_by_side([partial(extend, rows) for rows in pieces])
         if made:
             hidden_BTD.numpy()[session_N, row_N] = np.concatenate(made)
         return hidden_BTD
@@ -182,9 +179,6 @@ class Trunk:
             normed = F.rms_norm(x_BTD, size, ff_norm)
             x_BTD = x_BTD + linear(F.silu(linear(normed, gate)).mul_(linear(normed, up)), down)
         return F.rms_norm(x_BTD, size, self.norm)
-
-
-_threads = ThreadPoolExecutor(thread_name_prefix="decode")
 
 
 def _pieces(session_N: np.ndarray, count: int) -> list[slice]:

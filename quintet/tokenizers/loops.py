@@ -1,6 +1,7 @@
 """Compiled loops of the codec: an LSTM's steps, each a dozen calls in PyTorch, and ELU in one pass.
 
-Shapes: B streams, T steps, H width, G = 4 H gates: into, forget, change, out; N numbers.
+Shapes: B streams, T steps, H width, G = 4 H gates: into, forget, change, out; I inputs; N
+numbers.
 """
 
 from __future__ import annotations
@@ -30,24 +31,33 @@ def elu(x_N: Any, y_N: Any) -> None:
 
 
 @compiled
-def lstm(gates_TBG: Any, weight_GH: Any, hidden_BH: Any, cell_BH: Any, made_TBH: Any) -> None:
-    """Hidden values go to `made_TBH`; `cell_BH` becomes the last, and `gates_TBG`, which hold the
-    input's part, are overwritten."""
-    (_, batch, gates), width = gates_TBG.shape, cell_BH.shape[1]
-    falls_BG = np.empty((batch, gates), np.float32)
-    bits = np.empty(batch * gates, np.int32)
+def lstm(
+    x_TBI: Any,
+    into_GI: Any,
+    bias_G: Any,
+    weight_GH: Any,
+    hidden_BH: Any,
+    cell_BH: Any,
+    made_TBH: Any,
+) -> None:
+    """One layer: hidden values go to `made_TBH`, and `cell_BH` becomes the last."""
+    (steps, batch, inputs), gates, width = x_TBI.shape, len(bias_G), cell_BH.shape[1]
+    gates_TBG = np.empty((steps, batch, gates), np.float32)
+    gates_TBG[:] = bias_G
+    rows = steps * batch
+    multiply(x_TBI.reshape(rows, inputs), into_GI, gates_TBG.reshape(rows, gates))
+    falls_G, bits = np.empty(gates, np.float32), np.empty(gates, np.int32)
     blocks = (gates + BLOCK - 1) // BLOCK
-    for t in range(len(gates_TBG)):
-        gates_BG = gates_TBG[t]
+    for t in range(steps):
         before_BH = hidden_BH if t == 0 else made_TBH[t - 1]
         for number in range(blocks):
             # Every other step goes through the weights backwards and finds half of them still in
             # the cache: 4 MB a layer at 512 channels, twice what a core's own holds.
             first = BLOCK * (number if t % 2 == 0 else blocks - 1 - number)
             last = min(first + BLOCK, gates)
-            multiply(before_BH, weight_GH[first:last], gates_BG[:, first:last])
+            multiply(before_BH, weight_GH[first:last], gates_TBG[t, :, first:last])
         for b in range(batch):
-            _step(gates_BG[b], falls_BG[b], cell_BH[b], bits, made_TBH[t, b], width)
+            _step(gates_TBG[t, b], falls_G, cell_BH[b], bits, made_TBH[t, b], width)
 
 
 @compiled
