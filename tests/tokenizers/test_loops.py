@@ -1,0 +1,61 @@
+"""The codec's compiled loops equal PyTorch's operators."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from quintet.tokenizers.streaming import ResidualLSTM, elu
+
+CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+@pytest.mark.parametrize(("width", "layers"), [(6, 1), (33, 2), (130, 3)])
+def test_an_lstm_equals_pytorchs(width: int, layers: int, batch: int) -> None:
+    """Whole, in pieces, from a state; wide enough that its weights are read in blocks."""
+    torch.manual_seed(width)
+    module = ResidualLSTM(width, layers)
+    for weight in module.parameters():
+        torch.nn.init.normal_(weight, std=width**-0.5)
+    x_BCT = 3 * torch.randn(batch, width, 23)
+    with torch.enable_grad():
+        expected, (hidden_BLH, cell_BLH) = module(x_BCT)
+    with torch.no_grad():
+        whole, state = module(x_BCT)
+        torch.testing.assert_close(whole, expected.detach(), **CLOSE)
+        torch.testing.assert_close(state, (hidden_BLH.detach(), cell_BLH.detach()), **CLOSE)
+        pieces, state = [], None
+        for piece_BCT in x_BCT.split([1, 9, 13], dim=-1):
+            kept = None if state is None else [part.clone() for part in state]
+            made, later = module(piece_BCT, state)
+            if state is not None:  # whoever branches off from it finds it as it was
+                torch.testing.assert_close(list(state), kept, rtol=0, atol=0)
+            pieces.append(made)
+            state = later
+        torch.testing.assert_close(torch.cat(pieces, dim=-1), whole, **CLOSE)
+        alone = torch.cat([module(one_BCT)[0] for one_BCT in x_BCT.split(1)])
+        assert torch.equal(alone, whole)  # who else is there changes no digit
+
+
+def test_gates_that_are_full_or_shut() -> None:
+    torch.manual_seed(0)
+    module, x_BCT = ResidualLSTM(5, 1), torch.full((1, 5, 4), 1e4)
+    x_BCT[:, ::2] *= -1
+    with torch.enable_grad():
+        expected = module(x_BCT)[0].detach()
+    with torch.no_grad():
+        torch.testing.assert_close(module(x_BCT)[0], expected, **CLOSE)
+
+
+@torch.no_grad()
+def test_elu_equals_pytorchs() -> None:
+    torch.manual_seed(0)
+    x_BCT = 4 * torch.randn(2, 3, 5_000)
+    x_BCT.view(-1)[:6] = torch.tensor([0.0, -0.0, -1e-9, -200.0, 1e30, -torch.inf])
+    for form in (x_BCT, x_BCT.mT.contiguous().mT, x_BCT[:, :, ::2]):  # in any order in memory
+        before = form.clone()
+        torch.testing.assert_close(elu(form), F.elu(form), rtol=1e-5, atol=3e-7)
+        assert torch.equal(form, before)
+    assert elu(x_BCT[..., :0]).shape == (2, 3, 0)
