@@ -8,12 +8,16 @@ Shapes: N rows, I inputs, O outputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from pickle import UnpicklingError
 from typing import Any
 
 import numba
 import numpy as np
+
+from quintet.config import UserError
 
 UNSEEN = np.float32(-1e30)  # whose exp is 0
 LEAST = np.float32(-87)  # exp of less is no normal number
@@ -33,6 +37,23 @@ def compiled(function: Callable[..., Any]) -> Any:
         return numba.njit(function, cache=True, **options)
     except RuntimeError:
         return numba.njit(function, **options)
+
+
+@contextmanager
+def first_call(function: Any) -> Iterator[None]:
+    """Around the first call of a compiled function, which compiles it, some seconds where this
+    processor has never done so, or reads what was kept.
+
+    Raises:
+        UserError: that cannot be kept, or read.
+    """
+    try:
+        yield
+    except (OSError, EOFError, UnpicklingError) as error:
+        raise UserError(
+            f"What is compiled cannot be kept or read in {function.stats.cache_path} ({error}); "
+            "make room, delete it, or name another folder in NUMBA_CACHE_DIR."
+        ) from error
 
 
 _threads = ThreadPoolExecutor(thread_name_prefix="compiled")

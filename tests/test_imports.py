@@ -19,7 +19,7 @@ BELOW_LIVE = {
 MAY_IMPORT = {
     "settings": set[str](),
     "products": set[str](),
-    "compiled": set[str](),
+    "compiled": {"config"},
     "whole_file": set[str](),
     "config": {"settings"},
     "media": {"config", "whole_file"},

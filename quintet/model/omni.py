@@ -7,7 +7,6 @@ D = d_model, Q = num_codebooks, S choices of a frame, R entries of a choice.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pickle import UnpicklingError
 from typing import Any, Self
 
 import numpy as np
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from quintet.config import OmniConfig, UserError
+from quintet.config import OmniConfig
 from quintet.model import rotary
 from quintet.model.attention import Mask, dense_mask, mask_of
 from quintet.model.cache import KVCache
@@ -230,15 +229,11 @@ class Omni(nn.Module):
             zero_11[..., None].expand(1, 1, self.config.audio.num_codebooks), zero_11 > 0,
             zero_11, zero_11, zero_11.float(), zero_11,
         )  # fmt: skip
-        try:
-            self(row, cache=KVCache(self.config.model, 1))
-        except (OSError, EOFError, UnpicklingError) as error:
-            from quintet.model import fused
+        from quintet.compiled import first_call  # Numba, which training has no use for
+        from quintet.model.fused import extend_layer
 
-            raise UserError(
-                f"What is compiled cannot be kept or read in {fused.extend_layer.stats.cache_path} "
-                f"({error}); make room, delete it, or name another folder in NUMBA_CACHE_DIR."
-            ) from error
+        with first_call(extend_layer):
+            self(row, cache=KVCache(self.config.model, 1))
 
     def turns(self, place_BT: Tensor, step_BT: Tensor) -> Tensor | None:
         """Of queries and keys, where the preset has them turned."""

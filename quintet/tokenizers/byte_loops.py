@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from quintet.compiled import compiled
+from quintet.compiled import compiled, first_call
 
 
 @compiled
@@ -100,3 +100,19 @@ def passing_codes(
                     row_P[pairs], place_P[pairs], bound_P[pairs] = n, place, bound
                     pairs += 1
     return pairs
+
+
+def _prepare() -> None:
+    """Compile, before a clock runs."""
+    products_11, numbers_1 = np.zeros((1, 1), np.int32), np.zeros(1, np.float32)
+    own_51, place_1 = np.zeros((5, 1), np.float32), np.zeros(1, np.int64)
+    passes_11 = np.zeros((1, 1), np.bool_)
+    with first_call(passing_codes):
+        lowest_places(products_11, 0, numbers_1, numbers_1, own_51, place_1)
+        group = (numbers_1, numbers_1, own_51, numbers_1, passes_11)
+        passing_groups(products_11, 0, 1, numbers_1, numbers_1, *group)
+        pairs = (place_1, place_1, numbers_1)
+        passing_codes(products_11, 0, 1, numbers_1, numbers_1, *group, *pairs)
+
+
+_prepare()

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from quintet.compiled import ONE, ZERO, compiled, exp, multiply
+from quintet.compiled import ONE, ZERO, compiled, exp, first_call, multiply
 
 BLOCK = 512  # rows of recurrent weights: 1 MB at 512 channels
 NUMBERS = 2_048  # at once, so that what is between stays in the cache
@@ -86,3 +86,15 @@ def _step(gates_G: Any, falls_G: Any, cell_H: Any, bits: Any, made_H: Any, width
         fall = falls_G[i + 3 * width]
         rise = ONE if gates_G[i + 3 * width] >= 0 else fall
         made_H[i] = squashed * (rise / (ONE + fall))
+
+
+def _prepare() -> None:
+    """Compile, before a clock runs or a batch has begun."""
+    row_111, gates_4 = np.zeros((1, 1, 1), np.float32), np.zeros(4, np.float32)
+    weight_41, state_11 = np.zeros((4, 1), np.float32), np.zeros((1, 1), np.float32)
+    with first_call(lstm):
+        elu(gates_4, gates_4)
+        lstm(row_111, weight_41, gates_4, weight_41, state_11, state_11, row_111)
+
+
+_prepare()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import threading
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from quintet.serve.keys import Keys
 
 @functools.cache
 def compile_once() -> None:
-    """What a session's rows take, seconds in a fresh clone: before a client's patience counts."""
+    """What a session takes, seconds in a fresh clone: before a client's patience counts."""
     make_model(make_config()).prepare()
+    importlib.import_module("quintet.tokenizers.loops")
 
 
 class RunningServer:
