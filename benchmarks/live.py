@@ -10,6 +10,7 @@ the text+image stream is used up, all audio frames are spoken, and the window is
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,18 +76,22 @@ class _Talkative(Session):
 
     def __init__(self, system: Quintet) -> None:
         super().__init__(system.model, system.tokenizers, Sampling())
-        decoder, choose_audio = self.decoder, self.decoder._choose_audio
+        decoder = self.decoder
+        speak, ask = decoder.choices.frame, decoder._ask_text_image
 
-        def always_speak(logits: torch.Tensor) -> torch.Tensor:
-            return choose_audio(logits.index_fill(-1, torch.tensor(logits.shape[-1] - 1), -1e9))
+        def always_speak(hidden_1D: torch.Tensor, *how: Any) -> np.ndarray:
+            while (frame := speak(hidden_1D, *how)) is None:
+                hidden_1D = torch.randn_like(
+                    hidden_1D
+                )  # something else, to which it says something
+            return frame
 
         def always_draw() -> tuple[object, float]:
             if not decoder.picture_left:
                 decoder.picture_left = system.config.image.num_tokens
             return ask()
 
-        ask = decoder._ask_text_image
-        decoder._choose_audio = always_speak  # type: ignore[method-assign]
+        decoder.choices.frame = always_speak  # type: ignore[method-assign,assignment]
         decoder._ask_text_image = always_draw  # type: ignore[method-assign,assignment]
 
 

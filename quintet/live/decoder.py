@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quintet.live.sampling import Sampling, choose
+from quintet.live.choices import Choices
+from quintet.live.sampling import Sampling
 from quintet.model.cache import KVCache
 from quintet.model.embedding import RowTensors
 from quintet.model.omni import Omni
@@ -54,6 +55,7 @@ class TipDecoder:
     ) -> None:
         self.model, self.text, self.sampling, self.cache = model, text, sampling, cache
         model.prepare()
+        self.choices = Choices(model, text.vocab_size)
         self.generator = torch.Generator().manual_seed(seed)
         self.picture_left = 0  # codes that the picture being drawn still needs
         self._positions: dict[tuple[Modality, bool], int] = {}
@@ -126,12 +128,11 @@ class TipDecoder:
                 break
             made.text_image.append(chosen)
             yield self.rows(words, chosen[0], self._entry(*chosen), step)
-        silent_audio = self._silence_of_audio()
+        silent_audio = self.choices.silence_of_audio(self._tip())
         while len(made.frames) < frames:
-            codes_1Q, speaks_1 = self.model.audio_head.sample(self._tip(), self._choose_audio)
-            if not speaks_1:
+            frame = self.choices.frame(self._tip(), self.sampling, self.generator)
+            if frame is None:
                 break
-            frame = codes_1Q[0].cpu().numpy().astype(np.int32)
             time = frame_step(len(made.frames)) if frame_step else step
             made.frames.append(frame)
             yield self.rows(Stream.AUDIO_OUT, Modality.AUDIO, frame[None], time)
@@ -142,31 +143,18 @@ class TipDecoder:
         assert self.hidden_1D is not None, "a tip needs a row"
         return self.hidden_1D
 
-    def _choose_audio(self, logits: Tensor) -> Tensor:
-        sampling = self.sampling
-        return choose(logits, sampling.audio_temperature, sampling.top_p, self.generator)
-
-    def _silence_of_audio(self) -> float:
-        """Probability that the audio head stays silent at the tip."""
-        return float(self.model.audio_head.silence(self._tip()))
-
     def _ask_text_image(self) -> tuple[tuple[Modality, int] | None, float]:
         """A text entry or image code (None: silent), and the probability of silence.
 
         A picture, once begun, is finished: inside it only image codes are allowed, outside it
-        none are. Entries beyond the tokenizer's, which it may leave free, mean nothing.
+        none are.
         """
-        sampling, head = self.sampling, self.model.text_image_head
+        asked = (self._tip(), self.sampling, self.generator)
         if self.picture_left:
-            codes = head.image_codes(self._tip())
-            code = choose(codes, sampling.image_temperature, sampling.top_p, self.generator)
             self.picture_left -= 1
-            return (Modality.IMAGE, int(code)), 0.0
-        logits = head.words(self._tip())
-        logits[:, self.text.vocab_size : -1] = -torch.inf
-        silence = float(logits.softmax(-1)[0, -1])
-        token = int(choose(logits, sampling.text_temperature, sampling.top_p, self.generator))
-        if token == logits.shape[-1] - 1:
+            return (Modality.IMAGE, self.choices.image_code(*asked)), 0.0
+        token, silence = self.choices.word(*asked)
+        if token is None:
             return None, silence
         if token == self.text.image_id:
             self.picture_left = self.model.config.image.num_tokens

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 
@@ -18,16 +17,16 @@ class Sampling:
     top_p: float = 0.9
 
 
-def choose(
-    logits_NV: Tensor, temperature: float, top_p: float, generator: torch.Generator
-) -> Tensor:
-    """An entry [N] for each row of logits."""
+def choose(logits_NV: Tensor, temperature: float, top_p: float, uniform: float) -> Tensor:
+    """An entry [N] for each row of logits: of the likeliest ones, down to that by which their
+    probabilities first exceed `top_p`, the one where `uniform`, in [0, 1), of their sum is
+    reached."""
     if temperature <= 0:
         return logits_NV.argmax(-1)
-    device = logits_NV.device
-    logits_NV = logits_NV.cpu()  # where the generator is: the same choices on every device
     probabilities, order = (logits_NV / temperature).softmax(-1).sort(-1, descending=True)
     before = probabilities.cumsum(-1) - probabilities
-    probabilities = probabilities.masked_fill(before > top_p, 0.0)
-    picked = torch.multinomial(probabilities, 1, generator=generator)
-    return order.gather(-1, picked)[:, 0].to(device)
+    kept = probabilities.masked_fill(before > top_p, 0.0)
+    reached = kept.cumsum(-1)
+    place = (reached <= float(uniform) * reached[:, -1:]).sum(-1, keepdim=True)
+    last = (kept > 0).sum(-1, keepdim=True) - 1
+    return order.gather(-1, place.minimum(last))[:, 0]

@@ -6,6 +6,7 @@ D = d_model, Q = num_codebooks, S choices of a frame, R entries of a choice.
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -234,6 +235,7 @@ class Omni(nn.Module):
 
         with first_call(extend_layer):
             self(row, cache=KVCache(self.config.model, 1))
+        importlib.import_module("quintet.model.fused_heads")  # as it is read
 
     def turns(self, place_BT: Tensor, step_BT: Tensor) -> Tensor | None:
         """Of queries and keys, where the preset has them turned."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from conftest import make_config, make_model, make_timeline, make_tokenizers
 
@@ -80,7 +81,8 @@ def test_an_answer_tells_how_sure_it_was_of_silence() -> None:
     no_words = float(words.softmax(-1)[0, -1])
     no_sound = float(decoder.model.audio_head.silence(tip))
     answer = decoder.run(decoder.answer(3, budget=0, frames=0))
-    assert answer.no_output == (1.0, no_sound) and not answer.text_image and not answer.frames
+    assert answer.no_output == pytest.approx((1.0, no_sound), rel=1e-5)
+    assert not answer.text_image and not answer.frames
     length = decoder.cache.length
     answer = decoder.run(decoder.answer(3, budget=2, frames=2))
     assert decoder.cache.length - length == len(answer.text_image) + len(answer.frames)

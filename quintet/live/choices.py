@@ -1,0 +1,159 @@
+"""What the two heads of a model answer at a tip: for one session in float32 on a CPU by compiled
+functions, a tenth of the time; else by PyTorch. The same draws give the same answers.
+
+Shapes: D = d_model, Q = num_codebooks, S choices of a frame, V = text_image_vocab_size.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from quintet.live.sampling import Sampling, choose
+from quintet.model.omni import Omni
+
+Arrays = tuple[np.ndarray, ...]
+
+
+class Choices:
+    """The heads of one model.
+
+    Args:
+        known: text entries that exist; those beyond, which a tokenizer may leave free, are never
+            chosen.
+    """
+
+    def __init__(self, model: Omni, known: int) -> None:
+        self.model, self.known = model, known
+        self._where: list[int] = []  # the weights lay when their arrays were taken
+        self._words: np.ndarray = np.empty(0)
+        self._sub_heads: Arrays = ()
+        self._codes: Arrays = ()
+        self._mixers: list[Arrays] = []
+
+    def word(
+        self, hidden_1D: Tensor, sampling: Sampling, generator: torch.Generator
+    ) -> tuple[int | None, float]:
+        """A text entry (None: silent), and the probability of silence."""
+        temperature, top_p = sampling.text_temperature, sampling.top_p
+        (uniform,) = _draws(1, temperature, generator)
+        if self._takes(hidden_1D):
+            from quintet.model import fused_heads  # Numba, which training has no use for
+
+            token, silence = fused_heads.word(
+                hidden_1D.numpy()[0], self._words, self.known, *_numbers(temperature, top_p),
+                uniform,
+            )  # fmt: skip
+            return (None if token < 0 else int(token)), float(silence)
+        logits = self.model.text_image_head.words(hidden_1D)
+        logits[:, self.known : -1] = -torch.inf
+        silence = logits.softmax(-1)[0, -1]
+        token = int(choose(logits, temperature, top_p, uniform))
+        return (None if token == logits.shape[-1] - 1 else token), float(silence)
+
+    def image_code(self, hidden_1D: Tensor, sampling: Sampling, generator: torch.Generator) -> int:
+        """A code inside a picture."""
+        temperature, top_p, head = (
+            sampling.image_temperature,
+            sampling.top_p,
+            self.model.text_image_head,
+        )
+        (uniform,) = _draws(1, temperature, generator)
+        if self._takes(hidden_1D):
+            from quintet.model import fused_heads
+
+            codes_RD = self._words[head.num_words :]
+            return int(fused_heads.entry(
+                hidden_1D.numpy()[0], codes_RD, False, *_numbers(temperature, top_p), uniform
+            ))  # fmt: skip
+        return int(choose(head.image_codes(hidden_1D), temperature, top_p, uniform))
+
+    def silence_of_audio(self, hidden_1D: Tensor) -> float:
+        """Probability that the audio head stays silent."""
+        if self._takes(hidden_1D):
+            from quintet.model import fused_heads
+
+            return float(fused_heads.silence(hidden_1D.numpy()[0], self._sub_heads[0]))
+        return float(self.model.audio_head.silence(hidden_1D))
+
+    def frame(
+        self, hidden_1D: Tensor, sampling: Sampling, generator: torch.Generator
+    ) -> np.ndarray | None:
+        """Codes of a frame, int32 [Q]; None: silent."""
+        head, temperature, top_p = self.model.audio_head, sampling.audio_temperature, sampling.top_p
+        uniforms = _draws(head.num_choices, temperature, generator)
+        if self._takes(hidden_1D):
+            numbers = _numbers(temperature, top_p)
+            entries = self._entries(hidden_1D.numpy()[0], uniforms, numbers)
+            if entries is None:
+                return None
+            codes_1Q = head.codes_of(torch.tensor([entries]))
+        else:
+            left = iter(uniforms)
+            codes_1Q, speaks_1 = head.sample(
+                hidden_1D, lambda logits: choose(logits, temperature, top_p, next(left))
+            )
+            if not speaks_1:
+                return None
+        return codes_1Q[0].cpu().numpy().astype(np.int32)
+
+    def _entries(
+        self, hidden_D: np.ndarray, uniforms: np.ndarray, numbers: tuple[np.float32, np.float32]
+    ) -> list[int] | None:
+        from quintet.model import fused_heads
+
+        entries: list[int] = []
+        state_D, summed_D = hidden_D, None
+        for choice, sub_head_RD in enumerate(self._sub_heads):
+            if summed_D is not None:
+                state_D = np.empty_like(hidden_D)
+                fused_heads.mix(hidden_D, summed_D, *self._mixers[choice - 1], state_D)
+            entry = fused_heads.entry(state_D, sub_head_RD, choice == 0, *numbers, uniforms[choice])
+            if choice == 0 and entry == len(sub_head_RD) - 1:
+                return None
+            entries.append(entry)
+            if choice < len(self._codes):
+                embedded_D = self._codes[choice][entry]
+                summed_D = embedded_D if summed_D is None else summed_D + embedded_D
+        return entries
+
+    def _takes(self, hidden_1D: Tensor) -> bool:
+        """Whether compiled functions do; then their arrays are those of the weights as they are."""
+        text, audio = self.model.text_image_head, self.model.audio_head
+        if not (
+            hidden_1D.device.type == "cpu" and hidden_1D.dtype == text.weight.dtype == torch.float32
+        ):
+            return False
+        weights = [text.weight, *audio.parameters()]
+        where = [weight.data_ptr() for weight in weights]
+        if where != self._where:
+            mixers: list[Any] = list(audio.mixers)  # whose types a ModuleList forgets
+            self._words = _array(text.weight)
+            self._sub_heads = tuple(_array(head.weight) for head in audio.sub_heads)
+            self._codes = tuple(_array(codes.weight) for codes in audio.codes)
+            self._mixers = [
+                tuple(map(_array, (norm.weight, into.weight, into.bias, out.weight, out.bias)))
+                for norm, into, _, out in mixers
+            ]
+            self._where = where
+        return True
+
+
+def _array(weight: Any) -> np.ndarray:
+    made: np.ndarray = weight.detach().numpy()
+    assert made.flags.c_contiguous and made.dtype == np.float32, "what is compiled checks nothing"
+    return made
+
+
+def _numbers(temperature: float, top_p: float) -> tuple[np.float32, np.float32]:
+    return np.float32(temperature), np.float32(top_p)
+
+
+def _draws(count: int, temperature: float, generator: torch.Generator) -> np.ndarray:
+    """Numbers in [0, 1), of which the likeliest entry needs none."""
+    if temperature <= 0:
+        return np.zeros(count, np.float32)
+    return torch.rand(count, generator=generator).numpy()
