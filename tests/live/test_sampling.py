@@ -2,36 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 
 from quintet.live.sampling import Sampling, choose
+from quintet.model import fused_heads
+
+UNIFORMS = (np.arange(2_000, dtype=np.float32) + 0.5) / 2_000  # evenly: shares are all but exact
 
 
-def test_choosing() -> None:
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.tensor([[0.0, 3.0, 1.0]])
-    assert int(choose(logits, 0.0, 1.0, generator)) == 1
-    drawn = [int(choose(logits, 1.0, 1.0, generator)) for _ in range(3_000)]
-    shares = np.bincount(drawn, minlength=3) / 3_000
-    np.testing.assert_allclose(shares, logits.softmax(-1)[0].numpy(), atol=0.03)
-    assert {int(choose(logits, 1.0, 0.5, generator)) for _ in range(200)} == {1}
+def _by_pytorch(logits_R: torch.Tensor, temperature: float, top_p: float) -> np.ndarray:
+    drawn = [int(choose(logits_R[None], temperature, top_p, u)) for u in UNIFORMS]
+    return np.bincount(drawn, minlength=len(logits_R)) / len(drawn)
 
 
-def test_choosing_is_hot_or_cold_and_trims_the_tail() -> None:
-    generator, logits = torch.Generator().manual_seed(0), torch.tensor([0.5, 0.3, 0.2]).log()
+def _compiled(logits_R: torch.Tensor, temperature: float, top_p: float) -> np.ndarray:
+    numbers = (np.float32(temperature), np.float32(top_p))
+    drawn = [fused_heads.choose(logits_R.numpy(), *numbers, u) for u in UNIFORMS]
+    return np.bincount(drawn, minlength=len(logits_R)) / len(drawn)
 
-    def shares(temperature: float, top_p: float) -> list[float]:
-        drawn = choose(logits.expand(8_000, 3), temperature, top_p, generator)
-        return (drawn.bincount(minlength=3) / 8_000).tolist()
 
-    for temperature in (0.5, 2.0):
-        expected = (logits / temperature).softmax(-1).tolist()
-        assert shares(temperature, 1.0) == pytest.approx(expected, abs=0.03)
+BOTH = pytest.mark.parametrize("shares", [_by_pytorch, _compiled])
+Shares = Callable[[torch.Tensor, float, float], np.ndarray]
+
+
+@BOTH
+def test_choosing_is_hot_or_cold_and_trims_the_tail(shares: Shares) -> None:
+    logits = torch.tensor([0.2, 0.5, 0.3]).log()
+    assert shares(logits, 0.0, 1.0).tolist() == [0, 1, 0]
+    for temperature in (0.5, 1.0, 2.0):
+        expected = (logits / temperature).softmax(-1).numpy()
+        np.testing.assert_allclose(shares(logits, temperature, 1.0), expected, atol=1e-3)
     # What comes before an entry may be likelier than `top_p` together; then it goes.
-    assert shares(1.0, 0.6) == pytest.approx([0.625, 0.375, 0.0], abs=0.03)
-    assert shares(1.0, 0.4) == shares(1.0, 0.0) == [1.0, 0.0, 0.0]
+    np.testing.assert_allclose(shares(logits, 1.0, 0.6), [0, 0.625, 0.375], atol=1e-3)
+    assert shares(logits, 1.0, 0.4).tolist() == shares(logits, 1.0, 0.0).tolist() == [0, 1, 0]
+    barred = torch.tensor([1.0, -torch.inf, 0.0])
+    np.testing.assert_allclose(shares(barred, 1.0, 1.0), barred.softmax(-1).numpy(), atol=1e-3)
+
+
+@pytest.mark.parametrize("spread", [0.1, 1.0, 6.0])
+@pytest.mark.parametrize("top_p", [0.0, 0.3, 0.9, 1.0])
+def test_both_ways_choose_alike(spread: float, top_p: float) -> None:
+    """Few entries and many, of which one after another is looked for or all are sorted."""
+    torch.manual_seed(0)
+    for entries in (2, 40, 1_025):
+        logits_R = spread * torch.randn(entries)
+        one, other = (way(logits_R, 0.7, top_p) for way in (_by_pytorch, _compiled))
+        assert 0.5 * np.abs(one - other).sum() < 0.01  # sums in another order, at the edges alone
 
 
 def test_the_released_model_is_judged_with_these_temperatures() -> None:

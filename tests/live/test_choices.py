@@ -1,0 +1,84 @@
+"""What the heads answer by compiled functions is what PyTorch answers, by the same draws."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_config, make_model
+
+from quintet.config import OmniConfig
+from quintet.live.choices import Choices
+from quintet.live.sampling import Sampling
+
+WARM = Sampling(1.0, 0.8, 1.2, 0.95)
+GREEDY = Sampling(0.0, 0.0, 0.0)
+
+
+class _Plainly(Choices):
+    """By PyTorch."""
+
+    def _takes(self, hidden_1D: torch.Tensor) -> bool:
+        return False
+
+
+def _answers(choices: Choices, sampling: Sampling, seed: int = 0) -> list[object]:
+    """To many vectors, each drawn for by itself."""
+    made: list[object] = []
+    generator = torch.Generator()
+    for index in range(60):
+        hidden_1D = torch.randn(1, choices.model.config.model.d_model, generator=generator)
+        generator.manual_seed(100 * seed + index)
+        frame = choices.frame(hidden_1D, sampling, generator)
+        word, silence = choices.word(hidden_1D, sampling, generator)
+        made.append([
+            None if frame is None else frame.tolist(), word,
+            choices.image_code(hidden_1D, sampling, generator),
+            pytest.approx(silence, rel=1e-4),
+            pytest.approx(choices.silence_of_audio(hidden_1D), rel=1e-4),
+            generator.get_state().tolist(),  # both have drawn alike
+        ])  # fmt: skip
+    return made
+
+
+def _config(form: str) -> OmniConfig:
+    config = make_config()
+    return replace(config, model=replace(config.model, audio_head=form))  # type: ignore[arg-type]
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("form", ["parallel", "chained", "digits"])
+@pytest.mark.parametrize("sampling", [GREEDY, WARM], ids=["greedy", "warm"])
+def test_both_ways_answer_alike(form: str, sampling: Sampling) -> None:
+    model = make_model(_config(form))
+    known = model.config.text.vocab_size - 3
+    expected = _answers(_Plainly(model, known), sampling)
+    assert _answers(Choices(model, known), sampling) == expected
+    frames, words, codes, *_ = zip(*expected, strict=True)  # type: ignore[call-overload]
+    assert None in frames and any(frame is not None for frame in frames)
+    assert len(set(codes)) > 5 and len(set(words)) > 5
+    assert all(word is None or word < known for word in words)
+
+
+@torch.inference_mode()
+def test_it_follows_the_weights() -> None:
+    """Written in place, and replaced by others."""
+    model = make_model(_config("chained"))
+    choices = Choices(model, 300)
+    before = _answers(choices, GREEDY)
+    for parameter in model.audio_head.parameters():
+        parameter.mul_(-1)
+    model.text_image_head.weight.data = model.text_image_head.weight.flip(0).contiguous()
+    after = _answers(choices, GREEDY)
+    assert after != before and after == _answers(_Plainly(model, 300), GREEDY)
+
+
+@torch.inference_mode()
+def test_other_precisions_take_pytorchs_way() -> None:
+    model = make_model(_config("chained")).double()
+    hidden_1D = torch.randn(1, model.config.model.d_model, dtype=torch.float64)
+    choices = Choices(model, 300)
+    assert not choices._takes(hidden_1D)
+    assert np.isfinite(choices.word(hidden_1D, WARM, torch.Generator())[1])
