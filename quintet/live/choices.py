@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from quintet.live.sampling import Sampling, choose
+from quintet.model.decode import Trunk
 from quintet.model.omni import Omni
 
 Arrays = tuple[np.ndarray, ...]
@@ -28,7 +29,11 @@ class Choices:
 
     def __init__(self, model: Omni, known: int) -> None:
         self.model, self.known = model, known
-        self._where: list[int] = []  # the weights lay when their arrays were taken
+        # The weights of a trunk's time (a model whose weights are others has another), and where
+        # they lay when their arrays were taken.
+        self._trunk: Trunk | None = None
+        self._weights: list[Tensor] = []
+        self._where: list[int] = []
         self._words: np.ndarray = np.empty(0)
         self._sub_heads: Arrays = ()
         self._codes: Arrays = ()
@@ -127,8 +132,9 @@ class Choices:
             hidden_1D.device.type == "cpu" and hidden_1D.dtype == text.weight.dtype == torch.float32
         ):
             return False
-        weights = [text.weight, *audio.parameters()]
-        where = [weight.data_ptr() for weight in weights]
+        if self._trunk is None or self._trunk is not self.model.trunk:
+            self._weights, self._trunk = [text.weight, *audio.parameters()], self.model.trunk
+        where = [weight.data_ptr() for weight in self._weights]
         if where != self._where:
             mixers: list[Any] = list(audio.mixers)  # whose types a ModuleList forgets
             self._words = _array(text.weight)

@@ -1,7 +1,7 @@
 """Compiled loops of the codec: an LSTM's steps, each a dozen calls in PyTorch, and ELU in one pass.
 
-Shapes: B streams, T steps, H width, G = 4 H gates: into, forget, change, out; I inputs; N
-numbers.
+Shapes: B streams, T steps, H width, G = 4 H gates: into, forget, change, out; I inputs;
+L numbers of a stream.
 """
 
 from __future__ import annotations
@@ -18,16 +18,20 @@ TWO = np.float32(2)
 
 
 @compiled
-def elu(x_N: Any, y_N: Any) -> None:
-    """x, or exp(x) - 1 where that is less than 0."""
+def elu(x_N: Any, apart: int, length: int, y_M: Any) -> None:
+    """x, or exp(x) - 1 where that is less than 0, of so many numbers at every `apart`-th place;
+    without gaps in y."""
     falls, bits = np.empty(NUMBERS, np.float32), np.empty(NUMBERS, np.int32)
-    for start in range(0, len(x_N), NUMBERS):
-        x, y = x_N[start : start + NUMBERS], y_N[start : start + NUMBERS]
-        for i in range(len(x)):
-            falls[i] = x[i] if x[i] < 0 else ZERO
-        exp(falls, len(x), bits)
-        for i in range(len(x)):
-            y[i] = falls[i] - ONE if x[i] < 0 else x[i]
+    for stream in range(len(y_M) // length):
+        x_L = x_N[stream * apart : stream * apart + length]
+        y_L = y_M[stream * length : (stream + 1) * length]
+        for start in range(0, length, NUMBERS):
+            x, y = x_L[start : start + NUMBERS], y_L[start : start + NUMBERS]
+            for i in range(len(x)):
+                falls[i] = x[i] if x[i] < 0 else ZERO
+            exp(falls, len(x), bits)
+            for i in range(len(x)):
+                y[i] = falls[i] - ONE if x[i] < 0 else x[i]
 
 
 @compiled
@@ -93,7 +97,7 @@ def _prepare() -> None:
     row_111, gates_4 = np.zeros((1, 1, 1), np.float32), np.zeros(4, np.float32)
     weight_41, state_11 = np.zeros((4, 1), np.float32), np.zeros((1, 1), np.float32)
     with first_call(lstm):
-        elu(gates_4, gates_4)
+        elu(gates_4, 4, 4, gates_4)
         lstm(row_111, weight_41, gates_4, weight_41, state_11, state_11, row_111)
 
 

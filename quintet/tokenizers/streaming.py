@@ -59,10 +59,16 @@ def elu(x_BCT: Tensor) -> Tensor:
         return F.elu(x_BCT)
     from quintet.tokenizers import loops  # Numba, which training has no use for
 
-    turned = not x_BCT.is_contiguous() and x_BCT.mT.is_contiguous()  # channels side by side
-    x = (x_BCT.mT if turned else x_BCT).contiguous()
-    y = torch.empty_like(x)
-    loops.elu(x.numpy().reshape(-1), y.numpy().reshape(-1))
+    if not x_BCT.numel():
+        return x_BCT.clone()
+    turned = x_BCT.stride()[1:] == (1, x_BCT.shape[1])  # channels side by side
+    x = x_BCT.mT if turned else x_BCT
+    if x.stride()[1:] != (x.shape[2], 1):  # of one stream not all in a row
+        x = x.contiguous()
+    y = torch.empty(x.shape)
+    apart, length = x.stride(0), x[0].numel()  # of streams, which may be pieces of longer ones
+    row = x.as_strided(((len(x) - 1) * apart + length,), (1,))
+    loops.elu(row.numpy(), apart, length, y.numpy().reshape(-1))
     return y.mT if turned else y
 
 
