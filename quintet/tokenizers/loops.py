@@ -18,13 +18,13 @@ TWO = np.float32(2)
 
 
 @compiled
-def elu(x_N: Any, apart: int, length: int, y_M: Any) -> None:
-    """x, or exp(x) - 1 where that is less than 0, of so many numbers at every `apart`-th place;
-    without gaps in y."""
+def elu(x_N: Any, x_apart: int, y_M: Any, y_apart: int, length: int, streams: int) -> None:
+    """x, or exp(x) - 1 where that is less than 0, of so many streams of L numbers each; how far
+    apart they begin."""
     falls, bits = np.empty(NUMBERS, np.float32), np.empty(NUMBERS, np.int32)
-    for stream in range(len(y_M) // length):
-        x_L = x_N[stream * apart : stream * apart + length]
-        y_L = y_M[stream * length : (stream + 1) * length]
+    for stream in range(streams):
+        x_L = x_N[stream * x_apart : stream * x_apart + length]
+        y_L = y_M[stream * y_apart : stream * y_apart + length]
         for start in range(0, length, NUMBERS):
             x, y = x_L[start : start + NUMBERS], y_L[start : start + NUMBERS]
             for i in range(len(x)):
@@ -97,7 +97,7 @@ def _prepare() -> None:
     row_111, gates_4 = np.zeros((1, 1, 1), np.float32), np.zeros(4, np.float32)
     weight_41, state_11 = np.zeros((4, 1), np.float32), np.zeros((1, 1), np.float32)
     with first_call(lstm):
-        elu(gates_4, 4, 4, gates_4)
+        elu(gates_4, 4, gates_4, 4, 4, 1)
         lstm(row_111, weight_41, gates_4, weight_41, state_11, state_11, row_111)
 
 

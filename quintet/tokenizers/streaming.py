@@ -53,22 +53,28 @@ def _without_gradient(x_BCT: Tensor) -> bool:
     )
 
 
-def elu(x_BCT: Tensor) -> Tensor:
-    """F.elu, and where nothing is learned in a third of its time; the same within 2e-7."""
+def elu(x_BCT: Tensor, before_BCT: Tensor | None = None) -> Tensor:
+    """F.elu, and where nothing is learned in a third of its time; the same within 2e-7. What stands
+    `before_BCT` in time stays as it is."""
     if not _without_gradient(x_BCT):
-        return F.elu(x_BCT)
+        made_BCT = F.elu(x_BCT)
+        return made_BCT if before_BCT is None else torch.cat([before_BCT, made_BCT], dim=-1)
     from quintet.tokenizers import loops  # Numba, which training has no use for
 
-    if not x_BCT.numel():
-        return x_BCT.clone()
-    turned = x_BCT.stride()[1:] == (1, x_BCT.shape[1])  # channels side by side
+    # Channels side by side, as products want them; but where nothing comes before, as they are.
+    turned = before_BCT is not None or x_BCT.stride()[1:] == (1, x_BCT.shape[1])
     x = x_BCT.mT if turned else x_BCT
     if x.stride()[1:] != (x.shape[2], 1):  # of one stream not all in a row
         x = x.contiguous()
-    y = torch.empty(x.shape)
-    apart, length = x.stride(0), x[0].numel()  # of streams, which may be pieces of longer ones
-    row = x.as_strided(((len(x) - 1) * apart + length,), (1,))
-    loops.elu(row.numpy(), apart, length, y.numpy().reshape(-1))
+    past = 0 if before_BCT is None else before_BCT.shape[2]
+    y = torch.empty(x.shape[0], past + x.shape[1], x.shape[2])
+    if before_BCT is not None:
+        y[:, :past] = before_BCT.mT
+    if x.numel():
+        apart, length = x.stride(0), x[0].numel()  # of streams, which may be pieces of longer ones
+        row = x.as_strided(((len(x) - 1) * apart + length,), (1,))
+        made = y.view(-1)[past * x.shape[2] :]
+        loops.elu(row.numpy(), apart, made.numpy(), y.stride(0), length, len(x))
     return y.mT if turned else y
 
 
@@ -130,14 +136,22 @@ class _Convolution(nn.Module):
 
 
 class CausalConv(_Convolution):
-    """A convolution that sees the past only; its state is the input not yet used up."""
+    """A convolution that sees the past only, of ELU of its input where it is `activated`; its state
+    is what is not yet used up."""
 
     def __init__(
-        self, in_dim: int, out_dim: int, kernel_size: int, stride: int = 1, gain: float = 1.0
+        self,
+        in_dim: int,
+        out_dim: int,
+        kernel_size: int,
+        stride: int = 1,
+        gain: float = 1.0,
+        activated: bool = False,
     ) -> None:
         conv = nn.Conv1d(in_dim, out_dim, kernel_size, stride)
         _start(conv, in_dim * kernel_size, gain)
         super().__init__(conv, order=(2, 1, 0))
+        self.activated = activated
 
     def start(self, x_BCT: Tensor) -> State:
         """[B, C, K - S] of silence."""
@@ -146,7 +160,10 @@ class CausalConv(_Convolution):
     def forward(self, x_BCT: Tensor, state: State = None) -> tuple[Tensor, State]:
         if state is None:
             state = self.start(x_BCT)
-        if self._by_products(x_BCT):  # along the middle axis: channels side by side stay so
+        by_products = self._by_products(x_BCT)
+        if self.activated:
+            x_BCT = elu(x_BCT, state)
+        elif by_products:  # along the middle axis: channels side by side stay so
             x_BCT = torch.cat([state.mT, x_BCT.mT], dim=1).mT
         else:
             x_BCT = torch.cat([state, x_BCT], dim=-1)
@@ -154,7 +171,7 @@ class CausalConv(_Convolution):
         if outputs <= 0:
             return x_BCT.new_zeros(len(x_BCT), self.conv.out_channels, 0), x_BCT
         rest = x_BCT[..., outputs * self.stride :].clone()
-        if self._by_products(x_BCT):
+        if by_products:
             return self._products(x_BCT.mT, outputs).mT, rest
         used = (outputs - 1) * self.stride + self.kernel_size
         return self._convolved(x_BCT[..., :used]), rest
@@ -249,8 +266,9 @@ class ResidualUnit(nn.Module):
         first, second = kernel_sizes
         self.layers = nn.ModuleList(
             [
-                CausalConv(dim, dim // 2, first),
-                CausalConv(dim // 2, dim, second, gain=0.3),  # begins near the identity
+                CausalConv(dim, dim // 2, first, activated=True),
+                # It begins near the identity.
+                CausalConv(dim // 2, dim, second, gain=0.3, activated=True),
             ]
         )
         # One sample wide, so it has no past and no state.
@@ -263,7 +281,7 @@ class ResidualUnit(nn.Module):
     def forward(self, x_BCT: Tensor, state: State = None) -> tuple[Tensor, State]:
         y_BCT, states = x_BCT, []
         for layer, layer_state in zip(self.layers, state or (None, None), strict=True):
-            y_BCT, layer_state = layer(elu(y_BCT), layer_state)
+            y_BCT, layer_state = layer(y_BCT, layer_state)
             states.append(layer_state)
         if self.shortcut is not None:
             x_BCT, _ = self.shortcut(x_BCT)

@@ -60,4 +60,9 @@ def test_elu_equals_pytorchs() -> None:
         before = form.clone()
         torch.testing.assert_close(elu(form), F.elu(form), rtol=1e-5, atol=3e-7)
         assert torch.equal(form, before)
+        past_BCT = torch.randn(len(form), form.shape[1], 4)
+        for state in (past_BCT, past_BCT[..., :0], past_BCT.mT.contiguous().mT):
+            expected = torch.cat([state, F.elu(form)], dim=-1)
+            torch.testing.assert_close(elu(form, state), expected, rtol=1e-5, atol=3e-7)
     assert elu(x_BCT[..., :0]).shape == (2, 3, 0)
+    assert torch.equal(elu(x_BCT[..., :0], x_BCT), x_BCT)
