@@ -143,7 +143,7 @@ def train_variant(name: str, out: Path, steps: int, seed: int) -> dict[str, floa
     samples += [s for kind in ("transcribe", "describe") for s in shards(variant, out, kind)]
     config = TrainConfig(
         steps, BATCH, learning_rate=1.5e-3, warmup_steps=100, decay_fraction=0.4, seed=seed,
-        evaluate_every=steps, checkpoint_every=500, precision="bfloat16", cuda_graphs=True,
+        evaluate_every=steps, checkpoint_every=500, precision="bfloat16",
     )  # fmt: skip
     task = AblationTask(preset, config, samples, held_out, None)
     task.variant = variant

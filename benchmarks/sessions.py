@@ -40,7 +40,7 @@ def run(model: str = "nano") -> list[Row]:
     system = load(model) if model not in UNTRAINED else untrained(model)
     if torch.cuda.is_available():
         torch.set_num_threads(os.cpu_count() or THREADS)  # for the codec
-        system.to("cuda", cuda_graphs=True)
+        system.to("cuda")
     scripts = [script(90_000_000 + index) for index in range(DISTINCT)]
     rows: list[Row] = []
     held = 0

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from quintet.live.sampling import Sampling, choose
-from quintet.model.decode import Trunk
 from quintet.model.omni import Omni
 
 Arrays = tuple[np.ndarray, ...]
+NONE = -2  # entry, where logits are no numbers
 
 
 class Choices:
@@ -28,12 +28,9 @@ class Choices:
     """
 
     def __init__(self, model: Omni, known: int) -> None:
+        assert known <= model.text_image_head.num_words, "more words than the head has"
         self.model, self.known = model, known
-        # The weights of a trunk's time (a model whose weights are others has another), and where
-        # they lay when their arrays were taken.
-        self._trunk: Trunk | None = None
-        self._weights: list[Tensor] = []
-        self._where: list[int] = []
+        self._where: list[object] = []  # the weights lay when their arrays were taken
         self._words: np.ndarray = np.empty(0)
         self._sub_heads: Arrays = ()
         self._codes: Arrays = ()
@@ -52,7 +49,7 @@ class Choices:
                 hidden_1D.numpy()[0], self._words, self.known, *_numbers(temperature, top_p),
                 uniform,
             )  # fmt: skip
-            return (None if token < 0 else int(token)), float(silence)
+            return (None if token == -1 else _number(token)), float(silence)
         logits = self.model.text_image_head.words(hidden_1D)
         logits[:, self.known : -1] = -torch.inf
         silence = logits.softmax(-1)[0, -1]
@@ -71,7 +68,7 @@ class Choices:
             from quintet.model import fused_heads
 
             codes_RD = self._words[head.num_words :]
-            return int(fused_heads.entry(
+            return _number(fused_heads.entry(
                 hidden_1D.numpy()[0], codes_RD, False, *_numbers(temperature, top_p), uniform
             ))  # fmt: skip
         return int(choose(head.image_codes(hidden_1D), temperature, top_p, uniform))
@@ -116,7 +113,9 @@ class Choices:
             if summed_D is not None:
                 state_D = np.empty_like(hidden_D)
                 fused_heads.mix(hidden_D, summed_D, *self._mixers[choice - 1], state_D)
-            entry = fused_heads.entry(state_D, sub_head_RD, choice == 0, *numbers, uniforms[choice])
+            entry = _number(
+                fused_heads.entry(state_D, sub_head_RD, choice == 0, *numbers, uniforms[choice])
+            )
             if choice == 0 and entry == len(sub_head_RD) - 1:
                 return None
             entries.append(entry)
@@ -127,31 +126,39 @@ class Choices:
 
     def _takes(self, hidden_1D: Tensor) -> bool:
         """Whether compiled functions do; then their arrays are those of the weights as they are."""
-        text, audio = self.model.text_image_head, self.model.audio_head
-        if not (
-            hidden_1D.device.type == "cpu" and hidden_1D.dtype == text.weight.dtype == torch.float32
-        ):
+        if hidden_1D.device.type != "cpu" or hidden_1D.dtype != torch.float32:
             return False
-        if self._trunk is None or self._trunk is not self.model.trunk:
-            self._weights, self._trunk = [text.weight, *audio.parameters()], self.model.trunk
-        where = [weight.data_ptr() for weight in self._weights]
+        # Looked up anew: whoever replaces one of them, or a whole head, tells nobody.
+        text, audio = self.model.text_image_head.weight, self.model.audio_head
+        sub_heads = [head.weight for head in audio.sub_heads]
+        codes = [table.weight for table in audio.codes]
+        layers: list[Any] = list(audio.mixers)  # whose types a ModuleList forgets
+        mixers = [
+            (norm.weight, into.weight, into.bias, out.weight, out.bias)
+            for norm, into, _, out in layers
+        ]
+        weights = [text, *sub_heads, *codes, *(weight for mixer in mixers for weight in mixer)]
+        where = [(w.data_ptr(), w.shape, w.stride()) for w in weights]
         if where != self._where:
-            mixers: list[Any] = list(audio.mixers)  # whose types a ModuleList forgets
-            self._words = _array(text.weight)
-            self._sub_heads = tuple(_array(head.weight) for head in audio.sub_heads)
-            self._codes = tuple(_array(codes.weight) for codes in audio.codes)
-            self._mixers = [
-                tuple(map(_array, (norm.weight, into.weight, into.bias, out.weight, out.bias)))
-                for norm, into, _, out in mixers
-            ]
-            self._where = where
+            if not all(w.is_contiguous() and w.dtype == torch.float32 for w in weights):
+                return False  # what is compiled checks nothing
+            self._words, self._sub_heads = _array(text), tuple(map(_array, sub_heads))
+            self._codes = tuple(map(_array, codes))
+            self._mixers = [tuple(map(_array, mixer)) for mixer in mixers]
+            self._where = [*where]
         return True
 
 
 def _array(weight: Any) -> np.ndarray:
     made: np.ndarray = weight.detach().numpy()
-    assert made.flags.c_contiguous and made.dtype == np.float32, "what is compiled checks nothing"
     return made
+
+
+def _number(entry: int) -> int:
+    """An entry that was chosen at all."""
+    if entry == NONE:
+        raise FloatingPointError("The model's logits are no numbers, so nothing can be chosen.")
+    return int(entry)
 
 
 def _numbers(temperature: float, top_p: float) -> tuple[np.float32, np.float32]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from quintet.config import MISFITS, OmniConfig, UserError, from_dict
 from quintet.live.engine import Engine
@@ -143,7 +144,14 @@ class Quintet:
 
         `cuda_graphs` records there what a session computes row by row, and replays it. No GPU has
         run this yet; `tests/model/test_gpu.py` says on yours whether it holds.
+
+        Raises:
+            UserError: `cuda_graphs` elsewhere than on a GPU.
         """
+        if cuda_graphs and torch.device(device).type != "cuda":
+            raise UserError(
+                f'cuda_graphs is for "cuda", and the device is {device!r}; leave it out.'
+            )
         self.model.to(device)
         self.model.cuda_graphs = cuda_graphs
         return self

@@ -23,10 +23,14 @@ def choose(logits_NV: Tensor, temperature: float, top_p: float, uniform: float) 
     reached."""
     if temperature <= 0:
         return logits_NV.argmax(-1)
-    probabilities, order = (logits_NV / temperature).softmax(-1).sort(-1, descending=True)
+    device, logits_NV = logits_NV.device, logits_NV.float().cpu()  # alike on every device
+    if not logits_NV.amax(-1).isfinite().all():
+        raise FloatingPointError("The model's logits are no numbers, so nothing can be chosen.")
+    probabilities = (logits_NV / temperature).softmax(-1)
+    probabilities, order = probabilities.sort(dim=-1, descending=True, stable=True)
     before = probabilities.cumsum(-1) - probabilities
     kept = probabilities.masked_fill(before > top_p, 0.0)
     reached = kept.cumsum(-1)
     place = (reached <= float(uniform) * reached[:, -1:]).sum(-1, keepdim=True)
     last = (kept > 0).sum(-1, keepdim=True) - 1
-    return order.gather(-1, place.minimum(last))[:, 0]
+    return order.gather(-1, place.minimum(last))[:, 0].to(device)

@@ -7,6 +7,7 @@ position are functions that never run out.
 
 from __future__ import annotations
 
+import importlib
 import time
 from dataclasses import dataclass
 
@@ -117,6 +118,8 @@ class Session:
         if cache is None:
             cache = KVCache(self.config.model, self.config.live.max_rows, device=model.device)
         self.decoder = TipDecoder(model, tokenizers.text, sampling or Sampling(), seed, cache)
+        # Which compiles what the codec computes, before a clock runs.
+        importlib.import_module("quintet.tokenizers.loops")
         if speaker is not None:
             self._hear_speaker(speaker)
         self.now = 0  # the step whose input comes next

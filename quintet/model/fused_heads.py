@@ -58,7 +58,8 @@ def _largest(x_R: Any) -> int:
 @compiled
 def choose(logits_R: Any, temperature: Any, top_p: Any, uniform: Any) -> int:
     """An entry: the likeliest, or at a temperature one of the likeliest, down to that by which
-    their probabilities first exceed `top_p`; it is where `uniform` of their sum is reached."""
+    their probabilities first exceed `top_p`; it is where `uniform` of their sum is reached. -2
+    where these are no numbers."""
     best = _largest(logits_R)
     if temperature <= 0:
         return best
@@ -79,8 +80,10 @@ def choose(logits_R: Any, temperature: Any, top_p: Any, uniform: Any) -> int:
         reached += left_R[best]
         left_R[best] = -ONE
         kept += 1
+    if kept == 0:  # the sum is no number
+        return -2
     if kept == FEW and reached <= limit:
-        order_R = np.argsort(-weights_R)
+        order_R = np.argsort(-weights_R, kind="mergesort")  # the first of equal ones first
         kept, reached = 0, ZERO
         while kept < size and reached <= limit:
             reached += weights_R[order_R[kept]]

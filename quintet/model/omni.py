@@ -122,6 +122,7 @@ class Batch:
         text, audio = -len(self.text_at) % multiple, -len(self.audio_at) % multiple
         return replace(
             self,
+            starts=None,  # of samples, which would be told to ask what is more
             text_at=F.pad(self.text_at, (0, text)),
             text_target=F.pad(self.text_target, (0, text), value=NOT_ASKED),
             audio_at=F.pad(self.audio_at, (0, audio)),

@@ -6,7 +6,6 @@ A stage file states its data, what trains, and where it starts from; this file d
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +149,7 @@ class OmniTask(Task):
             lines = [[sample] for sample in samples]
         if self.config.cuda_graphs and self.replayed and place.device.type == "cuda":
             batch = Batch.from_lines(lines, self.window_steps, multiple=ROWS)
-            return replace(batch.filled(QUESTIONS), starts=None).to(place.device).masked()
+            return batch.filled(QUESTIONS).to(place.device).masked()
         batch = Batch.from_lines(lines, self.window_steps, place.context)
         if place.data_size > 1:
             batch = batch.share(place.data_rank, place.data_size, place.context)

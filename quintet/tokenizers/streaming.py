@@ -69,6 +69,8 @@ def elu(x_BCT: Tensor, before_BCT: Tensor | None = None) -> Tensor:
     past = 0 if before_BCT is None else before_BCT.shape[2]
     y = torch.empty(x.shape[0], past + x.shape[1], x.shape[2])
     if before_BCT is not None:
+        if before_BCT.shape[:2] != x_BCT.shape[:2]:
+            raise ValueError("What stands before is of other streams, or channels.")
         y[:, :past] = before_BCT.mT
     if x.numel():
         apart, length = x.stride(0), x[0].numel()  # of streams, which may be pieces of longer ones
@@ -317,13 +319,16 @@ class ResidualLSTM(nn.Module):
         ours lose: PyTorch's wait for their next product by turning round and round.)"""
         from quintet.tokenizers import loops  # Numba, which training has no use for
 
+        state = (len(x_BTH), self.lstm.num_layers, self.lstm.hidden_size)
+        if x_BTH.shape[2] != state[2] or not hidden_BLH.shape == cell_BLH.shape == state:
+            raise ValueError(f"The input, or its state, is of another shape than {state}.")
         x_TBI, last = x_BTH.transpose(0, 1).contiguous(), []
         cell_LBH = cell_BLH.transpose(0, 1).clone(memory_format=torch.contiguous_format)
         hidden_LBH = hidden_BLH.transpose(0, 1).contiguous()
         for weights, hidden_BH, cell_BH in zip(
             self.lstm.all_weights, hidden_LBH, cell_LBH, strict=True
         ):
-            into_GI, weight_GH, bias_G, more_G = (weight.detach() for weight in weights)
+            into_GI, weight_GH, bias_G, more_G = (w.detach().contiguous() for w in weights)
             made_TBH = x_TBI.new_empty(*x_TBI.shape[:2], len(weight_GH) // 4)
             given = (x_TBI, into_GI, bias_G + more_G, weight_GH, hidden_BH, cell_BH, made_TBH)
             loops.lstm(*(tensor.numpy() for tensor in given))

@@ -44,8 +44,8 @@ class TrainConfig:
     evaluate_every: Count = 500  # steps
     precision: Literal["float32", "bfloat16"] = "float32"  # of activations; weights stay float32
     compile: bool = False  # of the transformer, where there is a C++ compiler
-    # Of the transformer, on a GPU: its steps are recorded and replayed (`train.replay`), which
-    # makes small models ten times as fast there.
+    # Of the transformer, on a GPU: its steps are recorded and replayed (`train.replay`), for small
+    # models, which leave it waiting for Python.
     cuda_graphs: bool = False
     threads: Count = 1
     # Beside the log: "tensorboard", "wandb". See docs/training.md.

@@ -82,3 +82,43 @@ def test_other_precisions_take_pytorchs_way() -> None:
     choices = Choices(model, 300)
     assert not choices._takes(hidden_1D)
     assert np.isfinite(choices.word(hidden_1D, WARM, torch.Generator())[1])
+
+
+@torch.inference_mode()
+def test_it_follows_weights_that_are_replaced() -> None:
+    """One of them, or a whole head, after a session has begun; or laid otherwise in memory."""
+    model = make_model(_config("chained"))
+    model.prepare()
+    choices, other = Choices(model, 300), make_model(_config("chained"), seed=5)
+    before = _answers(choices, GREEDY)
+
+    def check() -> None:
+        nonlocal before
+        after = _answers(choices, GREEDY)
+        assert after != before and after == _answers(_Plainly(model, 300), GREEDY)
+        before = after
+
+    model.audio_head.sub_heads[0].weight = other.audio_head.sub_heads[0].weight
+    check()
+    model.audio_head = other.audio_head
+    check()
+    model.text_image_head.weight = other.text_image_head.weight
+    check()
+    mixer = model.audio_head.mixers[0][1]
+    mixer.weight = torch.nn.Parameter(mixer.weight.T)
+    assert not choices._takes(torch.zeros(1, model.config.model.d_model))
+    check()
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("make", [Choices, _Plainly])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_what_is_no_number_is_told(make: type[Choices], value: float) -> None:
+    model = make_model(_config("chained"))
+    choices, hidden_1D = make(model, 300), torch.ones(1, model.config.model.d_model)
+    model.text_image_head.weight[7] = value
+    model.audio_head.sub_heads[0].weight[3] = value
+    model.text_image_head.weight[-5] = value
+    for ask in (choices.frame, choices.word, choices.image_code):
+        with pytest.raises(FloatingPointError, match="no numbers"):
+            ask(hidden_1D, WARM, torch.Generator())

@@ -66,3 +66,17 @@ def test_elu_equals_pytorchs() -> None:
             torch.testing.assert_close(elu(form, state), expected, rtol=1e-5, atol=3e-7)
     assert elu(x_BCT[..., :0]).shape == (2, 3, 0)
     assert torch.equal(elu(x_BCT[..., :0], x_BCT), x_BCT)
+
+
+@torch.no_grad()
+def test_other_shapes_are_refused() -> None:
+    """What is compiled would write past its memory."""
+    module = ResidualLSTM(6, 2)
+    for batch, width in ((1, 6), (3, 60), (3, 2)):
+        with pytest.raises(ValueError, match="another shape"):
+            module(torch.randn(3, 6, 2), (torch.zeros(batch, 2, width),) * 2)
+    with pytest.raises(ValueError, match="another shape"):
+        module(torch.randn(3, 5, 2))
+    for shape in ((1, 3, 4), (2, 1, 4)):
+        with pytest.raises(ValueError, match="other streams"):
+            elu(torch.randn(2, 3, 8), torch.randn(*shape))
