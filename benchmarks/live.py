@@ -74,16 +74,20 @@ def _scenes(system: Quintet) -> tuple[np.ndarray, float]:
 class _Talkative(Session):
     """A session that never says `No Output`: it always draws and speaks."""
 
+    @torch.no_grad()
     def __init__(self, system: Quintet) -> None:
         super().__init__(system.model, system.tokenizers, Sampling())
         decoder = self.decoder
         speak, ask = decoder.choices.frame, decoder._ask_text_image
 
+        # Where a tip is silent, the one of a thousand that is least so speaks in its place.
+        generator = torch.Generator().manual_seed(0)
+        tips_ND = torch.randn(1_000, system.config.model.d_model, generator=generator)
+        loud_1D = tips_ND[system.model.audio_head.silence(tips_ND).argmin()][None]
+
         def always_speak(hidden_1D: torch.Tensor, *how: Any) -> np.ndarray:
             while (frame := speak(hidden_1D, *how)) is None:
-                hidden_1D = torch.randn_like(
-                    hidden_1D
-                )  # something else, to which it says something
+                hidden_1D = loud_1D
             return frame
 
         def always_draw() -> tuple[object, float]:

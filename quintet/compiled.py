@@ -1,4 +1,5 @@
-"""What Numba compiles for the processor at hand, once, and keeps: products of few rows, and exp.
+"""What Numba compiles for the processor at hand, once, and keeps: products of few rows, RMS norm
+and exp.
 
 For loops whose steps follow one another, each too short to be worth a call of PyTorch. Each row is
 computed by itself: who else is there changes no digit of it. No index is checked here.
@@ -8,9 +9,11 @@ Shapes: N rows, I inputs, O outputs.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
@@ -28,15 +31,23 @@ POWERS = tuple(
 )
 # Sums may be taken in another order. Nothing is said of NaN and infinity: they stay what they are.
 MATHS = {"reassoc", "contract", "nsz", "arcp", "afn"}
+EPSILON = np.finfo(np.float32).eps  # as PyTorch's rms_norm adds it
+DIGEST = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
 
 
 def compiled(function: Callable[..., Any]) -> Any:
     """Where no folder can be written to, each process compiles anew, some seconds."""
     options: dict[str, Any] = {"nogil": True, "fastmath": MATHS, "error_model": "numpy"}
     try:
-        return numba.njit(function, cache=True, **options)
+        made: Any = numba.njit(function, cache=True, **options)
     except RuntimeError:
         return numba.njit(function, **options)
+    # Numba takes what it kept for up to date as long as the function's own file is. What other
+    # files inline from this one must follow it, too; it has no open way to say so.
+    if hasattr(made, "_cache"):  # not where NUMBA_DISABLE_JIT is set
+        kept = made._cache._cache_file
+        kept._source_stamp = (kept._source_stamp, DIGEST)
+    return made
 
 
 @contextmanager
@@ -113,6 +124,17 @@ def multiply(x_NI: Any, weight_OI: Any, y_NO: Any) -> None:
             for i in range(inputs):
                 a += weight_OI[o, i] * x_NI[n, i]
             y_NO[n, o] += a
+
+
+@compiled
+def rms_norm(x_I: Any, weight_I: Any, y_I: Any) -> None:
+    """RMS norm of one row or head; `y` may be `x`."""
+    total = ZERO
+    for i in range(len(x_I)):
+        total += x_I[i] * x_I[i]
+    scale = ONE / np.sqrt(total / np.float32(len(x_I)) + EPSILON)
+    for i in range(len(x_I)):
+        y_I[i] = x_I[i] * scale * weight_I[i]
 
 
 @compiled

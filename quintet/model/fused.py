@@ -1,8 +1,8 @@
 """A layer of the trunk as one compiled function, for a few new rows of sessions.
 
 A row of nano is 2.4 million multiplications, a sixth of a millisecond, and in PyTorch 270 calls,
-which take ten times as long (docs/log.md, 2026-11-28). No index is checked
-here: `decode` does that.
+which take ten times as long (docs/log.md, 2026-11-28). No index is checked here: `decode` does
+that.
 
 Shapes: N new rows, D = d_model, F feed-forward width, B sessions, C slots of each, S slots in use,
 G key-value heads, M heads of a group (its query heads, its key, its value), E head width, P pairs
@@ -15,21 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from quintet.compiled import LEAST, ONE, UNSEEN, ZERO, compiled, exp, multiply
+from quintet.compiled import LEAST, ONE, UNSEEN, ZERO, compiled, exp, multiply, rms_norm
 
-EPSILON = np.finfo(np.float32).eps  # as PyTorch's rms_norm adds it
 TINY = np.float32(1e-30)
-
-
-@compiled
-def _normalize(x_I: Any, weight_I: Any, y_I: Any) -> None:
-    """RMS norm of one row or head; `y` may be `x`."""
-    total = ZERO
-    for i in range(len(x_I)):
-        total += x_I[i] * x_I[i]
-    scale = ONE / np.sqrt(total / np.float32(len(x_I)) + EPSILON)
-    for i in range(len(x_I)):
-        y_I[i] = x_I[i] * scale * weight_I[i]
 
 
 @compiled
@@ -85,7 +73,7 @@ def _normalize_and_turn(heads_GME: Any, query_norm_E: Any, key_norm_E: Any, turn
     for g in range(groups):
         for m in range(members - 1):
             head_E = heads_GME[g, m]
-            _normalize(head_E, key_norm_E if m == members - 2 else query_norm_E, head_E)
+            rms_norm(head_E, key_norm_E if m == members - 2 else query_norm_E, head_E)
             for p in range(len(turns_P2)):
                 (cos, sin), (first, second) = turns_P2[p], head_E[2 * p : 2 * p + 2]
                 head_E[2 * p] = first * cos - second * sin
@@ -106,7 +94,7 @@ def normalize(x_ND: Any, weight_D: Any) -> Any:
     """RMS norm of each row, [N, D]."""
     y_ND = np.empty_like(x_ND)
     for n in range(len(x_ND)):
-        _normalize(x_ND[n], weight_D, y_ND[n])
+        rms_norm(x_ND[n], weight_D, y_ND[n])
     return y_ND
 
 

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from quintet.compiled import ONE, UNSEEN, ZERO, compiled, exp, first_call, multiply
-from quintet.model.fused import _normalize
+from quintet.compiled import ONE, UNSEEN, ZERO, compiled, exp, first_call, multiply, rms_norm
 
 FEW = 32  # entries that are looked for one by one, before all are sorted
 
@@ -29,7 +28,7 @@ def mix(
     gate_2D, bits = np.empty((2, size), np.float32), np.empty(size, np.int32)
     for i in range(size):
         mixed_2D[0, i] = hidden_D[i] + summed_D[i]
-    _normalize(mixed_2D[0], norm_D, mixed_2D[1])
+    rms_norm(mixed_2D[0], norm_D, mixed_2D[1])
     gate_2D[0] = in_D
     multiply(mixed_2D[1:], in_DD, gate_2D[:1])
     for i in range(size):  # SiLU, by exp of what is never positive

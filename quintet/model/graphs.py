@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 FEW = 4  # rows of a session
 LEAST = 256  # slots
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,12 @@ class Graphs:
         return self.trunk.run(x_BTD, self.cache, storage_BTG.reshape(-1), seen, turned, attend)
 
 
-def capture(run: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
-    """What `run` gives, and what makes it anew there, from what now lies where `run` reads."""
+def capture(run: Callable[[], Made], pool: Any = None) -> tuple[Made, Callable[[], None]]:
+    """What `run` gives, and what makes it anew there, from what now lies where `run` reads.
+
+    Args:
+        pool: memory that graphs share of which one runs at a time.
+    """
     # Once without being recorded, beside what else the GPU does: libraries take their memory. It
     # writes what the first replay writes again.
     beside = torch.cuda.Stream()
@@ -103,9 +108,10 @@ def capture(run: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
         run()
     torch.cuda.current_stream().wait_stream(beside)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        hidden = run()
-    return hidden, graph.replay
+    # Other threads, such as that which makes batches, go on meanwhile.
+    with torch.cuda.graph(graph, pool, capture_error_mode="thread_local"):
+        made = run()
+    return made, graph.replay
 
 
 def attend_in_groups(q_BTGHE: Tensor, k_BGSE: Tensor, v_BGSE: Tensor, mask_B1TS: Tensor) -> Tensor:

@@ -3,7 +3,8 @@ of kernels one by one; a graph starts all of them at once.
 
 A graph has one shape and reads fixed memory. So batches come in few shapes (`Batch.filled`), each
 is recorded when it first comes, and afterwards a batch is copied to where the graph of its shape
-reads. The gradients lie in one place for all of them; the optimizer is none of this.
+reads. The gradients lie in one place for all of them; the optimizer is none of this. A parameter
+that nothing of a shape asks for has none, as without graphs: the optimizer leaves it alone.
 """
 
 from __future__ import annotations
@@ -15,14 +16,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from quintet.model.graphs import capture
+
 Losses = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class _Recorded:
     batch: Any  # what the graph reads
-    graph: torch.cuda.CUDAGraph
     losses: Losses  # what it writes
+    asked: list[bool]  # which parameters get a gradient
+    replay: Callable[[], None]
 
 
 class Replay:
@@ -37,7 +41,8 @@ class Replay:
         self.losses = losses
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         self.recorded: dict[tuple[torch.Size, ...], _Recorded] = {}
-        self.pool = torch.cuda.graph_pool_handle()  # one graph runs at a time, so all share it
+        self.gradients = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self.pool: Any = None
 
     def __call__(self, batch: Any) -> Losses:
         tensors = _tensors(batch)
@@ -47,30 +52,32 @@ class Replay:
         known = self.recorded[shapes]
         for place, tensor in zip(_tensors(known.batch), tensors, strict=True):
             place.copy_(tensor)
-        known.graph.replay()
+        self._lay_out(known.asked)
+        known.replay()
         return known.losses
 
     def _record(self, batch: Any) -> _Recorded:
-        for parameter in self.parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        # Once without being recorded, beside what else the GPU does: libraries take their memory.
-        beside = torch.cuda.Stream()
-        beside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(beside):
-            self._run(batch)
-        torch.cuda.current_stream().wait_stream(beside)
-        graph = torch.cuda.CUDAGraph()
-        # The thread that makes batches goes on meanwhile.
-        with torch.cuda.graph(graph, self.pool, capture_error_mode="thread_local"):
-            losses = self._run(batch)
-        return _Recorded(batch, graph, losses)
+        self._lay_out([False] * len(self.parameters))
+        self.losses(batch)["loss"].backward()
+        asked = [parameter.grad is not None for parameter in self.parameters]
+        self._lay_out(asked)
 
-    def _run(self, batch: Any) -> Losses:
-        torch._foreach_zero_([p.grad for p in self.parameters if p.grad is not None])
-        losses = self.losses(batch)
-        losses["loss"].backward()
-        return {name: loss.detach() for name, loss in losses.items()}
+        def run() -> Losses:
+            torch._foreach_zero_([p.grad for p in self.parameters if p.grad is not None])
+            losses = self.losses(batch)
+            losses["loss"].backward()
+            return {name: loss.detach() for name, loss in losses.items()}
+
+        self.pool = self.pool or torch.cuda.graph_pool_handle()
+        losses, replay = capture(run, self.pool)
+        return _Recorded(batch, losses, asked, replay)
+
+    def _lay_out(self, asked: list[bool]) -> None:
+        """Give the parameters that are asked for their gradients, and the others none."""
+        for parameter, gradient, is_asked in zip(
+            self.parameters, self.gradients, asked, strict=True
+        ):
+            parameter.grad = gradient if is_asked else None
 
 
 def _tensors(batch: Any) -> list[Tensor]:
