@@ -65,7 +65,7 @@ def utterances(
         late[0] = rng.uniform(*first)
         if often:
             late = np.where(rng.random(count) < often, rng.uniform(60, most, count), late)
-        made.append([*zip(late.tolist(), rng.uniform(0, 13, count).tolist(), strict=True)])
+        made.append([*zip(late.tolist(), rng.uniform(0, 6, count).tolist(), strict=True)])
     return made
 
 
@@ -73,7 +73,7 @@ class PageCushion:
     """The rule of `arrivals.js` and `player.js`, in milliseconds."""
 
     def __init__(self) -> None:
-        self.least, self.slack, self.cushion = 80.0, 0.0, 80.0
+        self.least, self.slack, self.cushion = 60.0, 0.0, 60.0
         self.ends = 0.0  # on the sound card's clock
         self.after_gaps: list[float] = []  # what each piece behind a gap waited
         self.followed: deque[tuple[float, float]] = deque()  # when, and how late
@@ -100,7 +100,7 @@ class PageCushion:
         usual = [late for late in usual if late < usual[0] + 250]
         known = not follows and len(usual) >= 12 and self.late <= usual[0] + 250
         self.slack = max(0, self.late - usual[len(usual) // 2]) if known else 0
-        wait = max([self.late, *usual]) - self.late + 30
+        wait = max([self.late, *usual]) - self.late + 25
         self.cushion = min(250, max(self.least - self.slack, wait))
         if follows:
             self.after_gaps.append(self.cushion)

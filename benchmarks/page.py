@@ -39,7 +39,7 @@ BETWEEN = 8.0  # seconds between two requests: the model looks back no further
 # Seconds that a request may come later than the one before did, as the microphone begins late and
 # falls behind on a busy machine; less than from its end to that of the voice over its answer.
 NEAR, FIRST_NEAR = 1.0, 2.5  # the second: before it is known how late the microphone began
-FIGURES = ("milliseconds", "skipped", "underruns", "secondsPlayed", "tooEarly")
+FIGURES = ("milliseconds", "skipped", "underruns", "glitches", "secondsPlayed", "tooEarly")
 
 
 def run(model: str = "nano", minutes: float | None = None) -> list[Row]:
@@ -57,6 +57,7 @@ def run(model: str = "nano", minutes: float | None = None) -> list[Row]:
         *_times("voice over the speech to silence", seen["stops"], STOP_LIMIT),
         row("speech that was played", "s", seen["secondsPlayed"]),
         row("underruns", "gaps", seen["underruns"]),
+        row("times that the sound card found nothing to play", "times", seen["glitches"]),
         row("steps left out by the server", "steps", seen["skipped"]),
         row("median of a step", "ms", seen["milliseconds"], 250.0),
         row("minutes", "min", minutes),

@@ -16,7 +16,7 @@ import numpy as np
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES
 
 CAPACITY = 2 * SAMPLE_RATE  # 2 s; then the oldest sound is dropped
-CUSHION = 3 * SAMPLE_RATE // 100  # 30 ms that the network may be late
+CUSHION = SAMPLE_RATE // 50  # 20 ms that the network may be late
 CUSHION_MAX = SAMPLE_RATE // 5
 CUSHION_GROWTH = SAMPLE_RATE // 25  # 40 ms, each time that sound came later
 CUSHION_SHRINK = 1  # samples a step: 40 ms in four minutes

@@ -10,7 +10,7 @@
 // two clocks, each out by 25 millionths, run apart by more than the margin.
 const REMEMBERED = 600_000;
 const HICCUP = 250; // milliseconds later than the earliest: no cushion helps
-const MARGIN = 0.03; // seconds: the sound card's clock is read up to 0.013 too early
+const MARGIN = 0.025; // seconds: the sound card's clock is read up to 0.006 too early
 const ENOUGH = 12; // sounds that followed, three utterances: then it is known when they come
 
 export class Arrivals {

@@ -59,7 +59,7 @@ export class Microphone extends Device {
   }
 
   async listen(stream) {
-    this.context = new AudioContext();
+    this.context = new AudioContext({ latencyHint: 0 }); // its pieces come as evenly as can be
     await this.context.audioWorklet.addModule("microphone_worklet.js");
     const node = new AudioWorkletNode(this.context, "microphone", {
       numberOfOutputs: 0,

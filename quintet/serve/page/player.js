@@ -9,7 +9,7 @@
 
 import { Arrivals } from "./arrivals.js";
 
-const CUSHION = 0.08; // seconds, at first
+const CUSHION = 0.06; // seconds, at first
 const CUSHION_MAX = 0.25;
 const CUSHION_GROWTH = 0.02;
 const CUSHION_SHRINK = 0.0005; // with each utterance: a gap is remembered for 40
@@ -28,7 +28,8 @@ export class Player {
     this.secondsPlayed = 0;
     this.underruns = 0; // gaps inside an utterance, as its next piece came too late
     this.muted = false;
-    this.context = new AudioContext({ sampleRate });
+    // The least that the sound card allows; by itself a browser takes twice as much.
+    this.context = new AudioContext({ sampleRate, latencyHint: 0 });
     this.volume = this.context.createGain();
     this.meter = this.context.createAnalyser();
     this.meter.fftSize = 1024;
@@ -39,6 +40,11 @@ export class Player {
   /** Whether the browser waits for a click or a key before it plays anything. */
   get blocked() {
     return this.context.state !== "running";
+  }
+
+  /** Times that the sound card found nothing to play, as the browser was late; 0 if it cannot tell. */
+  get glitches() {
+    return this.context.playbackStats?.underrunEvents ?? 0;
   }
 
   /** Whether something is being heard, or is about to be. */
