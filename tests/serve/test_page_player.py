@@ -119,8 +119,8 @@ def test_no_step_is_taken_for_early_because_others_were_late(page: Any) -> None:
     calm = [steps(20, 20, 20)] * 20
     cushions, gaps = play(page, [*calm, steps(20, 320, 380), *calm[:9]])
     assert gaps == 1 and cushions[-9:].max() < 0.13  # 20 ms beyond the one before
-    cushions, gaps = play(page, [*calm, *[steps(320, 380, 320)] * 50])  # another network
-    assert gaps <= 1 and cushions[-1] > 0.06
+    cushions, gaps = play(page, [*calm, *[steps(320, 360, 320)] * 50])  # another network
+    assert gaps <= 1 and cushions[-1] > 0.04
 
 
 def test_hours_of_uneven_steps_leave_no_gap(page: Any) -> None:
