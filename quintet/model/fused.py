@@ -27,11 +27,19 @@ def _attend(
     """One head of one row, which sees its session's rows up to the `last`."""
     seen, width = len(order_S), len(q_E)
     scale, most, total = ONE / np.sqrt(np.float32(width)), UNSEEN, TINY
-    for s in range(seen):
-        score = ZERO
+    for s in range(0, seen - 3, 4):
+        k0_E, k1_E, k2_E, k3_E = k_SE[s], k_SE[s + 1], k_SE[s + 2], k_SE[s + 3]
+        a, b, c, d = ZERO, ZERO, ZERO, ZERO
         for e in range(width):
-            score += q_E[e] * k_SE[s, e]
-        scores_S[s] = score * scale
+            q = q_E[e]
+            a, b, c, d = a + q * k0_E[e], b + q * k1_E[e], c + q * k2_E[e], d + q * k3_E[e]
+        scores_S[s], scores_S[s + 1] = a * scale, b * scale
+        scores_S[s + 2], scores_S[s + 3] = c * scale, d * scale
+    for s in range(seen - seen % 4, seen):
+        a = ZERO
+        for e in range(width):
+            a += q_E[e] * k_SE[s, e]
+        scores_S[s] = a * scale
     for s in range(seen):
         if order_S[s] < 0 or order_S[s] > last:
             scores_S[s] = UNSEEN
