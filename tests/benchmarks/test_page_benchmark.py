@@ -35,12 +35,12 @@ def _answer(last_loud: float, early: bool, delay: float = 500.0) -> dict[str, fl
     return {"lastLoud": last_loud, "delay": delay, "early": early}
 
 
-ENDS, LENGTH = np.array([2.0, 12.0]), 20.0
+ENDS, LENGTH, SOFT = np.array([2.0, 12.0]), 20.0, [0.0, 0.0]
 
 
 def _told(over: float, answers: list[dict[str, float | bool]]) -> list[float]:
     seen = {"begun": 1_000.0, "over": over, "answers": answers, "tooEarly": 5}
-    rows = {row["name"]: row["value"] for row in page._answers(seen, ENDS, LENGTH)}
+    rows = {row["name"]: row["value"] for row in page._answers(seen, ENDS, LENGTH, SOFT)}
     return [rows.pop("end of speech to first audible sample, mean"), *list(rows.values())[2:]]
 
 
@@ -61,10 +61,20 @@ def test_a_microphone_that_begins_late_is_followed() -> None:
     assert _told(1_000 + 20_000.0, answers) == [500, 2, 2, 0, 0, 5]
 
 
+def test_a_request_ends_with_its_last_audible_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    loud = np.full(10 * page.PIECE, 0.1, np.float32)
+    soft = np.full(2 * page.PIECE, 0.5 * page.LOUD, np.float32)
+    for said in (loud, np.concatenate([loud, soft])):  # a piece is loud that has 4 % of the loud
+        assert len(loud) < page._end_of_loud_pieces(said) < len(loud) + page.PIECE
+    monkeypatch.setattr("test_page_benchmark.SOFT", [40.0, -8.0])
+    answers = [_answer(1_000 + 2_600, False), _answer(1_000 + 12_600, False)]
+    assert _told(1_000 + 20_000.0, answers)[0] == 500 - (40 - 8) / 2
+
+
 @needs_world
 def test_requests_end_at_all_places_of_the_clock() -> None:
-    sound, ends = page._requests()
-    assert len(ends) == len(page.REQUESTS)
+    sound, ends, soft = page._requests()
+    assert len(ends) == len(soft) == len(page.REQUESTS)
     for end in ends:  # loud up to there, then quiet for longer than a step
         assert abs(sound[end - 1]) > page.LOUD >= np.abs(sound[end : end + 2 * STEP_SAMPLES]).max()
     places = [
