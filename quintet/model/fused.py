@@ -27,6 +27,7 @@ def _attend(
     """One head of one row, which sees its session's rows up to the `last`."""
     seen, width = len(order_S), len(q_E)
     scale, most, total = ONE / np.sqrt(np.float32(width)), UNSEEN, TINY
+    # Four sums at a time: 94 instead of 128 µs a layer for sixteen rows (docs/log.md).
     for s in range(0, seen - 3, 4):
         k0_E, k1_E, k2_E, k3_E = k_SE[s], k_SE[s + 1], k_SE[s + 2], k_SE[s + 3]
         a, b, c, d = ZERO, ZERO, ZERO, ZERO

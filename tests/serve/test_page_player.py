@@ -82,18 +82,18 @@ def test_an_utterance_waits_as_long_as_later_steps_have_been_late(page: Any) -> 
 
 
 def test_the_sound_card_has_its_smallest_buffer(page: Any) -> None:
-    player, least, most = page.evaluate("""async () => {
+    glitches, player, least, most = page.evaluate("""async () => {
       const { Player } = await import("/player.js");
       const contexts = [0, "playback"].map(
         (latencyHint) => new AudioContext({ sampleRate: 24_000, latencyHint }),
       );
       const player = new Player(24_000);
-      if (player.glitches !== 0) throw new Error("nothing has been played");
       const latencies = [player.context, ...contexts].map((context) => context.baseLatency);
       await Promise.all([player.context, ...contexts].map((context) => context.close()));
-      return latencies;
+      return [player.glitches, ...latencies];
     }""")
     assert player == least and player < most / 2
+    assert glitches == 0  # which Chromium counts
 
 
 def test_a_gap_makes_the_next_ones_wait_longer_for_long(page: Any) -> None:
@@ -142,7 +142,7 @@ def test_hours_of_uneven_steps_leave_no_gap(page: Any) -> None:
     """Steps as late as nano's, one in sixty of them as late as the latest of a session."""
     cushions, gaps = play(page, utterances(0, often=1 / 60, most=90))
     assert gaps == 0
-    assert cushions.mean() < 0.08  # which it would be without learning
+    assert cushions.mean() < 0.07
 
 
 def test_the_simulated_cushion_is_the_pages(page: Any) -> None:

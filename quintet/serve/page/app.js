@@ -43,7 +43,7 @@ const state = (window.quintet = {
   get milliseconds() { return status.milliseconds; }, // median of the recent steps
   get secondsPlayed() { return parts.player?.secondsPlayed ?? 0; },
   get underruns() { return parts.player?.underruns ?? 0; },
-  get glitches() { return parts.player?.glitches ?? 0; },
+  get glitches() { return parts.player?.glitches ?? NaN; },
   get answers() { return parts.speech?.answers ?? []; },
   get tooEarly() { return parts.speech?.tooEarly ?? 0; },
   get stops() { return parts.speech?.stops ?? []; },

@@ -7,10 +7,12 @@
  */
 
 // Milliseconds. After fewer, the next utterance too often has a later step than all before; in more,
-// two clocks, each out by 25 millionths, run apart by more than the margin.
+// two clocks, each out by 20 millionths, run apart by more than the margin.
 const REMEMBERED = 600_000;
 const HICCUP = 250; // milliseconds later than the earliest: no cushion helps
-const MARGIN = 0.025; // seconds: the sound card's clock is read up to 0.006 too early
+// Seconds. The sound card's clock is read up to 0.006 too early in headless Chromium, and up to
+// 0.013 where the card's buffer is twice as long.
+const MARGIN = 0.025;
 const ENOUGH = 12; // sounds that followed, three utterances: then it is known when they come
 
 export class Arrivals {
