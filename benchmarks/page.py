@@ -140,7 +140,7 @@ def _requests() -> tuple[np.ndarray, list[int], list[float]]:
 
 def _end_of_loud_pieces(said: np.ndarray) -> float:
     """The sample behind the last piece that the page calls loud, in the mean of all places where
-    pieces may begin."""
+    pieces may begin. Chromium gives its fake microphone at the file's own level."""
     behind = []
     for begin in range(PIECE):
         pieces = np.pad(said[begin:], (0, PIECE - (len(said) - begin) % PIECE)).reshape(-1, PIECE)
