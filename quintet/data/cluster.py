@@ -209,7 +209,8 @@ def _quieten() -> None:
     """Ray Data tells a person what it does; here it does so in its own files only."""
     ray_data.DataContext.get_current().enable_progress_bars = False
     for handler in logging.getLogger("ray.data").handlers:
-        if isinstance(handler, logging.StreamHandler):
+        is_rays = type(handler).__module__.startswith("ray.")  # a program's own may be there, too
+        if is_rays and isinstance(handler, logging.StreamHandler):
             handler.setLevel(logging.CRITICAL)
 
 

@@ -56,6 +56,17 @@ def as_picture(value: object) -> np.ndarray:
     return value
 
 
+def as_text(value: object) -> str:
+    """`value`, words.
+
+    Raises:
+        UserError: it is no string.
+    """
+    if not isinstance(value, str):
+        raise UserError(f"A text is a string, not of type {type(value).__name__}; give a string.")
+    return value
+
+
 def spoken_spans(sound_S: np.ndarray) -> list[tuple[int, int]]:
     """As `speech_spans`; but what is as loud throughout may be a word cut off at both ends, so it
     is speech where it can be heard."""

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from quintet.config import MAX_TEXT_TOKENS, STEP_SAMPLES, OmniConfig, UserError
 from quintet.live.decoder import Answer, Rounds, TipDecoder
-from quintet.live.inputs import as_picture, as_sound, too_long
+from quintet.live.inputs import as_picture, as_sound, as_text, too_long
 from quintet.live.sampling import Sampling
 from quintet.media.images import fit_image
 from quintet.model.cache import KVCache
@@ -182,7 +182,7 @@ class Session:
         tokenizers = self.tokenizers
         ids: list[int] = []
         if text:
-            ids = [*tokenizers.text.encode(text), tokenizers.text.end_id]
+            ids = [*tokenizers.text.encode(as_text(text)), tokenizers.text.end_id]
             if len(ids) > MAX_TEXT_TOKENS:
                 raise too_long(text)
         codes = np.zeros(0, np.int32)

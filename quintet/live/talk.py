@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from quintet.config import STEP_SAMPLES, STEPS_PER_SECOND, UserError
-from quintet.live.inputs import as_picture, as_sound, too_long
+from quintet.live.inputs import as_picture, as_sound, as_text, too_long
 from quintet.live.session import Session, StepOutput
 from quintet.live.timeline_plot import plot_timeline
 from quintet.media.audio import read_audio, write_audio
@@ -133,7 +133,7 @@ def talk(
         UserError: nothing to hear, see or read; a file that cannot be read; an array that is no
             sound or no picture; a text too long.
     """
-    if text is not None and len(text) > MAX_TEXT:
+    if text is not None and len(as_text(text)) > MAX_TEXT:
         raise too_long(text)
     sound, pictures = _sound(audio), _pictures(image)
     text = text if text and text.strip() else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -21,7 +22,7 @@ pytest.importorskip("ray.data", reason="the extra cluster is not installed")
 
 from ray.cluster_utils import Cluster as Nodes  # noqa: E402
 
-from quintet.data.cluster import Cluster  # noqa: E402
+from quintet.data.cluster import Cluster, _quieten  # noqa: E402
 
 NODE = {"num_cpus": 1, "object_store_memory": 100_000_000}
 HEAD = NODE | {"include_dashboard": False, "include_log_monitor": False}
@@ -111,3 +112,17 @@ def test_a_lost_machine_costs_nothing(nodes: Nodes, tmp_path: Path) -> None:
             if done == 0:
                 nodes.remove_node(second, allow_graceful=False)
     assert len(list(tmp_path.glob("done-*"))) == 6
+
+
+def test_it_silences_rays_own_words_alone() -> None:
+    log, mine = logging.getLogger("ray.data"), logging.StreamHandler()
+    mine.setLevel(logging.INFO)
+    log.addHandler(mine)
+    try:
+        _quieten()
+        loud = [one for one in log.handlers if one.level < logging.CRITICAL]
+        assert len(loud) < len(log.handlers), "Ray's own is there, and silent"
+    finally:
+        log.removeHandler(mine)
+    assert mine in loud
+    assert not any(type(one).__name__ == "PlainRayHandler" for one in loud)

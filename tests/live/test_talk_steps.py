@@ -10,7 +10,7 @@ from PIL import Image
 from scripted import ScriptedSession, silent, speaking
 
 from quintet.config import STEP_SAMPLES, UserError
-from quintet.live.inputs import as_picture, as_sound, spoken_part, spoken_spans
+from quintet.live.inputs import as_picture, as_sound, as_text, spoken_part, spoken_spans
 from quintet.live.talk import (
     LONGEST_REPLY_STEPS,
     MAX_TEXT,
@@ -152,6 +152,12 @@ def test_what_is_no_picture(picture: object) -> None:
         as_picture(picture)
     for width, height in ((3, 2), (2, 3)):
         assert as_picture(Image.new("L", (width, height), 7)).shape == (height, width, 3)
+
+
+def test_what_is_no_text() -> None:
+    with pytest.raises(UserError, match="not of type int"):
+        as_text(5)
+    assert as_text("hello.") == "hello."
 
 
 def test_times_are_the_middle_one_nearly_the_longest_and_the_longest() -> None:
