@@ -3,12 +3,12 @@
 Headless Chromium opens the page of a server of its own and hears, as its microphone, requests in
 voices that training never saw, and a voice that talks over every other answer. The page itself
 notes the times, on its own clock: from the last loud piece of the microphone (20 ms each) to the
-first audible sample at the loudspeaker, and from the first loud piece over the speech to silence. A
-piece is loud as a whole, and a soft last sound, the v of "five", goes on for 44 ms behind it: so
-much less is counted, and where speech ends inside its last loud piece, so much more. What the
-microphone itself and the network of a real person take comes on top. A request that nothing follows
-has no time, so how many were answered stands beside the times, and how many of these before the
-page knew that they were over, which it does a third of a second after.
+first audible sample at the loudspeaker, and from the first loud piece over the speech to silence.
+A piece is loud as a whole, so the requests are such as end loud: the v of "five" would go on for
+44 ms behind it.
+What the microphone itself and the network of a real person take comes on top. A request that
+nothing follows has no time, so how many were answered stands beside the times, and how many of
+these before the page knew that they were over, which it does a third of a second after.
 
     quintet bench page --minutes 10
 """
@@ -31,13 +31,12 @@ from quintet.media.speech import TEST_VOICES, Voice, synthesize
 CHROMIUM = Path("/usr/bin/chromium")
 MINUTES = 3.0
 ANSWER_LIMIT, STOP_LIMIT = 500.0, 400.0  # milliseconds
-REQUESTS = ("count to five.", "say banana.", "hello.", "repeat after me: the red car.",
+REQUESTS = ("count to ten.", "say banana.", "hello.", "repeat after me: the red car.",
             "count to seven.", "say umbrella.")  # fmt: skip
 OVER = "well, maybe tomorrow."  # what is said over an answer
 ANSWER_AFTER = 2.0  # seconds from a request until it is talked over, if it is
 ROUNDS = 3  # after so many, requests have ended at all places of the clock
-LOUD = 0.02  # of a sample, and of a piece's RMS in the page (`voice.js`), 0 to 1
-PIECE = SAMPLE_RATE // 50  # samples of the microphone that the page looks at together
+LOUD = 0.02  # of a sample, 0 to 1; in the page of the RMS of a piece
 BETWEEN = 8.0  # seconds between two requests: the model looks back no further
 # Seconds that a request may come later than the one before did, as the microphone begins late and
 # falls behind on a busy machine; less than from its end to that of the voice over its answer.
@@ -52,11 +51,11 @@ def run(model: str = "nano", minutes: float | None = None) -> list[Row]:
         raise UserError(f"There is no browser at {CHROMIUM}; install the package chromium.")
     with tempfile.TemporaryDirectory() as folder, server(model, 1) as address:
         sound = Path(folder) / "requests.wav"
-        heard, ends, soft = _requests()
+        heard, ends = _requests()
         write_audio(sound, heard)
         seen = _watch(address, sound, minutes)
     return [
-        *_answers(seen, np.array(ends) / SAMPLE_RATE, len(heard) / SAMPLE_RATE, soft),
+        *_answers(seen, np.array(ends) / SAMPLE_RATE, len(heard) / SAMPLE_RATE),
         *_times("voice over the speech to silence", seen["stops"], STOP_LIMIT),
         row("speech that was played", "s", seen["secondsPlayed"]),
         row("underruns", "gaps", seen["underruns"]),
@@ -82,10 +81,9 @@ def _times(name: str, milliseconds: list[float], limit: float) -> list[Row]:
             row(f"{name}, p95", "ms", p95, limit)]  # fmt: skip
 
 
-def _answers(seen: dict[str, Any], ends: np.ndarray, length: float, soft: list[float]) -> list[Row]:
+def _answers(seen: dict[str, Any], ends: np.ndarray, length: float) -> list[Row]:
     """How soon requests were answered, and how many of those that had time for it; `ends` in
-    seconds of the sound, which begins anew after `length`; `soft` milliseconds of each request
-    behind its last loud piece."""
+    seconds of the sound, which begins anew after `length`."""
     begun, over = seen["begun"], seen["over"]
     rounds = np.arange(0, (over - begun) / 1_000 + length, length)
     ended = begun + 1_000 * (rounds[:, None] + ends).ravel()
@@ -100,7 +98,7 @@ def _answers(seen: dict[str, Any], ends: np.ndarray, length: float, soft: list[f
         lag, near = behind[nearest], NEAR
         if nearest < requests:
             answered[nearest] = answer
-    delays = [answer["delay"] - soft[index % len(soft)] for index, answer in answered.items()]
+    delays = [answer["delay"] for answer in answered.values()]
     early = sum(answer["early"] for answer in answered.values())
     return [
         *_times("end of speech to first audible sample", delays, ANSWER_LIMIT),
@@ -112,13 +110,12 @@ def _answers(seen: dict[str, Any], ends: np.ndarray, length: float, soft: list[f
     ]
 
 
-def _requests() -> tuple[np.ndarray, list[int], list[float]]:
-    """What the microphone hears again and again, the sample behind the last loud one of each
-    request, and milliseconds from its last loud piece to there. The ends lie evenly over a step of
-    the server's clock, in the next round a little later, so that no place of the clock counts more
-    than another, wherever the first round begins."""
+def _requests() -> tuple[np.ndarray, list[int]]:
+    """What the microphone hears again and again, and the sample behind the last loud one of each
+    request. These lie evenly over a step of the server's clock, in the next round a little later,
+    so that no place of the clock counts more than another, wherever the first round begins."""
     parts: list[np.ndarray] = []
-    length, ends, soft = 0, [], []
+    length, ends = 0, []
     for index, request in enumerate(REQUESTS):
         said = synthesize(request, Voice(TEST_VOICES[index % len(TEST_VOICES)], 150))
         last = int(np.flatnonzero(np.abs(said) > LOUD)[-1]) + 1
@@ -130,23 +127,11 @@ def _requests() -> tuple[np.ndarray, list[int], list[float]]:
             begin = round(ANSWER_AFTER * SAMPLE_RATE)
             after[begin : begin + len(over)] = over
         ends.append(length + len(before) + last)
-        soft.append(1_000 * (last - _end_of_loud_pieces(said)) / SAMPLE_RATE)
         parts += [before, said, after]
         length += len(before) + len(said) + len(after)
     later = STEP_SAMPLES // (ROUNDS * len(REQUESTS))
     parts.append(np.zeros((later - length) % STEP_SAMPLES, np.float32))
-    return np.concatenate(parts), ends, soft
-
-
-def _end_of_loud_pieces(said: np.ndarray) -> float:
-    """The sample behind the last piece that the page calls loud, in the mean of all places where
-    pieces may begin. Chromium gives its fake microphone at the file's own level."""
-    behind = []
-    for begin in range(PIECE):
-        pieces = np.pad(said[begin:], (0, PIECE - (len(said) - begin) % PIECE)).reshape(-1, PIECE)
-        loud = np.flatnonzero(np.square(pieces).mean(1) > LOUD**2)
-        behind.append(begin + (int(loud[-1]) + 1) * PIECE)
-    return float(np.mean(behind))
+    return np.concatenate(parts), ends
 
 
 def _watch(address: str, sound: Path, minutes: float) -> dict[str, Any]:

@@ -44,8 +44,8 @@ def compiled(function: Callable[..., Any]) -> Any:
         return numba.njit(function, **options)
     # Numba takes what it kept for up to date as long as the function's own file is. What other
     # files inline from this one must follow it, too; it has no open way to say so.
-    if hasattr(made, "_cache"):  # not where NUMBA_DISABLE_JIT is set
-        kept = made._cache._cache_file
+    kept: Any = getattr(getattr(made, "_cache", None), "_cache_file", None)
+    if hasattr(kept, "_source_stamp"):  # not where NUMBA_DISABLE_JIT is set
         kept._source_stamp = (kept._source_stamp, DIGEST)
     return made
 

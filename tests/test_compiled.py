@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,10 @@ def test_what_is_kept_follows_what_is_inlined(
     path.write_text(PROGRAM, encoding="utf-8")
     assert sum(_made(path).cache_hits.values()) == 0
     assert sum(_made(path).cache_hits.values()) == 1  # from the folder
+    path.write_text(PROGRAM + "more = 1\n", encoding="utf-8")
+    assert sum(_made(path).cache_hits.values()) == 0
+    assert sum(_made(path).cache_hits.values()) == 1
+    assert hashlib.sha256(Path(compiled.__file__).read_bytes()).hexdigest() == compiled.DIGEST
     monkeypatch.setattr(compiled, "DIGEST", "of another compiled.py")
     assert sum(_made(path).cache_hits.values()) == 0
     assert sum(_made(path).cache_hits.values()) == 1

@@ -16,7 +16,6 @@ from quintet.live.sampling import Sampling, choose
 from quintet.model.omni import Omni
 
 Arrays = tuple[np.ndarray, ...]
-NONE = -2  # entry, where logits are no numbers
 
 
 class Choices:
@@ -49,7 +48,7 @@ class Choices:
                 hidden_1D.numpy()[0], self._words, self.known, *_numbers(temperature, top_p),
                 uniform,
             )  # fmt: skip
-            return (None if token == -1 else _number(token)), float(silence)
+            return (None if token == fused_heads.SILENT else _number(token)), float(silence)
         logits = self.model.text_image_head.words(hidden_1D)
         logits[:, self.known : -1] = -torch.inf
         silence = logits.softmax(-1)[0, -1]
@@ -156,7 +155,9 @@ def _array(weight: Any) -> np.ndarray:
 
 def _number(entry: int) -> int:
     """An entry that was chosen at all."""
-    if entry == NONE:
+    from quintet.model.fused_heads import NOT_CHOSEN
+
+    if entry == NOT_CHOSEN:
         raise FloatingPointError("The model's logits are no numbers, so nothing can be chosen.")
     return int(entry)
 

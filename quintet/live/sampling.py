@@ -21,11 +21,11 @@ def choose(logits_NV: Tensor, temperature: float, top_p: float, uniform: float) 
     """An entry [N] for each row of logits: of the likeliest ones, down to that by which their
     probabilities first exceed `top_p`, the one where `uniform`, in [0, 1), of their sum is
     reached."""
+    if not logits_NV.amax(-1).isfinite().all():
+        raise FloatingPointError("The model's logits are no numbers, so nothing can be chosen.")
     if temperature <= 0:
         return logits_NV.argmax(-1)
     device, logits_NV = logits_NV.device, logits_NV.float().cpu()  # alike on every device
-    if not logits_NV.amax(-1).isfinite().all():
-        raise FloatingPointError("The model's logits are no numbers, so nothing can be chosen.")
     probabilities = (logits_NV / temperature).softmax(-1)
     probabilities, order = probabilities.sort(dim=-1, descending=True, stable=True)
     before = probabilities.cumsum(-1) - probabilities

@@ -14,6 +14,8 @@ import numpy as np
 
 from quintet.compiled import ONE, UNSEEN, ZERO, compiled, exp, first_call, multiply, rms_norm
 
+LARGEST = np.finfo(np.float32).max
+SILENT, NOT_CHOSEN = -1, -2  # what is given in the place of an entry
 FEW = 32  # entries that are looked for one by one, before all are sorted
 
 
@@ -57,8 +59,13 @@ def _largest(x_R: Any) -> int:
 @compiled
 def choose(logits_R: Any, temperature: Any, top_p: Any, uniform: Any) -> int:
     """An entry: the likeliest, or at a temperature one of the likeliest, down to that by which
-    their probabilities first exceed `top_p`; it is where `uniform` of their sum is reached. -2
-    where these are no numbers."""
+    their probabilities first exceed `top_p`; it is where `uniform` of their sum is reached.
+    `NOT_CHOSEN` where a logit is no number."""
+    wrong = 0
+    for r in range(len(logits_R)):
+        wrong += not logits_R[r] <= LARGEST
+    if wrong:
+        return NOT_CHOSEN
     best = _largest(logits_R)
     if temperature <= 0:
         return best
@@ -79,8 +86,6 @@ def choose(logits_R: Any, temperature: Any, top_p: Any, uniform: Any) -> int:
         reached += left_R[best]
         left_R[best] = -ONE
         kept += 1
-    if kept == 0:  # the sum is no number
-        return -2
     if kept == FEW and reached <= limit:
         order_R = np.argsort(-weights_R, kind="mergesort")  # the first of equal ones first
         kept, reached = 0, ZERO
@@ -118,14 +123,14 @@ def silence(state_D: Any, weight_RD: Any) -> Any:
 def word(
     hidden_D: Any, weight_VD: Any, known: int, temperature: Any, top_p: Any, uniform: Any
 ) -> Any:
-    """Of the first `known` entries and the last, which is -1 here: an entry, and the probability
-    of the last."""
+    """Of the first `known` entries and the last, which is `SILENT` here: an entry, and the
+    probability of the last."""
     logits_1R = np.zeros((1, known + 1), np.float32)
     hidden_1D = hidden_D.reshape(1, len(hidden_D))
     multiply(hidden_1D, weight_VD[:known], logits_1R[:, :known])
     multiply(hidden_1D, weight_VD[-1:], logits_1R[:, known:])
     chosen = choose(logits_1R[0], temperature, top_p, uniform)
-    return (-1 if chosen == known else chosen), _last_share(logits_1R[0])
+    return (SILENT if chosen == known else chosen), _last_share(logits_1R[0])
 
 
 @compiled

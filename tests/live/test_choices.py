@@ -113,7 +113,8 @@ def test_it_follows_weights_that_are_replaced() -> None:
 @torch.inference_mode()
 @pytest.mark.parametrize("make", [Choices, _Plainly])
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_what_is_no_number_is_told(make: type[Choices], value: float) -> None:
+@pytest.mark.parametrize("sampling", [GREEDY, WARM], ids=["greedy", "warm"])
+def test_what_is_no_number_is_told(make: type[Choices], value: float, sampling: Sampling) -> None:
     model = make_model(_config("chained"))
     choices, hidden_1D = make(model, 300), torch.ones(1, model.config.model.d_model)
     model.text_image_head.weight[7] = value
@@ -121,4 +122,14 @@ def test_what_is_no_number_is_told(make: type[Choices], value: float) -> None:
     model.text_image_head.weight[-5] = value
     for ask in (choices.frame, choices.word, choices.image_code):
         with pytest.raises(FloatingPointError, match="no numbers"):
-            ask(hidden_1D, WARM, torch.Generator())
+            ask(hidden_1D, sampling, torch.Generator())
+
+
+@torch.inference_mode()
+def test_of_many_equal_entries_both_ways_take_the_same() -> None:
+    model = make_model(_config("chained"))
+    for head in (model.text_image_head, *model.audio_head.sub_heads):
+        head.weight.zero_()
+    expected = _answers(_Plainly(model, 300), WARM)
+    assert _answers(Choices(model, 300), WARM) == expected
+    assert len({codes for _, _, codes, *_ in expected}) > 30  # type: ignore[misc]

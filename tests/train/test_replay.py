@@ -59,11 +59,16 @@ def test_every_batch_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     for lengths, speaks in (((5, 6), True), ((6, 4), True), ((3, 9), True), ((5, 6), False),
                             ((9, 3), True)):  # fmt: skip
         batch = _batch(model, lengths, speaks)
+        stale = {name: p.grad for name, p in model.named_parameters()}
         model.zero_grad(set_to_none=True)
         expected = model.losses(batch, 4.0, 2.0)
         expected["loss"].backward()
         gradients = _gradients(model)
+        for name, parameter in model.named_parameters():
+            parameter.grad = stale[name]  # as the batch before left them
         losses = replayed(batch)
+        for parameter, own in zip(replayed.parameters, replayed.gradients, strict=True):
+            assert parameter.grad is None or parameter.grad is own  # where a graph writes
         for name, loss in expected.items():
             torch.testing.assert_close(losses[name], loss.detach())
         for name, gradient in _gradients(model).items():
