@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch.nn import functional as F
 
 from quintet import compiled
 
@@ -46,3 +48,13 @@ def test_what_is_kept_follows_what_is_inlined(
     monkeypatch.setattr(compiled, "DIGEST", "of another compiled.py")
     assert sum(_made(path).cache_hits.values()) == 0
     assert sum(_made(path).cache_hits.values()) == 1
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-4])
+def test_a_norm_equals_pytorchs_of_small_numbers_too(size: float) -> None:
+    rng = np.random.default_rng(0)
+    x_I, weight_I = rng.standard_normal((2, 33)).astype(np.float32)
+    x_I, made_I = x_I * np.float32(size), np.empty(33, np.float32)
+    compiled.rms_norm(x_I, weight_I, made_I)
+    expected_I = F.rms_norm(torch.from_numpy(x_I), (33,), torch.from_numpy(weight_I))
+    np.testing.assert_allclose(made_I, expected_I, rtol=1e-5)

@@ -29,6 +29,7 @@ class Choices:
     def __init__(self, model: Omni, known: int) -> None:
         assert known <= model.text_image_head.num_words, "more words than the head has"
         self.model, self.known = model, known
+        self.compiled = False  # whether compiled functions answer
         self._where: list[object] = []  # the weights lay when their arrays were taken
         self._words: np.ndarray = np.empty(0)
         self._sub_heads: Arrays = ()
@@ -41,7 +42,7 @@ class Choices:
         """A text entry (None: silent), and the probability of silence."""
         temperature, top_p = sampling.text_temperature, sampling.top_p
         (uniform,) = _draws(1, temperature, generator)
-        if self._takes(hidden_1D):
+        if self.compiled:
             from quintet.model import fused_heads  # Numba, which training has no use for
 
             token, silence = fused_heads.word(
@@ -63,7 +64,7 @@ class Choices:
             self.model.text_image_head,
         )
         (uniform,) = _draws(1, temperature, generator)
-        if self._takes(hidden_1D):
+        if self.compiled:
             from quintet.model import fused_heads
 
             codes_RD = self._words[head.num_words :]
@@ -74,7 +75,7 @@ class Choices:
 
     def silence_of_audio(self, hidden_1D: Tensor) -> float:
         """Probability that the audio head stays silent."""
-        if self._takes(hidden_1D):
+        if self.compiled:
             from quintet.model import fused_heads
 
             return float(fused_heads.silence(hidden_1D.numpy()[0], self._sub_heads[0]))
@@ -86,7 +87,7 @@ class Choices:
         """Codes of a frame, int32 [Q]; None: silent."""
         head, temperature, top_p = self.model.audio_head, sampling.audio_temperature, sampling.top_p
         uniforms = _draws(head.num_choices, temperature, generator)
-        if self._takes(hidden_1D):
+        if self.compiled:
             numbers = _numbers(temperature, top_p)
             entries = self._entries(hidden_1D.numpy()[0], uniforms, numbers)
             if entries is None:
@@ -123,11 +124,9 @@ class Choices:
                 summed_D = embedded_D if summed_D is None else summed_D + embedded_D
         return entries
 
-    def _takes(self, hidden_1D: Tensor) -> bool:
-        """Whether compiled functions do; then their arrays are those of the weights as they are."""
-        if hidden_1D.device.type != "cpu" or hidden_1D.dtype != torch.float32:
-            return False
-        # Looked up anew: whoever replaces one of them, or a whole head, tells nobody.
+    def follow(self) -> None:
+        """Before each answer: take the weights as they are. Whoever replaces one of them, or a
+        whole head, tells nobody; to look costs as much as three answers."""
         text, audio = self.model.text_image_head.weight, self.model.audio_head
         sub_heads = [head.weight for head in audio.sub_heads]
         codes = [table.weight for table in audio.codes]
@@ -137,15 +136,19 @@ class Choices:
             for norm, into, _, out in layers
         ]
         weights = [text, *sub_heads, *codes, *(weight for mixer in mixers for weight in mixer)]
-        where = [(w.data_ptr(), w.shape, w.stride()) for w in weights]
-        if where != self._where:
-            if not all(w.is_contiguous() and w.dtype == torch.float32 for w in weights):
-                return False  # what is compiled checks nothing
+        where = [(w.data_ptr(), w.shape, w.stride(), w.dtype) for w in weights]
+        if where == self._where:
+            return
+        self._where = [*where]
+        # What is compiled checks nothing.
+        self.compiled = all(
+            w.device.type == "cpu" and w.dtype == torch.float32 and w.is_contiguous()
+            for w in weights
+        )
+        if self.compiled:
             self._words, self._sub_heads = _array(text), tuple(map(_array, sub_heads))
             self._codes = tuple(map(_array, codes))
             self._mixers = [tuple(map(_array, mixer)) for mixer in mixers]
-            self._where = [*where]
-        return True
 
 
 def _array(weight: Any) -> np.ndarray:

@@ -113,13 +113,16 @@ class TipDecoder:
         frames: int,
         frame_step: Callable[[int], int] | None = None,
         words: Stream = Stream.TEXT_OUT,
+        yield_above: float = 1.0,
     ) -> Rounds:
         """Ask both heads at the tip; at most `budget` text+image rows and `frames` frames.
 
         The time of all rows is `step`; in turn mode `frame_step` gives that of each frame.
-        Words and pictures are rows of the stream `words`.
+        Words and pictures are rows of the stream `words`. There is no frame if `No Output` is
+        likelier than `yield_above`.
         """
         made, silent_text = Answer([], []), 1.0
+        self.choices.follow()
         while len(made.text_image) < budget:
             chosen, silence = self._ask_text_image()
             if not made.text_image:
@@ -129,6 +132,8 @@ class TipDecoder:
             made.text_image.append(chosen)
             yield self.rows(words, chosen[0], self._entry(*chosen), step)
         silent_audio = self.choices.silence_of_audio(self._tip())
+        if silent_audio > yield_above:
+            frames = 0
         while len(made.frames) < frames:
             frame = self.choices.frame(self._tip(), self.sampling, self.generator)
             if frame is None:

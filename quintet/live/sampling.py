@@ -9,12 +9,18 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Sampling:
-    """Temperatures by modality; 0 takes the likeliest entry. `top_p` trims the unlikely tail."""
+    """Temperatures by modality; 0 takes the likeliest entry. `top_p` trims the unlikely tail.
+
+    Speech under way falls silent in a live step where `No Output` is likelier than `yield_above`:
+    to talk on over somebody is worse than to break off once too often. With 1 it is drawn like any
+    other entry.
+    """
 
     text_temperature: float = 0.0
     image_temperature: float = 0.3
     audio_temperature: float = 0.3
     top_p: float = 0.9
+    yield_above: float = 0.3
 
 
 def choose(logits_NV: Tensor, temperature: float, top_p: float, uniform: float) -> Tensor:

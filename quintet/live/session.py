@@ -212,7 +212,8 @@ class Session:
         decoder.cache.slide(self.now - live.window_steps + 1)
         if self.config.model.rotary:
             decoder.cache.carry_prompt()
-        answer = yield from decoder.answer(self.now, budget, frames)
+        yields = decoder.sampling.yield_above if self._speaks else 1.0
+        answer = yield from decoder.answer(self.now, budget, frames, yield_above=yields)
         return answer
 
     def output(

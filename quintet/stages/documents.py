@@ -72,6 +72,11 @@ def make_moment(seed: int, split: str) -> Scene:
     return make_encounter(seed, split, MOMENT_KINDS)
 
 
+def make_interruption(seed: int, split: str) -> Scene:
+    """Such a one, in which somebody speaks while the assistant does, to stop it or to agree."""
+    return make_encounter(seed, split, ("interruption", "backchannel"))
+
+
 SCENES: dict[str, tuple[Callable[[int, str], Scene], str]] = {  # live ones, of which split
     "realtime": (make_scene, "train"),
     "realtime_test": (make_scene, "test"),
@@ -79,6 +84,7 @@ SCENES: dict[str, tuple[Callable[[int, str], Scene], str]] = {  # live ones, of 
     "encounters_test": (make_encounter, "test"),
     "speakers": (make_spoken, "train"),
     "moments": (make_moment, "train"),
+    "interruptions": (make_interruption, "train"),
     "sights": (make_sights, "train"),
     "counting": (partial(make_sights, kinds=("how_many",)), "train"),
 }

@@ -20,8 +20,8 @@ from quintet.stages.context import Context
 # The first seeds of each set, and how many later values of the setting `seed` have their own.
 FIRST = {
     "realtime": (0, 24), "encounters": (0, 24), "sights": (0, 24), "counting": (0, 24),
-    "speakers": (25_000_000, 4), "moments": (30_000_000, 19), "realtime_test": (50_000_000, 19),
-    "encounters_test": (50_000_000, 19),
+    "speakers": (25_000_000, 4), "moments": (30_000_000, 9), "interruptions": (40_000_000, 9),
+    "realtime_test": (50_000_000, 19), "encounters_test": (50_000_000, 19),
 }  # fmt: skip
 EVAL = {"eval": 70_000_000, "eval_encounters": 90_000_000, "eval_speakers": 110_000_000,
         "eval_counting": 170_000_000, "eval_long_session": 180_000_000}  # fmt: skip

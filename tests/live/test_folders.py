@@ -232,6 +232,9 @@ def test_the_transformer_alone_moves_to_a_device() -> None:
     system = Quintet(make_model(config), make_tokenizers(config))
     assert system.to("meta") is system and system.model.device.type == "meta"
     assert next(system.tokenizers.audio.parameters()).device.type == "cpu"
+    with pytest.raises(UserError, match="cuda_graphs is for"):
+        system.to("cpu", cuda_graphs=True)
+    assert not system.model.cuda_graphs and system.model.device.type == "meta"
 
 
 def test_what_stages_have_exported_is_assembled(system: Quintet, folder: Path) -> None:

@@ -19,7 +19,7 @@ from quintet.config import (
     load_preset,
 )
 from quintet.live.sampling import Sampling
-from quintet.live.session import Session, StepOutput, Words
+from quintet.live.session import Session, StepOutput
 from quintet.model.embedding import RowTensors
 from quintet.model.omni import Omni
 from quintet.timeline.rows import Rows, concatenate
@@ -181,6 +181,23 @@ def test_no_output_never_enters_the_cache(
     assert not any(out.speaking or out.text or out.image is not None for out in silent)
 
 
+@pytest.mark.parametrize("limit", [0.0, 0.02, 1.0])
+def test_speech_under_way_yields_where_silence_is_likely_enough(
+    model: Omni, tokenizers: Tokenizers, limit: float
+) -> None:
+    _lively(model, tokenizers)
+    session = Session(model, tokenizers, replace(HOT, yield_above=limit), seed=3)
+    outputs = [session.step(*one) for one in _inputs(2, 40)]
+    likely = [out.no_output[1] > limit for out in outputs]
+    steps = list(zip(outputs, outputs[1:], likely[1:], strict=False))
+    assert not any(
+        out.speaking for before, out, is_likely in steps if before.speaking and is_likely
+    )
+    begins = [out for before, out, _ in steps if out.speaking and not before.speaking]
+    assert begins and (limit > 0 or all(out.no_output[1] > limit for out in begins))
+    assert sum(out.speaking for out in outputs) > len(begins) or limit == 0
+
+
 @torch.no_grad()
 def test_the_tip_loop_asks_what_training_asked(
     config: OmniConfig, model: Omni, tokenizers: Tokenizers
@@ -340,16 +357,6 @@ def test_speech_without_whole_frames_a_step_equals_the_whole() -> None:
     assert not session._play(session._decode([])).any()
 
 
-def test_an_unfinished_character_does_not_leak_into_the_next_message(
-    tokenizers: Tokenizers,
-) -> None:
-    text, words = tokenizers.text, Words(tokenizers)
-    first_byte = text.encode("世")[0]
-    assert words.push(first_byte) == ""
-    assert words.push(text.end_id) == "\N{REPLACEMENT CHARACTER}"
-    assert "".join(words.push(token) for token in text.encode("世 a")) == "世 a"
-
-
 def test_wrong_inputs_are_told_in_a_sentence(model: Omni, tokenizers: Tokenizers) -> None:
     session = Session(model, tokenizers)
     with pytest.raises(UserError, match="6000 samples"):
@@ -378,11 +385,3 @@ def test_a_step_asks_for_as_much_room_as_it_may_take() -> None:
         seen = config.image.num_tokens if picture is not None else 0
         budget = config.live.text_image_rows_per_step
         assert asked.pop() == words + seen + heard + budget + spoken
-
-
-def test_words_wait_for_at_most_four_bytes(tokenizers: Tokenizers) -> None:
-    text, words = tokenizers.text, Words(tokenizers)
-    told = [words.push(token) for token in text.encode("🍎")]
-    assert told[-1] == "🍎" and told[-4:-1] == ["", "", ""]  # four bytes, maybe a blank before
-    stray = text.encode("🍎")[-4]  # the first byte, again and again: no character begins so
-    assert [len(words.push(stray)) > 0 for _ in range(5)] == [False, False, False, True, False]

@@ -11,7 +11,7 @@ from conftest import FRACTIONAL, make_config, make_model, make_tokenizers
 
 from quintet.config import MAX_TEXT_TOKENS, STEP_SAMPLES, OmniConfig, UserError
 from quintet.live.decoder import Answer
-from quintet.live.session import Session
+from quintet.live.session import Session, Words
 from quintet.model.omni import Omni
 from quintet.timeline.streams import Modality
 from quintet.tokenizers.bundle import Tokenizers
@@ -100,3 +100,21 @@ def test_frames_are_counted_by_the_step_that_they_are_heard_in() -> None:
 def test_a_step_tells_how_long_it_took(model: Omni, tokenizers: Tokenizers) -> None:
     session, began = Session(model, tokenizers), time.perf_counter()
     assert 0 < session.step(SILENCE).seconds <= time.perf_counter() - began
+
+
+def test_an_unfinished_character_does_not_leak_into_the_next_message(
+    tokenizers: Tokenizers,
+) -> None:
+    text, words = tokenizers.text, Words(tokenizers)
+    first_byte = text.encode("世")[0]
+    assert words.push(first_byte) == ""
+    assert words.push(text.end_id) == "\N{REPLACEMENT CHARACTER}"
+    assert "".join(words.push(token) for token in text.encode("世 a")) == "世 a"
+
+
+def test_words_wait_for_at_most_four_bytes(tokenizers: Tokenizers) -> None:
+    text, words = tokenizers.text, Words(tokenizers)
+    told = [words.push(token) for token in text.encode("🍎")]
+    assert told[-1] == "🍎" and told[-4:-1] == ["", "", ""]  # four bytes, maybe a blank before
+    stray = text.encode("🍎")[-4]  # the first byte, again and again: no character begins so
+    assert [len(words.push(stray)) > 0 for _ in range(5)] == [False, False, False, True, False]

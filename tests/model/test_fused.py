@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -23,6 +24,7 @@ from quintet.model.omni import Omni
 from quintet.model.rotary import turns
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+LOOPS = "quintet.tokenizers.loops"
 WIDTHS = [(48, 64, 4, 2), (48, 20, 6, 1), (60, 17, 3, 3)]  # d_model, feed-forward, heads, key-value
 
 
@@ -131,11 +133,14 @@ def test_exponentials() -> None:
     assert made[-2] == 0 and made[-1] < 1e-37
 
 
-def test_what_a_session_takes_is_compiled_before_its_first_step() -> None:
+def test_what_a_session_takes_is_compiled_before_its_first_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     config = _sized(WIDTHS[0])
     model = make_model(config)
+    monkeypatch.delitem(sys.modules, LOOPS, raising=False)
     session = Session(model, make_tokenizers(config))
-    assert model.trunk is not None
+    assert model.trunk is not None and LOOPS in sys.modules
     compiled = len(fused.extend_layer.signatures)
     for text in (None, "draw a cat.", None):
         session.step(np.zeros(STEP_SAMPLES, np.float32), np.zeros((12, 12, 3), np.uint8), text)

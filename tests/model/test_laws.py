@@ -187,7 +187,7 @@ def test_what_fills_up_a_batch_counts_nowhere(config: OmniConfig) -> None:
     for window in (FOREVER, 3):
         plain = Batch.from_lines(lines, window)
         filled = Batch.from_lines(lines, window, multiple=64).filled(128).masked()
-        assert filled.rows.step.shape[1] % 64 == 0 and filled.sight is None
+        assert filled.rows.step.shape[1] % 64 == 0 and filled.sight is filled.starts is None
         assert len(filled.text_at) % 128 == 0 == len(filled.audio_at) % 128
         assert len(filled.text_at) > len(plain.text_at)
         assert torch.equal(filled.asks_text().sum(), torch.tensor(len(plain.text_at)))

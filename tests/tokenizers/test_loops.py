@@ -22,6 +22,7 @@ def test_an_lstm_equals_pytorchs(width: int, layers: int, batch: int) -> None:
     x_BCT = 3 * torch.randn(batch, width, 23)
     with torch.enable_grad():
         expected, (hidden_BLH, cell_BLH) = module(x_BCT)
+        module.lstm.weight_hh_l0.data = module.lstm.weight_hh_l0.data.T.contiguous().T
     with torch.no_grad():
         whole, state = module(x_BCT)
         torch.testing.assert_close(whole, expected.detach(), **CLOSE)
@@ -73,8 +74,10 @@ def test_other_shapes_are_refused() -> None:
     """What is compiled would write past its memory."""
     module = ResidualLSTM(6, 2)
     for batch, width in ((1, 6), (3, 60), (3, 2)):
-        with pytest.raises(ValueError, match="another shape"):
-            module(torch.randn(3, 6, 2), (torch.zeros(batch, 2, width),) * 2)
+        right, wrong = torch.zeros(3, 2, 6), torch.zeros(batch, 2, width)
+        for state in ((wrong, wrong), (right, wrong), (wrong, right)):
+            with pytest.raises(ValueError, match="another shape"):
+                module(torch.randn(3, 6, 2), state)
     with pytest.raises(ValueError, match="another shape"):
         module(torch.randn(3, 5, 2))
     for shape in ((1, 3, 4), (2, 1, 4)):

@@ -16,7 +16,8 @@ SEEDS = {
     "sights": _TRAINING,
     "counting": _TRAINING,
     "speakers": range(25_000_000, 30_000_000),
-    "moments": range(30_000_000, 50_000_000),
+    "moments": range(30_000_000, 40_000_000),
+    "interruptions": range(40_000_000, 50_000_000),
     "realtime_test": _HELD_OUT,
     "encounters_test": _HELD_OUT,
     # Of the report card.
