@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -188,12 +189,10 @@ def test_speech_under_way_yields_where_silence_is_likely_enough(
     _lively(model, tokenizers)
     session = Session(model, tokenizers, replace(HOT, yield_above=limit), seed=3)
     outputs = [session.step(*one) for one in _inputs(2, 40)]
-    likely = [out.no_output[1] > limit for out in outputs]
-    steps = list(zip(outputs, outputs[1:], likely[1:], strict=False))
-    assert not any(
-        out.speaking for before, out, is_likely in steps if before.speaking and is_likely
-    )
-    begins = [out for before, out, _ in steps if out.speaking and not before.speaking]
+    steps = list(pairwise(outputs))
+    under_way = [out for before, out in steps if before.speaking]
+    assert not any(out.speaking for out in under_way if out.no_output[1] > limit)
+    begins = [out for before, out in steps if out.speaking and not before.speaking]
     assert begins and (limit > 0 or all(out.no_output[1] > limit for out in begins))
     assert sum(out.speaking for out in outputs) > len(begins) or limit == 0
 
