@@ -246,9 +246,14 @@ def _from_file(header: dict[str, Any], tensors: dict[str, np.ndarray], path: Pat
     if speaker is not None and not is_voice(speaker, config.audio):
         raise ValueError("speaker")
     texts = {int(step): str(text) for step, text in header["texts"].items()}
-    tuned = {int(step): Sampling(**one) for step, one in header["tuned"].items()}
+    tuned = {int(step): _sampling(one) for step, one in header["tuned"].items()}
     return Recording(
-        config, int(header["seed"]), Sampling(**header["sampling"]), str(header["ended"]),
+        config, int(header["seed"]), _sampling(header["sampling"]), str(header["ended"]),
         list(sound), dict(zip(shown, pictures, strict=True)), texts, answers,
         sound.nbytes + pictures.nbytes, tuned, speaker,
     )  # fmt: skip
+
+
+def _sampling(fields: dict[str, float]) -> Sampling:
+    """As it was recorded; older recordings are of sessions that did not yield."""
+    return Sampling(**{"yield_above": 1.0, **fields})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,6 +100,24 @@ def test_everything_in_a_recording_is_read_again(tmp_path: Path) -> None:
     assert [one.no_output for one in read.answers] == [(0.25, 0.5), (1.0, 1.0)]
     size = CONFIG.image.size
     assert read.num_bytes == made.num_bytes == 2 * 2 * STEP_SAMPLES + size * size * 3
+
+
+def test_sessions_of_older_recordings_do_not_yield(tmp_path: Path) -> None:
+    recording = Recording(CONFIG, 3, Sampling(), "left")
+    recording.add(SOUND, None, None, Answer([], []))
+    recording.tune(Sampling(audio_temperature=0.1))
+    recording.save(tmp_path / "one")
+
+    def older(_: Parts, header: dict[str, str]) -> None:
+        for name in ("sampling", "tuned"):
+            assert '"yield_above"' in header[name]
+            header[name] = re.sub(r', *"yield_above": *0.3', "", header[name])
+
+    _with(tmp_path / "one", older)
+    read = Recording.load(tmp_path / "one")
+    assert [read.sampling, *read.tuned.values()] == [
+        Sampling(yield_above=1.0), Sampling(audio_temperature=0.1, yield_above=1.0),
+    ]  # fmt: skip
 
 
 def test_a_recording_of_nothing_is_one(tmp_path: Path) -> None:
