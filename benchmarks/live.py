@@ -76,6 +76,7 @@ class _Talkative(Session):
 
     @torch.no_grad()
     def __init__(self, system: Quintet) -> None:
+        # It yields to nobody, as its speech must not go silent.
         super().__init__(system.model, system.tokenizers, Sampling(yield_above=1.0))
         decoder = self.decoder
         speak, ask = decoder.choices.frame, decoder._ask_text_image

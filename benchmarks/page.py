@@ -5,10 +5,10 @@ voices that training never saw, and a voice that talks over every other answer. 
 notes the times, on its own clock: from the last loud piece of the microphone (20 ms each) to the
 first audible sample at the loudspeaker, and from the first loud piece over the speech to silence.
 A piece is loud as a whole, so the requests are such as end loud: the v of "five" would go on for
-44 ms behind it.
-What the microphone itself and the network of a real person take comes on top. A request that
-nothing follows has no time, so how many were answered stands beside the times, and how many of
-these before the page knew that they were over, which it does a third of a second after.
+44 ms behind it. These end inside it, so their times are some 8 ms too short. What the microphone
+itself and the network of a real person take comes on top. A request that nothing follows has no
+time, so how many were answered stands beside the times, and how many of these before the page knew
+that they were over, which it does a third of a second after.
 
     quintet bench page --minutes 10
 """

@@ -45,8 +45,11 @@ def compiled(function: Callable[..., Any]) -> Any:
     # Numba takes what it kept for up to date as long as the function's own file is. What other
     # files inline from this one must follow it, too; it has no open way to say so.
     kept: Any = getattr(getattr(made, "_cache", None), "_cache_file", None)
-    if hasattr(kept, "_source_stamp"):  # not where NUMBA_DISABLE_JIT is set
-        kept._source_stamp = (kept._source_stamp, DIGEST)
+    if made is function:  # NUMBA_DISABLE_JIT is set
+        return made
+    if not hasattr(kept, "_source_stamp"):  # another Numba: rather anew than out of date
+        return numba.njit(function, **options)
+    kept._source_stamp = (kept._source_stamp, DIGEST)
     return made
 
 

@@ -50,6 +50,16 @@ def test_what_is_kept_follows_what_is_inlined(
     assert sum(_made(path).cache_hits.values()) == 1
 
 
+def test_what_could_get_out_of_date_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def njit(function: object, cache: bool = False, **_: object) -> tuple[object, bool]:
+        return function, cache
+
+    monkeypatch.setattr(compiled.numba, "njit", njit)
+    assert compiled.compiled(len) == (len, False)
+    monkeypatch.setattr(compiled.numba, "njit", lambda function, **_: function)
+    assert compiled.compiled(len) is len  # as with NUMBA_DISABLE_JIT
+
+
 @pytest.mark.parametrize("size", [1.0, 1e-4])
 def test_a_norm_equals_pytorchs_of_small_numbers_too(size: float) -> None:
     rng = np.random.default_rng(0)

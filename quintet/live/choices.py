@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quintet.live.sampling import Sampling, choose
+from quintet.live.sampling import COLD, Sampling, choose, not_chosen
 from quintet.model.omni import Omni
 
 Arrays = tuple[np.ndarray, ...]
 
 
 class Choices:
-    """The heads of one model.
+    """The heads of one model. They answer as its weights were when `follow` last looked.
 
     Args:
         known: text entries that exist; those beyond, which a tokenizer may leave free, are never
@@ -45,6 +45,7 @@ class Choices:
         if self.compiled:
             from quintet.model import fused_heads  # Numba, which training has no use for
 
+            assert hidden_1D.dtype == torch.float32, "of another precision than the heads"
             token, silence = fused_heads.word(
                 hidden_1D.numpy()[0], self._words, self.known, *_numbers(temperature, top_p),
                 uniform,
@@ -125,8 +126,8 @@ class Choices:
         return entries
 
     def follow(self) -> None:
-        """Before each answer: take the weights as they are. Whoever replaces one of them, or a
-        whole head, tells nobody; to look costs as much as three answers."""
+        """Take the weights as they are. Whoever replaces one of them, or a whole head, tells
+        nobody, so this comes before the questions of each step; it costs as much as two of them."""
         text, audio = self.model.text_image_head.weight, self.model.audio_head
         sub_heads = [head.weight for head in audio.sub_heads]
         codes = [table.weight for table in audio.codes]
@@ -161,16 +162,16 @@ def _number(entry: int) -> int:
     from quintet.model.fused_heads import NOT_CHOSEN
 
     if entry == NOT_CHOSEN:
-        raise FloatingPointError("The model's logits are no numbers, so nothing can be chosen.")
+        raise not_chosen()
     return int(entry)
 
 
 def _numbers(temperature: float, top_p: float) -> tuple[np.float32, np.float32]:
-    return np.float32(temperature), np.float32(top_p)
+    return np.float32(temperature if temperature >= COLD else 0), np.float32(top_p)
 
 
 def _draws(count: int, temperature: float, generator: torch.Generator) -> np.ndarray:
     """Numbers in [0, 1), of which the likeliest entry needs none."""
-    if temperature <= 0:
+    if temperature < COLD:
         return np.zeros(count, np.float32)
     return torch.rand(count, generator=generator).numpy()

@@ -118,8 +118,8 @@ class TipDecoder:
         """Ask both heads at the tip; at most `budget` text+image rows and `frames` frames.
 
         The time of all rows is `step`; in turn mode `frame_step` gives that of each frame.
-        Words and pictures are rows of the stream `words`. There is no frame if `No Output` is
-        likelier than `yield_above`.
+        Words and pictures are rows of the stream `words`. There is no frame if, at the first
+        question to the audio head, `No Output` is likelier than `yield_above`.
         """
         made, silent_text = Answer([], []), 1.0
         self.choices.follow()

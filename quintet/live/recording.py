@@ -15,8 +15,9 @@ The file is safetensors, in a version of its own:
     no_output           float32 [T, 2]: the probability of silence of the two heads
     speaker             int32 [N, Q]: the voice to answer in, if it was given one (version 2)
 
-and, in its header, the settings, the texts and the changes of temperature by step, and how the
-session ended.
+and, in its header, the settings, the texts and the changes of `Sampling` by step, and how the
+session ended. Where `yield_above` is missing, the session was of a version that did not yield; such
+a version reads no file that has it.
 
 Shapes: T steps, Q codebooks.
 """
@@ -255,5 +256,5 @@ def _from_file(header: dict[str, Any], tensors: dict[str, np.ndarray], path: Pat
 
 
 def _sampling(fields: dict[str, float]) -> Sampling:
-    """As it was recorded; older recordings are of sessions that did not yield."""
+    """As it was recorded."""
     return Sampling(**{"yield_above": 1.0, **fields})

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from torch import Tensor
+
+from quintet.config import UserError
+
+COLD = 1e-3  # below such a temperature the likeliest entry is taken, as with 0
 
 
 @dataclass(frozen=True)
 class Sampling:
     """Temperatures by modality; 0 takes the likeliest entry. `top_p` trims the unlikely tail.
 
-    Speech under way falls silent in a live step where `No Output` is likelier than `yield_above`:
-    to talk on over somebody is worse than to break off once too often. With 1 it is drawn like any
-    other entry.
+    In a live session, speech that was under way in the step before goes silent where the first
+    question to the audio head gives `No Output` a probability (at temperature 1, of all entries) of
+    more than `yield_above`: so the model stops for more of those who interrupt it, and for some who
+    only agree (docs/log.md has how many). With 1, `No Output` is chosen like any other entry, as it
+    always is in turn mode.
+
+    Raises:
+        UserError: a temperature is negative or no number, or another is not from 0 to 1.
     """
 
     text_temperature: float = 0.0
@@ -22,14 +31,27 @@ class Sampling:
     top_p: float = 0.9
     yield_above: float = 0.3
 
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if name.endswith("temperature"):
+                if not 0 <= value < float("inf"):
+                    raise UserError(f"The {name} is {value}; choose a number of at least 0.")
+            elif not 0 <= value <= 1:
+                raise UserError(f"{name} is {value}; choose a number from 0 to 1.")
+
+
+def not_chosen() -> FloatingPointError:
+    """What is raised where nothing can be chosen."""
+    return FloatingPointError("The model's logits are no numbers, so nothing can be chosen.")
+
 
 def choose(logits_NV: Tensor, temperature: float, top_p: float, uniform: float) -> Tensor:
     """An entry [N] for each row of logits: of the likeliest ones, down to that by which their
     probabilities first exceed `top_p`, the one where `uniform`, in [0, 1), of their sum is
     reached."""
     if not logits_NV.amax(-1).isfinite().all():
-        raise FloatingPointError("The model's logits are no numbers, so nothing can be chosen.")
-    if temperature <= 0:
+        raise not_chosen()
+    if temperature < COLD:
         return logits_NV.argmax(-1)
     device, logits_NV = logits_NV.device, logits_NV.float().cpu()  # alike on every device
     probabilities = (logits_NV / temperature).softmax(-1)

@@ -60,13 +60,13 @@ def _largest(x_R: Any) -> int:
 def choose(logits_R: Any, temperature: Any, top_p: Any, uniform: Any) -> int:
     """An entry: the likeliest, or at a temperature one of the likeliest, down to that by which
     their probabilities first exceed `top_p`; it is where `uniform` of their sum is reached.
-    `NOT_CHOSEN` where a logit is no number."""
+    `NOT_CHOSEN` where a logit, or a sum of their weights, is no number."""
     wrong = 0
     for r in range(len(logits_R)):
         wrong += not logits_R[r] <= LARGEST
-    if wrong:
-        return NOT_CHOSEN
     best = _largest(logits_R)
+    if wrong or logits_R[best] < -LARGEST:
+        return NOT_CHOSEN
     if temperature <= 0:
         return best
     size, most = len(logits_R), logits_R[best]
@@ -86,6 +86,8 @@ def choose(logits_R: Any, temperature: Any, top_p: Any, uniform: Any) -> int:
         reached += left_R[best]
         left_R[best] = -ONE
         kept += 1
+    if kept == 0:  # a number above is none
+        return NOT_CHOSEN
     if kept == FEW and reached <= limit:
         order_R = np.argsort(-weights_R, kind="mergesort")  # the first of equal ones first
         kept, reached = 0, ZERO

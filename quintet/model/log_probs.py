@@ -1,10 +1,11 @@
 """How likely a model finds what was produced, sample by sample: every word and image code, every
 choice of every audio frame, and every `No Output`, as silence is an answer too.
 
-It is the probability with which a session gives these answers at temperature 1, which is a little
-more than the training's loss says: inside a picture only image codes are possible, outside it none
-are; the first choice of a frame alone decides on silence, and a frame that has begun is finished.
-So nothing is learned here that a session never does.
+It is the probability with which a session that does not yield (`Sampling.yield_above` = 1) gives
+these answers at temperature 1, which is a little more than the training's loss says: inside a
+picture only image codes are possible, outside it none are; the first choice of a frame alone
+decides on silence, and a frame that has begun is finished. So nothing is learned here that such a
+session never does.
 
 Shapes: K rows of the batch, N questions to the text+image head, M to the audio head, P samples,
 V = text_image_vocab_size, S choices of a frame, R entries of a choice.

@@ -64,7 +64,8 @@ def make_spoken(seed: int, split: str) -> Scene:
     return make(seed, split, other_speaker=True)
 
 
-MOMENT_KINDS = ("interruption", "backchannel", "hesitation", "watch")  # what is learned last
+INTERRUPTION_KINDS = ("interruption", "backchannel")
+MOMENT_KINDS = (*INTERRUPTION_KINDS, "hesitation", "watch")  # what is learned last
 
 
 def make_moment(seed: int, split: str) -> Scene:
@@ -73,8 +74,9 @@ def make_moment(seed: int, split: str) -> Scene:
 
 
 def make_interruption(seed: int, split: str) -> Scene:
-    """Such a one, in which somebody speaks while the assistant does, to stop it or to agree."""
-    return make_encounter(seed, split, ("interruption", "backchannel"))
+    """An encounter of one or two events, in each of which somebody speaks while the assistant does:
+    to stop it, to ask something else, or to agree."""
+    return make_encounter(seed, split, INTERRUPTION_KINDS)
 
 
 SCENES: dict[str, tuple[Callable[[int, str], Scene], str]] = {  # live ones, of which split

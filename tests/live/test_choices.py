@@ -64,6 +64,15 @@ def test_both_ways_answer_alike(form: str, sampling: Sampling) -> None:
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("make", [Choices, _Plainly])
+def test_what_is_all_but_cold_is_cold(make: type[Choices]) -> None:
+    """1 / T of the smallest numbers is infinite."""
+    model = make_model(_config("chained"))
+    expected = _answers(make(model, 300), GREEDY)
+    assert _answers(make(model, 300), Sampling(1e-40, 1e-40, 1e-40)) == expected
+
+
+@torch.inference_mode()
 def test_it_follows_the_weights() -> None:
     """Written in place, and replaced by others."""
     model = make_model(_config("chained"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -110,8 +109,10 @@ def test_sessions_of_older_recordings_do_not_yield(tmp_path: Path) -> None:
 
     def older(_: Parts, header: dict[str, str]) -> None:
         for name in ("sampling", "tuned"):
-            assert '"yield_above"' in header[name]
-            header[name] = re.sub(r', *"yield_above": *0.3', "", header[name])
+            fields = json.loads(header[name])
+            for one in (fields,) if name == "sampling" else fields.values():
+                del one["yield_above"]
+            header[name] = json.dumps(fields)
 
     _with(tmp_path / "one", older)
     read = Recording.load(tmp_path / "one")

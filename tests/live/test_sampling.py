@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 
 import numpy as np
 import pytest
 import torch
 
+from quintet.config import UserError
 from quintet.live.sampling import Sampling, choose
 from quintet.model import fused_heads
 
@@ -54,6 +56,27 @@ def test_both_ways_choose_alike(spread: float, top_p: float) -> None:
         assert 0.5 * np.abs(one - other).sum() < 0.01  # sums in another order, at the edges alone
 
 
-def test_the_released_model_is_judged_with_these_temperatures() -> None:
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
+def test_where_no_entry_is_possible_none_is_chosen(temperature: float) -> None:
+    barred_R = torch.full((40,), -torch.inf)
+    with pytest.raises(FloatingPointError, match="no numbers"):
+        choose(barred_R[None], temperature, 0.9, 0.5)
+    numbers = np.float32([temperature, 0.9, 0.5])
+    assert fused_heads.choose(barred_R.numpy(), *numbers) == fused_heads.NOT_CHOSEN
+    for wrong in ((1e-40, 0.9), (0.7, np.nan), (0.7, -1.0)):  # which `Sampling` refuses
+        assert fused_heads.choose(np.arange(40, dtype=np.float32), *np.float32([*wrong, 0.5])) in (
+            fused_heads.NOT_CHOSEN, 39,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Sampling)])
+def test_settings_that_are_none_are_told(name: str) -> None:
+    for wrong in (-0.1, np.nan, np.inf, 1.1):
+        if wrong != 1.1 or not name.endswith("temperature"):
+            with pytest.raises(UserError, match=rf"{name} is {wrong}; choose a number"):
+                Sampling(**{name: wrong})
+
+
+def test_the_released_model_is_judged_with_these_settings() -> None:
     """The README's scores hold for them: to change one asks for a new report."""
-    assert Sampling() == Sampling(0.0, 0.3, 0.3, 0.9)
+    assert Sampling() == Sampling(0.0, 0.3, 0.3, 0.9, 0.3)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
 import pytest
 from conftest import WHOLE
 from test_engine import _alike
 from test_session import HOT, _inputs, _lively
 
 from quintet.live.engine import Engine
+from quintet.live.pretrained import Quintet
 from quintet.live.sampling import Sampling
 from quintet.live.session import Session
 from quintet.model.omni import Omni
@@ -30,3 +35,25 @@ def test_a_tuned_session_chooses_so_and_its_neighbour_as_before(
         made = engine.step({tuned: one, neighbour: other})
         _alike(made[tuned], alone[tuned].step(*one))
         _alike(made[neighbour], alone[neighbour].step(*other))
+
+
+def test_a_session_may_be_told_to_yield_while_it_speaks(
+    model: Omni, tokenizers: Tokenizers
+) -> None:
+    _lively(model, tokenizers)
+    session = Session(model, tokenizers, replace(HOT, yield_above=1.0), seed=3)
+    spoke = [session.step(*one).speaking for one in _inputs(2, 40)]
+    assert any(both == (True, True) for both in pairwise(spoke))
+    session.decoder.sampling = replace(HOT, yield_above=0.0)
+    spoke = [session.step(*one).speaking for one in _inputs(3, 40)]
+    assert any(spoke) and not any(both == (True, True) for both in pairwise(spoke[1:]))
+
+
+def test_messages_yield_to_nobody(model: Omni, tokenizers: Tokenizers) -> None:
+    _lively(model, tokenizers)
+    system = Quintet(model, tokenizers)
+    one, other = (
+        system.chat([{"role": "user", "content": "count."}], 3, replace(HOT, yield_above=limit))
+        for limit in (0.0, 1.0)
+    )
+    assert one.audio.any() and np.array_equal(one.audio, other.audio)

@@ -82,7 +82,7 @@ def test_an_utterance_waits_as_long_as_later_steps_have_been_late(page: Any) -> 
 
 
 def test_the_sound_card_has_its_smallest_buffer(page: Any) -> None:
-    player, least, most = page.evaluate("""async () => {
+    glitches, player, least, most = page.evaluate("""async () => {
       const { Player } = await import("/player.js");
       const contexts = [0, "playback"].map(
         (latencyHint) => new AudioContext({ sampleRate: 24_000, latencyHint }),
@@ -90,9 +90,10 @@ def test_the_sound_card_has_its_smallest_buffer(page: Any) -> None:
       const player = new Player(24_000);
       const latencies = [player.context, ...contexts].map((context) => context.baseLatency);
       await Promise.all([player.context, ...contexts].map((context) => context.close()));
-      return latencies;
+      return [player.glitches, ...latencies];
     }""")
     assert player == least and player < most / 2
+    assert not np.isnan(glitches)  # Chromium counts them
 
 
 def test_glitches_are_what_the_browser_counts(page: Any) -> None:
@@ -153,7 +154,7 @@ def test_no_step_is_taken_for_early_because_others_were_late(page: Any) -> None:
 def test_hours_of_uneven_steps_leave_hardly_a_gap(page: Any) -> None:
     """Steps as late as nano's, one in sixty of them as late as the latest of a session."""
     cushions, gaps = play(page, utterances(0, often=1 / 60, most=90))
-    assert gaps <= 2  # of two hours
+    assert gaps <= 2  # in two hours; 0.38 an hour in the mean of many listeners
     assert cushions.mean() < 0.07
 
 

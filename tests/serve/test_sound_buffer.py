@@ -110,7 +110,7 @@ def test_a_stream_waits_no_longer_than_a_cushion_and_a_piece() -> None:
         left = left_after(SoundBuffer(), 40, loudness)
         assert max(left) <= CUSHION + 2 * PIECE
         assert min(left[1:]) > 0
-        assert max(left[-8:]) <= 60 * SAMPLE_RATE // 1_000  # each is delay
+        assert max(left[-8:]) <= 60 * SAMPLE_RATE // 1_000  # each of which is a delay
 
 
 def test_what_gathers_is_passed_over_where_nobody_speaks_and_only_there() -> None:

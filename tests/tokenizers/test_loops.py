@@ -22,6 +22,7 @@ def test_an_lstm_equals_pytorchs(width: int, layers: int, batch: int) -> None:
     x_BCT = 3 * torch.randn(batch, width, 23)
     with torch.enable_grad():
         expected, (hidden_BLH, cell_BLH) = module(x_BCT)
+        # As loaded weights may lie; what is compiled reads them row after row.
         module.lstm.weight_hh_l0.data = module.lstm.weight_hh_l0.data.T.contiguous().T
     with torch.no_grad():
         whole, state = module(x_BCT)
