@@ -366,6 +366,7 @@ def test_the_voice_reaches_the_model_and_its_recording_replays(
     loud = (8_000 * np.random.default_rng(0).standard_normal(2 * STEP_SAMPLES)).astype("<i2")
     try:
         with connect(server.address.replace("http", "ws") + "live") as live:
+            assert json.loads(live.recv(timeout=20))["voices"] == ["quintet", "linda"]
             live.send(json.dumps({"type": "voice", "name": "linda"}))
             live.send(loud.tobytes())
             steps = 0
@@ -373,8 +374,6 @@ def test_the_voice_reaches_the_model_and_its_recording_replays(
                 frame = live.recv(timeout=20)
                 event = json.loads(frame) if isinstance(frame, str) else {}
                 steps = event.get("step", steps) if event.get("type") != "reset" else 0
-        with connect(server.address.replace("http", "ws") + "live") as live:
-            assert json.loads(live.recv(timeout=20))["voices"] == ["quintet", "linda"]
     finally:
         server.stop()
         recorder.close()
