@@ -29,7 +29,7 @@ class Sampling:
     image_temperature: float = 0.3
     audio_temperature: float = 0.3
     top_p: float = 0.9
-    yield_above: float = 0.3
+    yield_above: float = 0.1
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():

@@ -79,4 +79,4 @@ def test_settings_that_are_none_are_told(name: str) -> None:
 
 def test_the_released_model_is_judged_with_these_settings() -> None:
     """The README's scores hold for them: to change one asks for a new report."""
-    assert Sampling() == Sampling(0.0, 0.3, 0.3, 0.9, 0.3)
+    assert Sampling() == Sampling(0.0, 0.3, 0.3, 0.9, 0.1)
