@@ -210,7 +210,7 @@ def test_the_tip_loop_asks_what_training_asked(
     """A greedy session's rows, as a training sample: each head's likeliest entry where it is
     asked is the target there, `No Output` included."""
     _lively(model, tokenizers)
-    session = Session(model, tokenizers, Sampling(0, 0, 0))
+    session = Session(model, tokenizers, Sampling(0, 0, 0, yield_above=1.0))
     recorder = _Recorder(session)
     for one in _inputs(7, STEPS):
         session.step(*one)
