@@ -20,6 +20,7 @@ from benchmarks.memory import peak_kilobytes
 from quintet.config import STEP_SAMPLES, UserError
 from quintet.data.world.scenes import make_scene
 from quintet.live import Quintet, Sampling, Session, load
+from quintet.live.sampling import NEVER
 
 LIMIT = 150.0  # milliseconds at the 99th percentile: 250 less what the way to the ear takes
 STEPS = 400
@@ -77,7 +78,7 @@ class _Talkative(Session):
     @torch.no_grad()
     def __init__(self, system: Quintet) -> None:
         # It yields to nobody, as its speech must not go silent.
-        super().__init__(system.model, system.tokenizers, Sampling(yield_above=1.0))
+        super().__init__(system.model, system.tokenizers, Sampling(yield_above=NEVER))
         decoder = self.decoder
         speak, ask = decoder.choices.frame, decoder._ask_text_image
 

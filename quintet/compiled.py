@@ -45,9 +45,9 @@ def compiled(function: Callable[..., Any]) -> Any:
     # Numba takes what it kept for up to date as long as the function's own file is. What other
     # files inline from this one must follow it, too; it has no open way to say so.
     kept: Any = getattr(getattr(made, "_cache", None), "_cache_file", None)
-    if made is function:  # NUMBA_DISABLE_JIT is set
-        return made
-    if not hasattr(kept, "_source_stamp"):  # another Numba: rather anew than out of date
+    # Another Numba, which rather compiles anew than from what is out of date; or none at all, where
+    # NUMBA_DISABLE_JIT is set.
+    if not hasattr(kept, "_source_stamp"):
         return numba.njit(function, **options)
     kept._source_stamp = (kept._source_stamp, DIGEST)
     return made

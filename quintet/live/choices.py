@@ -6,20 +6,23 @@ Shapes: D = d_model, Q = num_codebooks, S choices of a frame, V = text_image_voc
 
 from __future__ import annotations
 
+import importlib
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from quintet.live.sampling import COLD, Sampling, choose, not_chosen
+from quintet.live.sampling import Sampling, choose, is_cold, not_chosen
 from quintet.model.omni import Omni
 
 Arrays = tuple[np.ndarray, ...]
 
 
 class Choices:
-    """The heads of one model. They answer as its weights were when `follow` last looked.
+    """The heads of one model. By compiled functions they answer as its weights were when `follow`
+    last looked.
 
     Args:
         known: text entries that exist; those beyond, which a tokenizer may leave free, are never
@@ -29,7 +32,7 @@ class Choices:
     def __init__(self, model: Omni, known: int) -> None:
         assert known <= model.text_image_head.num_words, "more words than the head has"
         self.model, self.known = model, known
-        self.compiled = False  # whether compiled functions answer
+        self.fused: ModuleType | None = None  # the compiled functions, where they answer
         self._where: list[object] = []  # the weights lay when their arrays were taken
         self._words: np.ndarray = np.empty(0)
         self._sub_heads: Arrays = ()
@@ -42,15 +45,12 @@ class Choices:
         """A text entry (None: silent), and the probability of silence."""
         temperature, top_p = sampling.text_temperature, sampling.top_p
         (uniform,) = _draws(1, temperature, generator)
-        if self.compiled:
-            from quintet.model import fused_heads  # Numba, which training has no use for
-
-            assert hidden_1D.dtype == torch.float32, "of another precision than the heads"
-            token, silence = fused_heads.word(
-                hidden_1D.numpy()[0], self._words, self.known, *_numbers(temperature, top_p),
+        if self.fused is not None:
+            token, silence = self.fused.word(
+                _vector(hidden_1D), self._words, self.known, *_numbers(temperature, top_p),
                 uniform,
             )  # fmt: skip
-            return (None if token == fused_heads.SILENT else _number(token)), float(silence)
+            return (None if token == self.fused.SILENT else self._number(token)), float(silence)
         logits = self.model.text_image_head.words(hidden_1D)
         logits[:, self.known : -1] = -torch.inf
         silence = logits.softmax(-1)[0, -1]
@@ -65,21 +65,17 @@ class Choices:
             self.model.text_image_head,
         )
         (uniform,) = _draws(1, temperature, generator)
-        if self.compiled:
-            from quintet.model import fused_heads
-
+        if self.fused is not None:
             codes_RD = self._words[head.num_words :]
-            return _number(fused_heads.entry(
-                hidden_1D.numpy()[0], codes_RD, False, *_numbers(temperature, top_p), uniform
+            return self._number(self.fused.entry(
+                _vector(hidden_1D), codes_RD, False, *_numbers(temperature, top_p), uniform
             ))  # fmt: skip
         return int(choose(head.image_codes(hidden_1D), temperature, top_p, uniform))
 
     def silence_of_audio(self, hidden_1D: Tensor) -> float:
         """Probability that the audio head stays silent."""
-        if self.compiled:
-            from quintet.model import fused_heads
-
-            return float(fused_heads.silence(hidden_1D.numpy()[0], self._sub_heads[0]))
+        if self.fused is not None:
+            return float(self.fused.silence(_vector(hidden_1D), self._sub_heads[0]))
         return float(self.model.audio_head.silence(hidden_1D))
 
     def frame(
@@ -88,9 +84,9 @@ class Choices:
         """Codes of a frame, int32 [Q]; None: silent."""
         head, temperature, top_p = self.model.audio_head, sampling.audio_temperature, sampling.top_p
         uniforms = _draws(head.num_choices, temperature, generator)
-        if self.compiled:
+        if self.fused is not None:
             numbers = _numbers(temperature, top_p)
-            entries = self._entries(hidden_1D.numpy()[0], uniforms, numbers)
+            entries = self._entries(_vector(hidden_1D), uniforms, numbers)
             if entries is None:
                 return None
             codes_1Q = head.codes_of(torch.tensor([entries]))
@@ -106,16 +102,15 @@ class Choices:
     def _entries(
         self, hidden_D: np.ndarray, uniforms: np.ndarray, numbers: tuple[np.float32, np.float32]
     ) -> list[int] | None:
-        from quintet.model import fused_heads
-
+        assert self.fused is not None
         entries: list[int] = []
         state_D, summed_D = hidden_D, None
         for choice, sub_head_RD in enumerate(self._sub_heads):
             if summed_D is not None:
                 state_D = np.empty_like(hidden_D)
-                fused_heads.mix(hidden_D, summed_D, *self._mixers[choice - 1], state_D)
-            entry = _number(
-                fused_heads.entry(state_D, sub_head_RD, choice == 0, *numbers, uniforms[choice])
+                self.fused.mix(hidden_D, summed_D, *self._mixers[choice - 1], state_D)
+            entry = self._number(
+                self.fused.entry(state_D, sub_head_RD, choice == 0, *numbers, uniforms[choice])
             )
             if choice == 0 and entry == len(sub_head_RD) - 1:
                 return None
@@ -124,6 +119,13 @@ class Choices:
                 embedded_D = self._codes[choice][entry]
                 summed_D = embedded_D if summed_D is None else summed_D + embedded_D
         return entries
+
+    def _number(self, entry: int) -> int:
+        """An entry that was chosen at all."""
+        assert self.fused is not None
+        if entry == self.fused.NOT_CHOSEN:
+            raise not_chosen()
+        return int(entry)
 
     def follow(self) -> None:
         """Take the weights as they are. Whoever replaces one of them, or a whole head, tells
@@ -141,12 +143,14 @@ class Choices:
         if where == self._where:
             return
         self._where = [*where]
+        self.fused = None
         # What is compiled checks nothing.
-        self.compiled = all(
+        if all(
             w.device.type == "cpu" and w.dtype == torch.float32 and w.is_contiguous()
             for w in weights
-        )
-        if self.compiled:
+        ):
+            # Numba, which training has no use for.
+            self.fused = importlib.import_module("quintet.model.fused_heads")
             self._words, self._sub_heads = _array(text), tuple(map(_array, sub_heads))
             self._codes = tuple(map(_array, codes))
             self._mixers = [tuple(map(_array, mixer)) for mixer in mixers]
@@ -157,21 +161,18 @@ def _array(weight: Any) -> np.ndarray:
     return made
 
 
-def _number(entry: int) -> int:
-    """An entry that was chosen at all."""
-    from quintet.model.fused_heads import NOT_CHOSEN
-
-    if entry == NOT_CHOSEN:
-        raise not_chosen()
-    return int(entry)
+def _vector(hidden_1D: Tensor) -> np.ndarray:
+    assert hidden_1D.dtype == torch.float32, "of another precision than the heads"
+    made: np.ndarray = hidden_1D.numpy()[0]
+    return made
 
 
 def _numbers(temperature: float, top_p: float) -> tuple[np.float32, np.float32]:
-    return np.float32(temperature if temperature >= COLD else 0), np.float32(top_p)
+    return np.float32(0 if is_cold(temperature) else temperature), np.float32(top_p)
 
 
 def _draws(count: int, temperature: float, generator: torch.Generator) -> np.ndarray:
     """Numbers in [0, 1), of which the likeliest entry needs none."""
-    if temperature < COLD:
+    if is_cold(temperature):
         return np.zeros(count, np.float32)
     return torch.rand(count, generator=generator).numpy()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from quintet.live.choices import Choices
-from quintet.live.sampling import Sampling
+from quintet.live.sampling import NEVER, Sampling
 from quintet.model.cache import KVCache
 from quintet.model.embedding import RowTensors
 from quintet.model.omni import Omni
@@ -113,7 +113,7 @@ class TipDecoder:
         frames: int,
         frame_step: Callable[[int], int] | None = None,
         words: Stream = Stream.TEXT_OUT,
-        yield_above: float = 1.0,
+        yield_above: float = NEVER,
     ) -> Rounds:
         """Ask both heads at the tip; at most `budget` text+image rows and `frames` frames.
 

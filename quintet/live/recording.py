@@ -38,7 +38,7 @@ from quintet.config import MISFITS, STEP_SAMPLES, OmniConfig, UserError, from_di
 from quintet.live.decoder import Answer
 from quintet.live.inputs import as_picture
 from quintet.live.pretrained import Quintet
-from quintet.live.sampling import Sampling
+from quintet.live.sampling import NEVER, Sampling
 from quintet.live.session import Session
 from quintet.live.speakers import is_voice
 from quintet.media.images import fit_image
@@ -257,4 +257,7 @@ def _from_file(header: dict[str, Any], tensors: dict[str, np.ndarray], path: Pat
 
 def _sampling(fields: dict[str, float]) -> Sampling:
     """As it was recorded."""
-    return Sampling(**{"yield_above": 1.0, **fields})
+    try:
+        return Sampling(**{"yield_above": NEVER, **fields})
+    except UserError:
+        raise ValueError("sampling") from None

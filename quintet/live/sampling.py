@@ -8,7 +8,8 @@ from torch import Tensor
 
 from quintet.config import UserError
 
-COLD = 1e-3  # below such a temperature the likeliest entry is taken, as with 0
+COLD, HOTTEST = 1e-3, 1e3  # temperatures: below the first the likeliest entry is taken, as with 0
+NEVER = 1.0  # of `yield_above`
 
 
 @dataclass(frozen=True)
@@ -18,11 +19,11 @@ class Sampling:
     In a live session, speech that was under way in the step before goes silent where the first
     question to the audio head gives `No Output` a probability (at temperature 1, of all entries) of
     more than `yield_above`: so the model stops for more of those who interrupt it, and for some who
-    only agree (docs/log.md has how many). With 1, `No Output` is chosen like any other entry, as it
-    always is in turn mode.
+    only agree (docs/log.md has how many). With 1 (`NEVER`), `No Output` is chosen like any other
+    entry, as it always is in turn mode.
 
     Raises:
-        UserError: a temperature is negative or no number, or another is not from 0 to 1.
+        UserError: a temperature is no number from 0 to 1,000, or another none from 0 to 1.
     """
 
     text_temperature: float = 0.0
@@ -33,11 +34,14 @@ class Sampling:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if name.endswith("temperature"):
-                if not 0 <= value < float("inf"):
-                    raise UserError(f"The {name} is {value}; choose a number of at least 0.")
-            elif not 0 <= value <= 1:
-                raise UserError(f"{name} is {value}; choose a number from 0 to 1.")
+            most = HOTTEST if name.endswith("temperature") else 1
+            if not isinstance(value, int | float) or not 0 <= value <= most:
+                raise UserError(f"{name} is {value!r}; choose a number from 0 to {most:g}.")
+
+
+def is_cold(temperature: float) -> bool:
+    """Whether the likeliest entry is taken, which needs no draw."""
+    return temperature < COLD
 
 
 def not_chosen() -> FloatingPointError:
@@ -51,7 +55,7 @@ def choose(logits_NV: Tensor, temperature: float, top_p: float, uniform: float) 
     reached."""
     if not logits_NV.amax(-1).isfinite().all():
         raise not_chosen()
-    if temperature < COLD:
+    if is_cold(temperature):
         return logits_NV.argmax(-1)
     device, logits_NV = logits_NV.device, logits_NV.float().cpu()  # alike on every device
     probabilities = (logits_NV / temperature).softmax(-1)

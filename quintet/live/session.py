@@ -19,7 +19,7 @@ from torch import Tensor
 from quintet.config import MAX_TEXT_TOKENS, STEP_SAMPLES, OmniConfig, UserError
 from quintet.live.decoder import Answer, Rounds, TipDecoder
 from quintet.live.inputs import as_picture, as_sound, as_text, too_long
-from quintet.live.sampling import Sampling
+from quintet.live.sampling import NEVER, Sampling
 from quintet.media.images import fit_image
 from quintet.model.cache import KVCache
 from quintet.model.omni import Omni
@@ -181,8 +181,8 @@ class Session:
             )
         tokenizers = self.tokenizers
         ids: list[int] = []
-        if text:
-            ids = [*tokenizers.text.encode(as_text(text)), tokenizers.text.end_id]
+        if text is not None and as_text(text):
+            ids = [*tokenizers.text.encode(text), tokenizers.text.end_id]
             if len(ids) > MAX_TEXT_TOKENS:
                 raise too_long(text)
         codes = np.zeros(0, np.int32)
@@ -212,7 +212,7 @@ class Session:
         decoder.cache.slide(self.now - live.window_steps + 1)
         if self.config.model.rotary:
             decoder.cache.carry_prompt()
-        yields = decoder.sampling.yield_above if self._speaks else 1.0
+        yields = decoder.sampling.yield_above if self._speaks else NEVER
         answer = yield from decoder.answer(self.now, budget, frames, yield_above=yields)
         return answer
 

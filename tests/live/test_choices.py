@@ -21,7 +21,7 @@ class _Plainly(Choices):
     """By PyTorch."""
 
     def follow(self) -> None:
-        self.compiled = False
+        self.fused = None
 
 
 def _answers(choices: Choices, sampling: Sampling, seed: int = 0) -> list[object]:
@@ -68,8 +68,13 @@ def test_both_ways_answer_alike(form: str, sampling: Sampling) -> None:
 def test_what_is_all_but_cold_is_cold(make: type[Choices]) -> None:
     """1 / T of the smallest numbers is infinite."""
     model = make_model(_config("chained"))
-    expected = _answers(make(model, 300), GREEDY)
-    assert _answers(make(model, 300), Sampling(1e-40, 1e-40, 1e-40)) == expected
+    choices = make(model, 300)
+    expected = _answers(choices, GREEDY)
+    assert _answers(choices, Sampling(1e-40, 1e-40, 1e-40)) == expected
+    for modality, at in (("audio", 0), ("text", 1), ("image", 2)):  # and what is not cold is not
+        warm = replace(GREEDY, **{f"{modality}_temperature": 0.3}, top_p=1.0)
+        told = zip(_answers(choices, warm), expected, strict=True)
+        assert any(one[at] != other[at] for one, other in told)  # type: ignore[index]
 
 
 @torch.inference_mode()
@@ -91,7 +96,7 @@ def test_other_precisions_take_pytorchs_way() -> None:
     hidden_1D = torch.randn(1, model.config.model.d_model, dtype=torch.float64)
     choices = Choices(model, 300)
     choices.follow()
-    assert not choices.compiled
+    assert choices.fused is None
     assert np.isfinite(choices.word(hidden_1D, WARM, torch.Generator())[1])
 
 
@@ -118,7 +123,7 @@ def test_it_follows_weights_that_are_replaced() -> None:
     mixer = model.audio_head.mixers[0][1]
     mixer.weight = torch.nn.Parameter(mixer.weight.T)
     check()
-    assert not choices.compiled
+    assert choices.fused is None
 
 
 @torch.inference_mode()

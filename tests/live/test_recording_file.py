@@ -16,7 +16,7 @@ from quintet.config import STEP_SAMPLES, UserError
 from quintet.live.decoder import Answer
 from quintet.live.pretrained import Quintet
 from quintet.live.recording import Difference, Recording, replay
-from quintet.live.sampling import Sampling
+from quintet.live.sampling import NEVER, Sampling
 from quintet.live.session import Session
 from quintet.timeline.streams import Modality
 
@@ -60,6 +60,7 @@ WRONG: dict[str, Change] = {
     "steps": lambda parts, header: _longer(parts, *STEPS),
     "shown": lambda parts, header: _longer(parts, "picture_steps"),
     "pictures": lambda parts, header: parts.update(pictures=parts["pictures"].astype(np.int32)),
+    "numbers": lambda parts, header: header.update(sampling=json.dumps({"top_p": 3})),
     "settings": lambda parts, header: header.update(sampling=json.dumps({"colour": 3})),
 }
 
@@ -117,7 +118,7 @@ def test_sessions_of_older_recordings_do_not_yield(tmp_path: Path) -> None:
     _with(tmp_path / "one", older)
     read = Recording.load(tmp_path / "one")
     assert [read.sampling, *read.tuned.values()] == [
-        Sampling(yield_above=1.0), Sampling(audio_temperature=0.1, yield_above=1.0),
+        Sampling(yield_above=NEVER), Sampling(audio_temperature=0.1, yield_above=NEVER),
     ]  # fmt: skip
 
 

@@ -56,6 +56,12 @@ def test_both_ways_choose_alike(spread: float, top_p: float) -> None:
         assert 0.5 * np.abs(one - other).sum() < 0.01  # sums in another order, at the edges alone
 
 
+def test_just_above_what_is_cold_entries_are_drawn() -> None:
+    shares = _by_pytorch(torch.tensor([0.0, 1e-4]), 1.01e-3, 1.0)
+    np.testing.assert_allclose(shares, [0.475, 0.525], atol=2e-3)
+    assert _by_pytorch(torch.tensor([0.0, 1e-4]), 0.99e-3, 1.0).tolist() == [0, 1]
+
+
 @pytest.mark.parametrize("temperature", [0.0, 0.7])
 def test_where_no_entry_is_possible_none_is_chosen(temperature: float) -> None:
     barred_R = torch.full((40,), -torch.inf)
@@ -71,10 +77,11 @@ def test_where_no_entry_is_possible_none_is_chosen(temperature: float) -> None:
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Sampling)])
 def test_settings_that_are_none_are_told(name: str) -> None:
-    for wrong in (-0.1, np.nan, np.inf, 1.1):
-        if wrong != 1.1 or not name.endswith("temperature"):
-            with pytest.raises(UserError, match=rf"{name} is {wrong}; choose a number"):
-                Sampling(**{name: wrong})
+    most = 1e3 if name.endswith("temperature") else 1.0
+    for wrong in (-0.1, np.nan, np.inf, most + 0.1, "hot", None):
+        with pytest.raises(UserError, match=rf"{name} is {wrong!r}; choose a number"):
+            Sampling(**{name: wrong})  # type: ignore[arg-type]
+    assert getattr(Sampling(**{name: most}), name) == most
 
 
 def test_the_released_model_is_judged_with_these_settings() -> None:

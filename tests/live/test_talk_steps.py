@@ -49,7 +49,9 @@ def test_silence_ends_it_and_what_is_said_prolongs_it() -> None:
     assert len(_talk(endless, SOUND).heard) == 3 + LONGEST_REPLY_STEPS
 
 
-def test_the_text_has_a_length() -> None:
+def test_the_text_is_one_and_has_a_length() -> None:
+    with pytest.raises(UserError, match="A text is a string"):
+        _talk([], None, None, 5)
     assert _talk([], None, None, "a" * MAX_TEXT).heard[1][2] == "a" * MAX_TEXT
     with pytest.raises(UserError, match=re.escape(f"{MAX_TEXT + 1:,} characters")):
         _talk([], None, None, "a" * (MAX_TEXT + 1))

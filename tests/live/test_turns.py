@@ -142,9 +142,7 @@ def test_a_conversation_that_it_does_not_know_still_gets_an_answer() -> None:
     said = [("user", "hello."), ("assistant", "Hello, how are you?"), ("user", "draw a cat.")]
     messages: list[dict[str, object]] = [{"role": r, "content": text} for r, text in said]
     reply = model.chat(messages, seed=0)
-    alone = model.chat(messages[-1:], seed=0)
-    assert reply.text and "cat" in reply.text and reply.text == alone.text
-    assert all(isinstance(image, np.ndarray) for image in reply.images) and len(reply.images) == 1
+    assert "cat" in reply.text and len(reply.images) == 1
     with pytest.raises(UserError, match="empty"):
         model.chat([{"role": "user", "content": ""}, messages[-1]])
 
