@@ -36,3 +36,8 @@ def __getattr__(name: str) -> Any:
     if name in __all__:
         return getattr(importlib.import_module("quintet.live"), name)
     raise AttributeError(f"module 'quintet' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Those, too, so that a shell completes them."""
+    return sorted({*globals(), *__all__})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 
@@ -43,7 +44,7 @@ class Chat:
             self.voice = model.speaker(voice)
         self.model, self.out, self.seed = model, out, seed
         self.parts: list[object] = []
-        self.turns = 0
+        self.turns = self.saved = 0
 
     def attach_image(self, path: Path) -> None:
         self.parts.append(read_image(path))
@@ -70,12 +71,14 @@ class Chat:
         if self.out is None:
             self.out = Path(tempfile.mkdtemp(prefix="quintet-chat-"))
         self.out.mkdir(parents=True, exist_ok=True)
+        self.saved = self.saved or _last_number(self.out)
+        self.saved += 1
         for index, image in enumerate(reply.images):
-            path = self.out / f"{self.turns:03d}-{index}.png"
+            path = self.out / f"{self.saved:03d}-{index}.png"
             write_image(path, image)
             click.echo(f"  picture: {path}")
         if len(reply.audio):
-            path = self.out / f"{self.turns:03d}.wav"
+            path = self.out / f"{self.saved:03d}.wav"
             write_audio(path, reply.audio)
             click.echo(f"  sound: {path}")
 
@@ -113,3 +116,9 @@ class Chat:
             raise UserError(f"There is no command {command}. {HELP}")
         else:
             self.say(line)
+
+
+def _last_number(folder: Path) -> int:
+    """Of the answers that an earlier conversation has saved there, which are kept."""
+    found = [re.match(r"(\d+)(-\d+\.png|\.wav)$", path.name) for path in folder.iterdir()]
+    return max((int(one[1]) for one in found if one), default=0)

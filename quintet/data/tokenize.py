@@ -142,9 +142,9 @@ def tokenize(
         UserError: the source or the model cannot be read, or `order.out` holds something else.
         OSError: the disk is full, or fails; what is done stays, and the same order goes on.
     """
+    documents = Documents(order.source)
     config, tokenizers = Tokenizers.of_model(order.model)
     RowMaker(config, tokenizers, order.most_rows, order.kinds)  # what is missing is told here
-    documents = Documents(order.source)
     pieces = pieces_of(documents.sizes, order.piece_documents)
     order.out.mkdir(parents=True, exist_ok=True)
     with _alone(order.out):

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from quintet.config import UserError
 from quintet.live.choices import Choices
 from quintet.live.sampling import NEVER, Sampling
 from quintet.model.cache import KVCache
@@ -48,11 +49,16 @@ class TipDecoder:
     Args:
         text: says which text entries exist, and after which of them a picture's codes follow.
         cache: for one sequence.
+
+    Raises:
+        UserError: `sampling` is something else.
     """
 
     def __init__(
         self, model: Omni, text: TextTokenizer, sampling: Sampling, seed: int, cache: KVCache
     ) -> None:
+        if not isinstance(sampling, Sampling):
+            raise UserError(f"sampling is a Sampling, not {sampling!r}; give one, or leave it out.")
         self.model, self.text, self.sampling, self.cache = model, text, sampling, cache
         model.prepare()
         self.choices = Choices(model, text.vocab_size)

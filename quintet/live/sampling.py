@@ -35,7 +35,8 @@ class Sampling:
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             most = HOTTEST if name.endswith("temperature") else 1
-            if not isinstance(value, int | float) or not 0 <= value <= most:
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not is_number or not 0 <= value <= most:
                 raise UserError(f"{name} is {value!r}; choose a number from 0 to {most:g}.")
 
 

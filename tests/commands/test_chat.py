@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -42,6 +43,19 @@ def test_what_is_attached_stays_until_it_is_answered(tmp_path: Path) -> None:
     chat.say("what?")
     assert model.heard == [["a picture", "what is this?"], ["a picture", "what?"]]
     assert chat.parts == []
+
+
+def test_answers_of_an_earlier_conversation_are_kept(tmp_path: Path) -> None:
+    picture, sound = np.zeros((4, 4, 3), np.uint8), np.zeros(0, np.float32)
+    model = SimpleNamespace(chat=lambda *_, **__: TurnReply("yes", [picture], sound))
+    (tmp_path / "007-0.png").touch()
+    (tmp_path / "99 balloons.png").touch()
+    for _ in range(2):
+        chat = Chat(model, tmp_path, 0)  # type: ignore[arg-type]
+        chat.say("draw a cat.")
+        chat.say("draw a cat.")
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {f"{number:03d}-0.png" for number in range(7, 12)} | {"99 balloons.png"}
 
 
 @pytest.mark.parametrize(

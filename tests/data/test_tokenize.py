@@ -264,3 +264,13 @@ def test_mistakes_are_told_in_a_sentence(
         assert run("tokenize", *arguments) == 2
         error = capsys.readouterr().err
         assert told in error and len(error.splitlines()) == 1
+
+
+def test_a_folder_that_is_not_there_is_told_before_a_library_is_missed(
+    tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "silero_vad", None)
+    for place, told in ((tmp_path / "gone", "There is no"), (tmp_path, "silero-vad")):
+        (tmp_path / "a.txt").write_text("hello.", encoding="utf-8")
+        with pytest.raises(UserError, match=told):
+            tokenize(_order(place, tmp_path / "out", model_folder, kinds=("audio",)), HERE)

@@ -232,6 +232,8 @@ def test_the_transformer_alone_moves_to_a_device() -> None:
     system = Quintet(make_model(config), make_tokenizers(config))
     assert system.to("meta") is system and system.model.device.type == "meta"
     assert next(system.tokenizers.audio.parameters()).device.type == "cpu"
+    with pytest.raises(UserError, match="sampling is a Sampling, not 'linda'"):
+        Quintet(make_model(config), system.tokenizers).session("linda")  # type: ignore[arg-type]
     with pytest.raises(UserError, match="cuda_graphs is for"):
         system.to("cpu", cuda_graphs=True)
     assert not system.model.cuda_graphs and system.model.device.type == "meta"

@@ -78,7 +78,7 @@ def test_where_no_entry_is_possible_none_is_chosen(temperature: float) -> None:
 @pytest.mark.parametrize("name", [field.name for field in fields(Sampling)])
 def test_settings_that_are_none_are_told(name: str) -> None:
     most = 1e3 if name.endswith("temperature") else 1.0
-    for wrong in (-0.1, np.nan, np.inf, most + 0.1, "hot", None):
+    for wrong in (-0.1, np.nan, np.inf, most + 0.1, True, "hot", None):
         with pytest.raises(UserError, match=rf"{name} is {wrong!r}; choose a number"):
             Sampling(**{name: wrong})  # type: ignore[arg-type]
     assert getattr(Sampling(**{name: most}), name) == most
