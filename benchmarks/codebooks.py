@@ -80,7 +80,7 @@ class CodecTask(AudioTokenizerTask):
             vectors_ND = self.outputs(module.codec, count, step)
             codebook_ways.start(module.codec.quantizer.layers, vectors_ND)
 
-    def evaluate(self, module: nn.Module) -> dict[str, float]:
+    def evaluate(self, module: nn.Module, done: int) -> dict[str, float]:
         assert isinstance(module, CodecTraining)
         heard_BS, clean_BS = self._clips(0, 24, True)
         made_BS, *_ = module.codec(heard_BS, self.start is not None)
@@ -135,7 +135,7 @@ class LatentTask(Task):
         loss = torch.stack(losses).sum()
         return {"loss": loss if loss.requires_grad else loss.detach().requires_grad_()}
 
-    def evaluate(self, module: nn.Module) -> dict[str, float]:
+    def evaluate(self, module: nn.Module, done: int) -> dict[str, float]:
         return codebook_ways.use(module, self.held_out_ND[:CHECK_VECTORS].float(), self.size)
 
     def export(self, module: nn.Module, folder: Path) -> None:

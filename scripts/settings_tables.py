@@ -18,13 +18,16 @@ from quintet.stages.sources import SOURCE_SETTINGS
 from quintet.train import TrainConfig
 
 PRESETS = ("tiny", "nano", "small", "sketch", "reference")
-SHARED = ("train", "start_from", "shards", "held_out", "sources")  # told once for all stages
+SHARED = (  # told once for all stages
+    "train", "start_from", "documents", "shards", "held_out", "sources",
+)  # fmt: skip
 HELPERS = ("omni_task", "documents", "sources")  # where stages read what they share
 # Of settings in a stage's table; "stage.setting" where one stage means something else by it.
 MEANINGS = {
     "train": "the table of how it trains: [these settings](settings.md#training)",
     "start_from": "the earlier stage whose weights begin; or, of the transformer, a "
     "[finished model](training.md#from-a-finished-model)",
+    "documents": "the earlier stage of documents whose shards those are; `documents`, unless set",
     "shards": "how many shards of each kind of document; kinds beside the stage's own are mixed in",
     "documents.shards": "how many shards of each kind to make",
     "held_out": "samples of its own kind that are kept out of training and give the scores",
@@ -66,6 +69,7 @@ MEANINGS = {
     "digits": "long multiplication with so many digits, new numbers at every step; 0: shards",
     "reasoning": "whether it goes, stays, or never was",
     "explicit_steps": "steps before the first rows go",
+    "moves_up_at": "what is left keeps its positions before this step, and then moves up at once",
     "steps_between": "steps from one removal to the next",
     "rows_at_once": "rows of a removal",
     "beta": "how dear it is to leave the reference",

@@ -174,6 +174,24 @@ def test_removal_of_no_sense_is_told_before_anything_runs(
     check_told(text, right, wrong, told, tmp_path)
 
 
+def test_a_stage_may_have_documents_of_its_own(tmp_path: Path) -> None:
+    text = (RECIPES / "tiny.toml").read_text(encoding="utf-8")
+    stage = '[[stages]]\nname = "describe"\nshards = { describe = 2, transcribe = 1 }\n'
+
+    def own(made: int, asked: str) -> str:
+        more = f'name = "more"\nstage = "documents"\nseed = 1\nshards = {{ describe = {made} }}\n'
+        uses = f'name = "describe"\ndocuments = "more"\nshards = {{ {asked} }}\n'
+        return f"[[stages]]\n{more}[[stages]]\n{uses}"
+
+    right = tmp_path / "right.toml"
+    right.write_text(text.replace(stage, own(2, "describe = 2")), encoding="utf-8")
+    assert Recipe.load(str(right), tmp_path).only("describe")[0].documents == "more"
+    told = "'describe' asks for 2 shards of 'describe' and the stage 'more' makes 1"
+    check_told(text, stage, own(1, "describe = 2"), told, tmp_path)
+    told = "'describe' asks for 1 shard of 'transcribe' and the stage 'more' makes 0"
+    check_told(text, stage, own(2, "describe = 2, transcribe = 1"), told, tmp_path)
+
+
 def _context(folder: Path, name: str, **settings: object) -> Context:
     return Context(name, load_preset("tiny"), {"stage": name, **settings}, folder)
 
@@ -191,8 +209,13 @@ def test_more_shards_than_there_are_is_an_error(
     assert documents.samples_of(_context(tmp_path, "audio"), "audio") == [first, second]
     one = _context(tmp_path, "audio", shards={"audio": 1})
     assert documents.samples_of(one, "audio") == [first]
-    with pytest.raises(UserError, match="asks for 3 shards of 'audio' and finds 2"):
+    with pytest.raises(UserError, match=r"asks for 3 shards of 'audio' and finds 2.*'documents'"):
         documents.samples_of(_context(tmp_path, "audio", shards={"audio": 3}), "audio")
+    (tmp_path / "documents").rename(tmp_path / "more")
+    other = _context(tmp_path, "audio", documents="more")
+    assert documents.samples_of(other, "audio") == [first, second]
+    with pytest.raises(UserError, match="stage 'documents' makes"):
+        documents.samples_of(one, "audio")
 
 
 def test_an_unknown_kind_is_not_taken_for_scenes(tmp_path: Path) -> None:

@@ -184,16 +184,17 @@ class ReasoningMaker:
         written = np.flatnonzero(is_written)
         return written[written <= marks[0]] if len(marks) else marks
 
-    def without(self, sample: Sample, count: int) -> Sample:
+    def without(self, sample: Sample, count: int, moves_up: bool = True) -> Sample:
         """The sample less the first `count` rows of its reasoning; what is written after them
-        moves up, as if they had never been."""
+        moves up, as if they had never been, or keeps its positions."""
         removed = self.reasoning_rows(sample)[:count]
         if not len(removed):
             return sample
         rows = sample.rows
-        moves = (rows.flag == 1) & (rows.modality == Modality.TEXT)
-        moves &= np.arange(len(rows)) > removed[-1]
-        rows = replace(rows, position=rows.position - np.int32(len(removed)) * moves)
+        if moves_up:
+            moves = (rows.flag == 1) & (rows.modality == Modality.TEXT)
+            moves &= np.arange(len(rows)) > removed[-1]
+            rows = replace(rows, position=rows.position - np.int32(len(removed)) * moves)
         return turn_sample(rows.take(np.delete(np.arange(len(rows)), removed)), self.vocabulary)
 
 

@@ -43,10 +43,14 @@ def after(mark: int, written: Sequence[int]) -> list[int]:
 
 @torch.no_grad()
 def write(
-    model: Omni, text: TextTokenizer, questions: Sequence[Rows], budget: int
+    model: Omni, text: TextTokenizer, questions: Sequence[Rows], budget: int, first: int = 0
 ) -> list[list[int]]:
     """The likeliest text entries after each question, until `No Output` or `budget` of them: what
-    turn mode writes to each alone."""
+    turn mode writes to each alone.
+
+    Args:
+        first: the position of the first of them.
+    """
     batch, device, longest = len(questions), model.device, max(map(len, questions))
     cache = KVCache(model.config.model, longest + budget, batch, device)
     filler = questions[0].take(slice(0, 1))
@@ -64,7 +68,7 @@ def write(
             break
         for index in np.flatnonzero(writes_B):
             made[index].append(int(entries_B[index]))
-        rows = [_row(model, entry, place) for entry in np.where(writes_B, entries_B, 0)]
+        rows = [_row(model, entry, first + place) for entry in np.where(writes_B, entries_B, 0)]
         table = RowTensors.from_rows(rows).to(device)
         hidden_BD = model(table, None, cache, writes_B[:, None])[:, 0]
     return made
@@ -84,15 +88,20 @@ def _row(model: Omni, entry: int, place: int) -> Rows:
 
 
 def right_answers(
-    model: Omni, text: TextTokenizer, mark: int, samples: Sequence[Sample], together: int = 128
+    model: Omni,
+    text: TextTokenizer,
+    mark: int,
+    samples: Sequence[Sample],
+    first: int = 0,
+    together: int = 128,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Of each question whether its answer is right, bool [N], and the text entries written to it,
-    reasoning and all, int [N]."""
+    reasoning and all, from position `first` on, int [N]."""
     right, entries = [], []
     for start in range(0, len(samples), together):
         group = samples[start : start + together]
         longest = max(len(written_in(sample)) for sample in group)
-        made = write(model, text, [question_of(s) for s in group], longest + LONGER)
+        made = write(model, text, [question_of(s) for s in group], longest + LONGER, first)
         for sample, written in zip(group, made, strict=True):
             right.append(after(mark, written) == after(mark, written_in(sample)))
             entries.append(len(written))

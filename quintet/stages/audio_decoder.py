@@ -128,7 +128,7 @@ class AudioDecoderTask(Task):
             losses["loss"] = losses["loss"] + alone(losses["discriminator"])
         return losses
 
-    def evaluate(self, module: nn.Module) -> dict[str, float]:
+    def evaluate(self, module: nn.Module, done: int) -> dict[str, float]:
         """On voices kept out of training, and on the assistant's, whose sentences it knows."""
         assert isinstance(module, DecoderTraining)
         rng, codec = np.random.default_rng((self.seed, 3)), module.averaged()

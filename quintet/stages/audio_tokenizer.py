@@ -185,7 +185,7 @@ class AudioTokenizerTask(Task):
         fewer = rng.random(count) < FEWER_BOOKS
         return torch.from_numpy(np.where(fewer, rng.integers(1, most + 1, count), most))
 
-    def evaluate(self, module: nn.Module) -> dict[str, float]:
+    def evaluate(self, module: nn.Module, done: int) -> dict[str, float]:
         """On voices kept out of training."""
         assert isinstance(module, CodecTraining)
         codec = module.average.module

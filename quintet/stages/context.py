@@ -11,6 +11,7 @@ from quintet.tokenizers.folders import find
 from quintet.train import TrainConfig
 from quintet.train.exports import is_whole
 
+DOCUMENTS = "documents"  # the stage that makes samples of the synthetic world
 TOKENIZER_STAGES = ("text_tokenizer", "audio_tokenizer", "image_tokenizer")
 MODEL_FILE = "model.safetensors"  # what a stage of the transformer exports
 SCORES = "scores.json"  # in a stage's folder, once it is finished
@@ -31,6 +32,11 @@ class Context:
     def folder(self) -> Path:
         """Where this stage keeps its checkpoint, log and exports."""
         return self.run_folder / self.name
+
+    @property
+    def documents(self) -> str:
+        """The stage that made the samples on which this one trains."""
+        return str(self.settings.get("documents", DOCUMENTS))
 
     @property
     def train(self) -> TrainConfig:

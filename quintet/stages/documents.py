@@ -189,20 +189,21 @@ def run(context: Context) -> dict[str, float]:
 
 
 def samples_of(context: Context, kind: str) -> list[Sample]:
-    """Samples of a kind that the documents stage made, in order.
+    """Samples of a kind that a stage of documents made, in order.
 
-    The setting `shards` of the stage may say how many shards of each kind; otherwise all.
+    The setting `documents` of the stage may name which; `shards`, how many shards of each kind,
+    otherwise all.
 
     Raises:
         UserError: there are fewer.
     """
-    shard = context.made_by("documents", f"{kind}/00000.safetensors")
+    shard = context.made_by(context.documents, f"{kind}/00000.safetensors")
     shards = sorted(shard.parent.glob("*.safetensors"))
     count = context.settings.get("shards", {}).get(kind, len(shards))
     if count > len(shards):
         raise UserError(
             f"Stage {context.name!r} asks for {counted(count, 'shard')} of {kind!r} and finds "
-            f"{len(shards)}; ask for fewer, or let the stage 'documents' make more."
+            f"{len(shards)}; ask for fewer, or let the stage {context.documents!r} make more."
         )
     samples = [sample for path in shards[:count] for sample in load_samples(path)]
     _check_preset(context, samples, shard.parent)

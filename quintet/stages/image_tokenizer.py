@@ -156,7 +156,7 @@ class ImageTokenizerTask(Task):
             losses["loss"] = losses["loss"] + alone(losses["discriminator"])
         return losses
 
-    def evaluate(self, module: nn.Module) -> dict[str, float]:
+    def evaluate(self, module: nn.Module, done: int) -> dict[str, float]:
         """On what training never shows: backgrounds and sizes, fonts, photographs. Drawings have
         nothing of the kind: all were seen."""
         assert isinstance(module, ImageTraining)

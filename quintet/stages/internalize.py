@@ -26,7 +26,7 @@ from quintet.model.omni import Batch, Omni
 from quintet.settings import Count, Natural, Range
 from quintet.stages.context import Context
 from quintet.stages.documents import check_counts, mixed_in, samples_of
-from quintet.stages.omni_task import OmniTask
+from quintet.stages.omni_task import SHARD_SETTINGS, OmniTask
 from quintet.timeline.targets import Vocabulary
 from quintet.tokenizers.folders import TEXT_FILE
 from quintet.tokenizers.text import TextTokenizer
@@ -37,9 +37,9 @@ KIND, TEST_KIND = "reasoning", "reasoning_test"  # of documents
 ANSWERED = 128  # held-out questions that are answered in an evaluation; never less than a batch
 Reasoning = Literal["removed", "written", "none"]
 SETTINGS = {
-    "train": TrainConfig, "start_from": str, "shards": dict[str, Natural],
+    "train": TrainConfig, "start_from": str, **SHARD_SETTINGS,
     "digits": Annotated[int, Range(0, 9)], "reasoning": Reasoning, "explicit_steps": Natural,
-    "steps_between": Count, "rows_at_once": Count,
+    "steps_between": Count, "rows_at_once": Count, "moves_up_at": Natural,
 }  # fmt: skip
 
 
@@ -54,6 +54,7 @@ class Removal:
     explicit_steps: int  # before the first rows go
     steps_between: int
     rows_at_once: int
+    moves_up_at: int = 0  # what is left keeps its positions until this step
 
     def removed(self, step: int) -> int:
         """Rows of every sample that have gone at `step`."""
@@ -61,6 +62,20 @@ class Removal:
             return self.longest if self.reasoning == "none" else 0
         turns = (step - self.explicit_steps) // self.steps_between + 1
         return min(max(turns, 0) * self.rows_at_once, self.longest)
+
+    def moves_up(self, step: int) -> bool:
+        """Whether what is left stands where it would if what has gone had never been."""
+        return self.reasoning != "removed" or step >= self.moves_up_at
+
+    def begins_anew(self, step: int) -> bool:
+        """Whether what is to be learned at `step` is not what it was before."""
+        now, before = ((self.removed(s), self.moves_up(s)) for s in (step, step - 1))
+        return step > 0 and now != before
+
+    def first_position(self, done: int) -> int:
+        """Where writing begins, after `done` steps."""
+        step = max(done - 1, 0)
+        return 0 if self.moves_up(step) else self.removed(step)
 
     def of_samples(self, step: int, count: int, seed: int) -> np.ndarray:
         """The same of each of `count` samples, smoothed, int [count]."""
@@ -93,12 +108,18 @@ class InternalizeTask(OmniTask):
         return super().record() | {"removal": str(self.removal), "digits": digits}
 
     def resets_optimizer(self, step: int) -> bool:
-        return step > 0 and self.removal.removed(step) > self.removal.removed(step - 1)
+        return self.removal.begins_anew(step)
 
     def batch(self, step: int) -> Batch:
         samples = (self.fresh or self.loader).batch(step)
         counts = self.removal.of_samples(step, len(samples), self.config.seed)
-        return self._share(list(map(self.maker.without, samples, counts.tolist())))
+        moves_up = self.removal.moves_up(step)
+        return self._share(
+            [
+                self.maker.without(sample, count, moves_up)
+                for sample, count in zip(samples, counts.tolist(), strict=True)
+            ]
+        )
 
     def describe_batch(self, step: int) -> str:
         return f"problems made for step {step}" if self.fresh else super().describe_batch(step)
@@ -108,14 +129,14 @@ class InternalizeTask(OmniTask):
         removed = losses["rows"].new_tensor(self.removal.removed(step) / self.place.data_size)
         return losses | {"removed": removed}
 
-    def evaluate(self, module: nn.Module) -> dict[str, float]:
+    def evaluate(self, module: nn.Module, done: int) -> dict[str, float]:
         """The share of right answers to questions kept out of training, and how many entries are
         written to one; of one process alone, as decoding is for a whole model."""
         assert isinstance(module, Omni)
         if self.place.world_size > 1:
             return {}
-        tested = self.held_out.samples
-        right, entries = right_answers(module, self.maker.text, self.maker.mark, tested)
+        first, tested = self.removal.first_position(done), self.held_out.samples
+        right, entries = right_answers(module, self.maker.text, self.maker.mark, tested, first)
         return {"right": float(right.mean()), "entries": float(entries.mean())}
 
 
@@ -137,6 +158,7 @@ def run(context: Context) -> dict[str, float]:
         explicit_steps=settings.get("explicit_steps", 0),
         steps_between=settings.get("steps_between", 1),
         rows_at_once=settings.get("rows_at_once", 1),
+        moves_up_at=settings.get("moves_up_at", 0),
     )
     _check_end(context, removal)
     start = settings.get("start_from")
@@ -163,4 +185,9 @@ def _check_end(context: Context, removal: Removal) -> None:
         raise UserError(
             f"Stage {context.name!r} would end with {left} of {removal.longest} rows of reasoning "
             "left; give it more steps or rows_at_once, or fewer steps_between."
+        )
+    if not removal.moves_up(context.train.steps - 1):
+        raise UserError(
+            f"Stage {context.name!r} would end before what is left moves up, at step "
+            f"{removal.moves_up_at}; give it more steps or a lower moves_up_at."
         )

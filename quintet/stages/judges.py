@@ -151,7 +151,7 @@ class RecognizerTask(Task):
         )
         return {"loss": loss}
 
-    def evaluate(self, module: nn.Module) -> dict[str, float]:
+    def evaluate(self, module: nn.Module, done: int) -> dict[str, float]:
         """Word error rate on voices kept out of training (and on the assistant's own)."""
         assert isinstance(module, Recognizer)
         errors = words = 0
@@ -192,7 +192,7 @@ class PictureJudgeTask(Task):
         pictures_BCHW, things_B = batch
         return {"loss": F.cross_entropy(module(pictures_BCHW).float(), things_B)}
 
-    def evaluate(self, module: nn.Module) -> dict[str, float]:
+    def evaluate(self, module: nn.Module, done: int) -> dict[str, float]:
         """Accuracy on backgrounds and sizes kept out of training."""
         pictures_BCHW, things_B = self.held_out
         right = module(pictures_BCHW.float() / 255).argmax(-1) == things_B

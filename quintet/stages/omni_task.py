@@ -30,10 +30,9 @@ from quintet.train.materialize import materialize
 from quintet.train.parallel import parallelize
 from quintet.train.processes import Place, world_size
 
+SHARD_SETTINGS = {"documents": str, "shards": dict[str, Natural]}
 # Of most of these stages.
-OMNI_SETTINGS = {
-    "train": TrainConfig, "start_from": str, "shards": dict[str, Natural], "held_out": Count,
-}  # fmt: skip
+OMNI_SETTINGS = {"train": TrainConfig, "start_from": str, **SHARD_SETTINGS, "held_out": Count}
 EVALUATION_BATCHES = 8
 ROWS, QUESTIONS = 64, 1_024  # multiples in which batches are replayed, so that their shapes are few
 SHOWN = 3  # samples at every evaluation
@@ -163,7 +162,7 @@ class OmniTask(Task):
         rows = torch.tensor(float(batch.rows.step.numel()))
         return module.losses(batch, self.text_weight, self.turn_weight) | {"rows": rows}
 
-    def evaluate(self, module: nn.Module) -> dict[str, float]:
+    def evaluate(self, module: nn.Module, done: int) -> dict[str, float]:
         """The losses on samples kept out of training."""
         assert isinstance(module, Omni)
         totals: dict[str, float] = {}

@@ -123,11 +123,11 @@ class PreferTask(OmniTask):
             means["loss"] = means["loss"] + self.preference.keep_weight * means["drift"]
         return means
 
-    def evaluate(self, module: nn.Module) -> dict[str, float]:
+    def evaluate(self, module: nn.Module, done: int) -> dict[str, float]:
         """Of held-out pairs what training minimizes; of held-out scenes the plain losses, and how
         far the answers have gone from the reference's, in nats a question."""
         assert isinstance(module, Omni) and self.reference is not None
-        scores, totals = super().evaluate(module), dict[str, float]()
+        scores, totals = super().evaluate(module, done), dict[str, float]()
         count = min(EVALUATION_BATCHES, self.held_out_pairs.batches_per_epoch)
         for index in range(count):
             pairs = self._mine(self.held_out_pairs.pairs(index))

@@ -7,16 +7,14 @@ Everything but the audio embedding and the audio head trains; the audio head is 
 from __future__ import annotations
 
 from quintet import train
-from quintet.settings import Count, Natural
+from quintet.settings import Count
 from quintet.stages.context import Context
-from quintet.stages.omni_task import OmniTask
+from quintet.stages.omni_task import SHARD_SETTINGS, OmniTask
 from quintet.stages.shown import Shown
 from quintet.stages.sources import SOURCE_SETTINGS, samples_for
 from quintet.train import TrainConfig
 
-SETTINGS = {
-    "train": TrainConfig, "shards": dict[str, Natural], "held_out": Count, **SOURCE_SETTINGS,
-}  # fmt: skip
+SETTINGS = {"train": TrainConfig, **SHARD_SETTINGS, "held_out": Count, **SOURCE_SETTINGS}
 SOURCE_KINDS = ("pretrain",)
 
 

@@ -8,16 +8,16 @@ voices, backgrounds and picture sizes training never saw.
 from __future__ import annotations
 
 from quintet import train
-from quintet.settings import Natural, Positive, Weight
+from quintet.settings import Positive, Weight
 from quintet.stages.context import Context
 from quintet.stages.documents import check_counts, mixed_in, samples_of
-from quintet.stages.omni_task import OmniTask
+from quintet.stages.omni_task import SHARD_SETTINGS, OmniTask
 from quintet.stages.shown import Shown
 from quintet.timeline.masks import FOREVER
 from quintet.train import TrainConfig
 
 SETTINGS = {
-    "train": TrainConfig, "start_from": str, "shards": dict[str, Natural], "text_weight": Positive,
+    "train": TrainConfig, "start_from": str, **SHARD_SETTINGS, "text_weight": Positive,
     "turn_weight": Weight, "windowed": bool,
 }  # fmt: skip
 TEST_KIND = "realtime_test"  # of documents, kept out of training

@@ -23,7 +23,7 @@ from typing import Any
 
 from quintet.config import OmniConfig, UserError, counted, from_dict, load_preset
 from quintet.settings import check_type, read_toml
-from quintet.stages.context import SCORES, TOKENIZER_STAGES, Context
+from quintet.stages.context import DOCUMENTS, SCORES, TOKENIZER_STAGES, Context
 from quintet.stages.documents import HELD_OUT, KINDS, SHARD_SIZE, check_counts
 from quintet.stages.record import alone, check_same, is_begun, record, recorded
 from quintet.stages.sources import check_tokenizers, indexes
@@ -49,9 +49,13 @@ MAKERS = {
     "transformer": TRANSFORMER_STAGES | {"average"},
     "codec": {"audio_tokenizer", "audio_decoder"},
     "image tokenizer": {"image_tokenizer"},
+    "samples": {DOCUMENTS},
 }
 # Settings that name such stages, and what for; None: for what the stage itself makes.
-NAMED = {"start_from": None, "audio": "codec", "model": "transformer", "of": "transformer"}
+NAMED = {
+    "start_from": None, "audio": "codec", "model": "transformer", "of": "transformer",
+    "documents": "samples",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -247,10 +251,9 @@ def _check_sources(stages: list[Context], recipe: Path) -> None:
 
 
 def _check_shards(stages: list[Context]) -> None:
-    """No stage may ask for more shards of a kind than the stages before it make, or for more
+    """No stage may ask for more shards of a kind than its stage of documents makes, or for more
     samples at once than these hold."""
-    made: dict[str, int] = {}
-    size = SHARD_SIZE
+    made_by: dict[str, tuple[dict[str, int], int]] = {}  # shards of each kind, and samples in each
     for context in stages:
         shards = context.settings.get("shards", {})
         if unknown := sorted(set(shards) - set(KINDS)):
@@ -258,15 +261,16 @@ def _check_shards(stages: list[Context]) -> None:
                 f"Stage {context.name!r} asks for shards of the unknown kind {unknown[0]!r}; "
                 f"use some of: {', '.join(KINDS)}."
             )
-        if context.settings["stage"] == "documents":
-            made |= shards
-            size = context.settings.get("shard_size", SHARD_SIZE)
+        if context.settings["stage"] == DOCUMENTS:
+            made_by[context.name] = shards, context.settings.get("shard_size", SHARD_SIZE)
             continue
+        made, size = made_by.get(context.documents, ({}, SHARD_SIZE))
         for kind, count in shards.items():
             if count > made.get(kind, 0):
                 raise UserError(
                     f"Stage {context.name!r} asks for {counted(count, 'shard')} of {kind!r} and "
-                    f"the stage 'documents' makes {made.get(kind, 0)}; ask for fewer, or make more."
+                    f"the stage {context.documents!r} makes {made.get(kind, 0)}; ask for fewer, "
+                    "or make more."
                 )
         if made and context.settings["stage"] in TRANSFORMER_STAGES:
             _check_samples(context, made, size)
@@ -296,7 +300,7 @@ def is_finished(context: Context) -> bool:
     are go on with those that are missing."""
     if _scores(context) is None:
         return False
-    if context.settings["stage"] != "documents" or not (made := recorded(context.folder)):
+    if context.settings["stage"] != DOCUMENTS or not (made := recorded(context.folder)):
         return True
     asked = context.settings.get("shards", {})
     return all(count <= made.get(f"shards.{kind}", 0) for kind, count in asked.items())

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from quintet.config import UserError
-from quintet.stages.context import MODEL_FILE, Context
+from quintet.stages.context import DOCUMENTS, MODEL_FILE, Context
 from quintet.tokenizers.folders import AUDIO_FILE, IMAGE_FILE, TEXT_FILE, find
 from quintet.tokenizers.weight_files import weight_files
 from quintet.train import TrainConfig
@@ -23,7 +23,7 @@ from quintet.train.task import CHECKPOINTS, MAY_CHANGE
 from quintet.whole_file import write_whole
 
 # What stages without checkpoints go on from.
-KEPT = {"documents": "*.safetensors", "text_tokenizer": TEXT_FILE}
+KEPT = {DOCUMENTS: "*.safetensors", "text_tokenizer": TEXT_FILE}
 RECORD, LOCK = "settings.json", "lock"  # in a stage's folder
 # Digests of what a recipe takes from a finished model, and what that is.
 START_WEIGHTS, TOKENIZERS = "start_from_weights", "tokenizers"
@@ -31,7 +31,7 @@ TAKEN = {TOKENIZERS: "tokenizers", START_WEIGHTS: "weights"}
 # Tables of the preset on which a stage's result depends; of the other stages, all of them.
 TABLES = {
     "text_tokenizer": ("text",), "audio_tokenizer": ("audio",), "audio_decoder": ("audio",),
-    "image_tokenizer": ("image",), "documents": ("text", "audio", "image", "live"), "judges": (),
+    "image_tokenizer": ("image",), DOCUMENTS: ("text", "audio", "image", "live"), "judges": (),
 }  # fmt: skip
 
 
@@ -68,7 +68,7 @@ def check_same(context: Context) -> None:
     for name in sorted(before.keys() | now.keys()):
         table, _, inner = name.rpartition(".")
         # More shards may be asked for; and what has been recorded only lately has no record.
-        if name == "processes" or (table == "shards" and context.settings["stage"] == "documents"):
+        if name == "processes" or (table == "shards" and context.settings["stage"] == DOCUMENTS):
             continue
         if table in _trained(context) and (inner in MAY_CHANGE or name not in before):
             continue

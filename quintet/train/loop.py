@@ -96,10 +96,11 @@ def run(task: Task, config: TrainConfig, folder: Path, name: str) -> dict[str, f
                 raise _lost(folder, name, step)
             done = step + 1
             if done % config.evaluate_every == 0 and step < last:
-                loggers.evaluated(step, _evaluate(task, module, loggers.samples(done)))
+                loggers.evaluated(step, _evaluate(task, module, done, loggers.samples(done)))
             if (done % config.checkpoint_every == 0 and not bad_steps) or step == last:
                 checkpoints.save(module, optimizer, done)
-        scores = _evaluate(task, module, loggers.samples(config.steps))
+        done = config.steps
+        scores = _evaluate(task, module, done, loggers.samples(done))
         loggers.evaluated(last, scores, last=True)
     _export(task, module, folder, place)
     return scores
@@ -229,13 +230,13 @@ def _clip(optimizer: torch.optim.Optimizer, limit: float, place: Place) -> torch
     return norms[0] if all(torch.isfinite(norm) for norm in norms) else torch.tensor(torch.nan)
 
 
-def _evaluate(task: Task, module: nn.Module, samples: Path) -> dict[str, Any]:
+def _evaluate(task: Task, module: nn.Module, done: int, samples: Path) -> dict[str, Any]:
     """Scores with the random state untouched, so evaluating never changes the training."""
     state = torch.get_rng_state()
     shutil.rmtree(samples, ignore_errors=True)  # what a killed run may have left half done
     module.eval()
     with torch.no_grad():
-        scores = task.evaluate(module)
+        scores = task.evaluate(module, done)
         task.show(module, samples)
     module.train()
     torch.set_rng_state(state)

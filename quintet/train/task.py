@@ -186,8 +186,8 @@ class Task(ABC):
         an adversary, have their gradients clipped by themselves."""
         return [p for p in module.parameters() if p.requires_grad]
 
-    def evaluate(self, module: nn.Module) -> dict[str, float]:
-        """Scores on held-out data."""
+    def evaluate(self, module: nn.Module, done: int) -> dict[str, float]:
+        """Scores on held-out data, after `done` steps."""
         return {}
 
     def show(self, module: nn.Module, folder: Path) -> None:  # noqa: B027 (may stay empty)

@@ -121,6 +121,17 @@ def test_reasoning_goes_from_the_left(maker: ReasoningMaker) -> None:
         assert (rows.stream[~asked] == Stream.TEXT_OUT).all()
 
 
+def test_what_is_left_may_keep_its_positions(maker: ReasoningMaker) -> None:
+    whole = maker.sample(long_multiplication(397, 842, 3))
+    removed = maker.reasoning_rows(whole)
+    for count in (0, 1, 5, len(removed), len(removed) + 3):
+        kept, moved = maker.without(whole, count, moves_up=False), maker.without(whole, count)
+        assert np.array_equal(kept.rows.position, np.delete(whole.rows.position, removed[:count]))
+        assert np.array_equal(kept.text_target, moved.text_target)
+        for name in ("tokens", "stream", "modality", "step", "flag"):
+            assert np.array_equal(getattr(kept.rows, name), getattr(moved.rows, name))
+
+
 def test_what_has_no_reasoning_stays() -> None:
     config = make_config()
     vocabulary = Vocabulary(config.text_image_vocab_size, config.audio.codebook_size)

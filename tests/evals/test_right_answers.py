@@ -12,6 +12,7 @@ from conftest import make_config, make_model, make_tokenizers
 from quintet.data.reasoning import ReasoningMaker, long_multiplication, world_problem
 from quintet.evals.reasoning import (
     _likeliest,
+    _row,
     after,
     question_of,
     right_answers,
@@ -21,6 +22,8 @@ from quintet.evals.reasoning import (
 from quintet.live.decoder import TipDecoder
 from quintet.live.sampling import Sampling
 from quintet.model.cache import KVCache
+from quintet.model.embedding import RowTensors
+from quintet.timeline.rows import concatenate
 from quintet.timeline.streams import Modality, Stream
 from quintet.timeline.targets import Vocabulary
 
@@ -60,6 +63,23 @@ def test_together_as_alone() -> None:
             assert made == alone
             lengths.add(len(made))
     assert len(lengths) > 3
+
+
+@torch.no_grad()
+def test_an_answer_may_begin_later() -> None:
+    """Written entry by entry or read at once with those positions, the likeliest are the same."""
+    config, maker = make_config(), _maker()
+    problem = world_problem(np.random.default_rng(0), "test")
+    model, question = make_model(config, 16), question_of(maker.sample(problem))
+    made = {first: write(model, maker.text, [question], BUDGET, first)[0] for first in (0, 1, 9)}
+    assert len(set(map(tuple, made.values()))) == 3
+    for first, entries in made.items():
+        answer = [_row(model, entry, first + place) for place, entry in enumerate(entries)]
+        rows = concatenate([question, *answer])
+        hidden_TD = model(RowTensors.from_rows([rows]))[0, len(question) - 1 :]
+        likeliest_T, speaks_T = _likeliest(model, maker.text, hidden_TD)
+        assert likeliest_T[: len(entries)].tolist() == entries
+        assert speaks_T[: len(entries)].all() and speaks_T[-1] == (len(entries) == BUDGET)
 
 
 @torch.no_grad()

@@ -26,7 +26,7 @@ def test_it_is_in_the_loss_that_trains_and_beside_that_which_compares() -> None:
         task = OmniTask(
             make_config(), SETTINGS, samples, samples, None, text_weight=4.0, turn_weight=weight
         )
-        found[weight] = task.losses(model, task.batch(0), 0), task.evaluate(model)
+        found[weight] = task.losses(model, task.batch(0), 0), task.evaluate(model, 0)
     (plain, judged), (weighed, judged_too) = found[0.0], found[2.0]
     assert float(weighed["loss"]) == pytest.approx(
         float(plain["loss"]) + 2 * float(weighed["turn"]), rel=1e-5

@@ -15,6 +15,7 @@ from short_runs import Dying, Killed, log_of
 from quintet import train
 from quintet.config import ModelConfig, UserError, load_preset
 from quintet.data.reasoning import FreshProducts
+from quintet.evals.reasoning import right_answers
 from quintet.stages import internalize
 from quintet.stages.context import Context
 from quintet.stages.internalize import InternalizeTask, Removal, maker_of, run
@@ -62,6 +63,37 @@ def test_the_schedule() -> None:
     assert [REMOVAL.removed(step) for step in range(12)] == [0, 0, 0, 3, 3, 6, 6, 9, 9, 9, 9, 9]
     assert {replace(REMOVAL, reasoning="written").removed(s) for s in range(12)} == {0}
     assert {replace(REMOVAL, reasoning="none").removed(s) for s in range(12)} == {9}
+
+
+def test_what_is_left_moves_up_at_its_time() -> None:
+    later = replace(REMOVAL, moves_up_at=11)
+    assert [s for s in range(14) if REMOVAL.begins_anew(s)] == [3, 5, 7]
+    assert [s for s in range(14) if later.begins_anew(s)] == [3, 5, 7, 11]
+    assert [later.first_position(done) for done in range(14)] == [0] * 4 + [3] * 2 + [6] * 2 + [
+        9, 9, 9, 9, 0, 0,
+    ]  # fmt: skip
+    for removal in (REMOVAL, replace(later, reasoning="written"), replace(later, reasoning="none")):
+        assert {removal.first_position(done) for done in range(14)} == {0}
+
+
+def test_training_and_evaluation_have_the_same_positions(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    firsts: list[int] = []
+
+    def spied(model, text, mark, samples, first):
+        firsts.append(first)
+        return right_answers(model, text, mark, samples, first)
+
+    monkeypatch.setattr(internalize, "right_answers", spied)
+    task = _task(runs, replace(REMOVAL, moves_up_at=10))
+    monkeypatch.setattr(Removal, "of_samples", lambda self, s, n, _: np.full(n, self.removed(s)))
+    begins = []
+    for step in range(SETTINGS.steps):
+        rows = task.batch(step).rows
+        begins += [int(rows.position[rows.flag == 1].min())]
+    train.run(task, replace(SETTINGS, evaluate_every=1), tmp_path, "spied")
+    assert firsts == begins == [0, 0, 0, 3, 3, 6, 6, 9, 9, 9, 0, 0]
 
 
 def test_smoothing_is_as_published() -> None:
@@ -147,3 +179,6 @@ def test_a_schedule_without_end_is_told(runs: Path) -> None:
     table = {"steps": 8, "batch_size": 4}
     with pytest.raises(UserError, match="with 1 of 9 rows of reasoning left; give it more steps"):
         run(_context(runs, digits=2, train=table))
+    told = "would end before what is left moves up, at step 12; give it more steps or"
+    with pytest.raises(UserError, match=told):
+        run(_context(runs, digits=2, moves_up_at=12, train=table | {"steps": 12}))

@@ -36,7 +36,7 @@ class _Quantized(Dying):
 
 
 class _DyingCodec(_Quantized, AudioTokenizerTask):
-    def evaluate(self, module):
+    def evaluate(self, module, done):
         step = self.settings.fill_step
         return {"mel": float(self.losses(module, self.batch(0), step)["mel"])}
 
@@ -45,7 +45,7 @@ class _DyingCodec(_Quantized, AudioTokenizerTask):
 
 
 class _DyingPictures(_Quantized, ImageTokenizerTask):
-    def evaluate(self, module):
+    def evaluate(self, module, done):
         step = self.settings.fill_step
         return {"absolute": float(self.losses(module, self.batch(0), step)["absolute"])}
 

@@ -59,9 +59,9 @@ class _Kept(OmniTask):
 
     trained: torch.nn.Module
 
-    def evaluate(self, module):
+    def evaluate(self, module, done):
         self.trained = module
-        return super().evaluate(module)
+        return super().evaluate(module, done)
 
 
 def _run(
