@@ -66,6 +66,12 @@ MEANINGS = {
     "shard_size": "samples of a shard",
     "pictures_each": "pictures of every thing, as a camera sees it",
     "processes": "that share the work",
+    "requests": "requests, of which each may give a pair",
+    "answers_each": "answers to each of them",
+    "least_gap": "decibels by which the two of a pair differ at least",
+    "own_voice": "share of requests that are answered in the model's own voice, and not another's",
+    "pairs": "the earlier stage of the model's own answers whose pairs those are, in place of the "
+    "documents'",
     "digits": "long multiplication with so many digits, new numbers at every step; 0: shards",
     "reasoning": "whether it goes, stays, or never was",
     "explicit_steps": "steps before the first rows go",

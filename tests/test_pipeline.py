@@ -21,7 +21,12 @@ from quintet.stages.recipe import RECIPES, STAGES, Recipe, is_finished, run_stag
 from quintet.stages.record import alone
 from quintet.tokenizers.text import TextTokenizer
 
-OPTIONAL = {"audio_decoder", "prefer", "internalize"}  # stages that the bundled model went without
+OPTIONAL = {
+    "audio_decoder",
+    "own_answers",
+    "prefer",
+    "internalize",
+}  # stages that the bundled model went without
 # No whole system from nothing.
 PARTS = (
     "codec", "pictures-4k", "pictures-65k", "multiplication", "multiplication-2", "spelling",

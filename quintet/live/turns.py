@@ -37,12 +37,14 @@ Part = str | np.ndarray | Image.Image  # words, sound (float32 [S]), or a pictur
 
 @dataclass(frozen=True)
 class TurnReply:
-    """An answer in turn mode: words, finished pictures, and sound (float32 [samples])."""
+    """An answer in turn mode: words, finished pictures, and sound (float32 [samples]), with the
+    codes that it was decoded from (int [T, Q])."""
 
     text: str
     images: list[np.ndarray]
     audio: np.ndarray
     counts: dict[str, int] = field(default_factory=dict)  # rows: text_in, audio_in, ..._out
+    codes: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.int64))
 
 
 class _Conversation:
@@ -142,7 +144,9 @@ class _Conversation:
             text_out=len(answer.text_image) - images, image_out=images,
             audio_out=len(answer.frames),
         )  # fmt: skip
-        return TurnReply(*self._words_and_pictures(answer), self._sound(answer), dict(self.counts))
+        said, pictures = self._words_and_pictures(answer)
+        codes_TQ = np.array(answer.frames, np.int64).reshape(-1, self.config.audio.num_codebooks)
+        return TurnReply(said, pictures, self._sound(codes_TQ), dict(self.counts), codes_TQ)
 
     def _words_and_pictures(self, answer: Answer) -> tuple[str, list[np.ndarray]]:
         text = self.tokenizers.text
@@ -154,11 +158,10 @@ class _Conversation:
             images.append(to_pixels(picture_CHW[None])[0])
         return words, images
 
-    def _sound(self, answer: Answer) -> np.ndarray:
-        if not answer.frames:
+    def _sound(self, codes_TQ: np.ndarray) -> np.ndarray:
+        if not len(codes_TQ):
             return np.zeros(0, np.float32)
-        codes_BTQ = torch.from_numpy(np.stack(answer.frames)).long()[None]
-        return self.tokenizers.audio.decode(codes_BTQ)[0][0].numpy()
+        return self.tokenizers.audio.decode(torch.from_numpy(codes_TQ)[None])[0][0].numpy()
 
 
 @torch.no_grad()

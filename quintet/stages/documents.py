@@ -6,10 +6,11 @@ run that was killed goes on with the shards that are missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.progress import track
@@ -175,17 +176,30 @@ def run(context: Context) -> dict[str, float]:
     jobs = [j for j in jobs if not shard_path(context.folder, *j).exists()]
     if jobs:
         tokenizers_of(context)  # what is missing is told here, not by a process that dies
-        processes = int(context.settings.get("processes", 2))
-        with start_pool(processes, _start, context) as pool:
-            try:
-                for _ in track(pool.map(_make, jobs), "documents", total=len(jobs)):
-                    pass
-            except BrokenProcessPool:
-                raise UserError(
-                    "A process that makes documents was killed, perhaps for want of memory; run "
-                    "the stage again, which keeps what is made, with a lower 'processes'."
-                ) from None
+        in_processes(context, jobs, _start, _make)
     return {f"{kind}_shards": float(count) for kind, count in shards.items()}
+
+
+def in_processes(
+    context: Context,
+    jobs: Sequence[Any],
+    start: Callable[[Context], None],
+    make: Callable[[Any], None],
+) -> None:
+    """Do `jobs` in as many processes as the stage's setting says; each begins with `start`.
+
+    Raises:
+        UserError: one was killed.
+    """
+    with start_pool(int(context.settings.get("processes", 2)), start, context) as pool:
+        try:
+            for _ in track(pool.map(make, jobs), context.name, total=len(jobs)):
+                pass
+        except BrokenProcessPool:
+            raise UserError(
+                f"A process of the stage {context.name!r} was killed, perhaps for want of memory; "
+                "run it again, which keeps what is made, with a lower 'processes'."
+            ) from None
 
 
 def samples_of(context: Context, kind: str) -> list[Sample]:

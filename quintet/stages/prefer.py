@@ -17,12 +17,13 @@ from quintet.data.preferences import pairs_of
 from quintet.stages.context import Context
 from quintet.stages.documents import PREFERENCES, check_counts, mixed_in, samples_of
 from quintet.stages.omni_task import OMNI_SETTINGS
+from quintet.stages.own_answers import own_pairs
 from quintet.stages.prefer_task import PreferTask
 from quintet.timeline.masks import FOREVER
 from quintet.train.preference import PreferenceConfig
 
 LOSS_SETTINGS = get_type_hints(PreferenceConfig, include_extras=True)
-SETTINGS = {**OMNI_SETTINGS, **LOSS_SETTINGS, "windowed": bool}
+SETTINGS = {**OMNI_SETTINGS, **LOSS_SETTINGS, "pairs": str, "windowed": bool}
 START = "realtime"  # unless the setting `start_from` names another stage
 KIND = PREFERENCES  # of documents
 HELD_OUT = 128  # pairs
@@ -49,7 +50,8 @@ def check(context: Context) -> PreferenceConfig:
 
 
 def run(context: Context) -> dict[str, float]:
-    preference, pairs = check(context), pairs_of(samples_of(context, PREFERENCES))
+    preference, is_own = check(context), "pairs" in context.settings
+    pairs = own_pairs(context) if is_own else pairs_of(samples_of(context, PREFERENCES))
     scenes = samples_of(context, "realtime_test")
     kept = mixed_in(context, PREFERENCES) if preference.keep_weight else []
     count = max(0, len(pairs) - int(context.settings.get("held_out", HELD_OUT)))

@@ -38,7 +38,7 @@ RECIPES = Path(__file__).parent.parent / "recipes"
 STAGES = (
     "text_tokenizer", "audio_tokenizer", "image_tokenizer", "documents", "pretrain", "audio",
     "unfrozen", "instruct", "internalize", "scripts", "transcribe", "describe", "realtime",
-    "prefer", "average", "audio_decoder", "judges", "release",
+    "own_answers", "prefer", "average", "audio_decoder", "judges", "release",
 )  # fmt: skip
 TRANSFORMER_STAGES = {  # which may train on many devices; see docs/many-devices.md
     "pretrain", "audio", "unfrozen", "instruct", "internalize", "scripts", "transcribe",
@@ -50,11 +50,13 @@ MAKERS = {
     "codec": {"audio_tokenizer", "audio_decoder"},
     "image tokenizer": {"image_tokenizer"},
     "samples": {DOCUMENTS},
+    "pairs": {"own_answers"},
 }
-# Settings that name such stages, and what for; None: for what the stage itself makes.
+STARTS = {"own_answers": "transformer"}  # of stages that make something else than they start from
+# Settings that name such stages, and what for; None: for what the stage makes, or starts from.
 NAMED = {
     "start_from": None, "audio": "codec", "model": "transformer", "of": "transformer",
-    "documents": "samples",
+    "documents": "samples", "pairs": "pairs",
 }  # fmt: skip
 
 
@@ -180,7 +182,8 @@ def _started(context: Context, usual: dict[str, Any], before: list[Context]) -> 
         UserError: a setting names neither, or a model that does not fit.
     """
     settings, stage = context.settings, context.settings["stage"]
-    own = next((what for what, makers in MAKERS.items() if stage in makers), "")
+    made = next((what for what, makers in MAKERS.items() if stage in makers), "")
+    own = STARTS.get(stage, made)
     given, earlier = usual | settings, [one.name for one in before]
     for key in NAMED:
         names, what = given.get(key), NAMED[key] or own
@@ -278,6 +281,8 @@ def _check_shards(stages: list[Context]) -> None:
 
 def _check_samples(context: Context, made: dict[str, int], size: int) -> None:
     """Of a stage that trains on so many shards of each kind, each of `size` samples."""
+    if "pairs" in context.settings:  # how many there will be, the model shows
+        return
     module = importlib.import_module(f"quintet.stages.{context.settings['stage']}")
     kind = getattr(module, "KIND", context.settings["stage"])
     shards = context.settings.get("shards", {})

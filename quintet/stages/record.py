@@ -23,7 +23,7 @@ from quintet.train.task import CHECKPOINTS, MAY_CHANGE
 from quintet.whole_file import write_whole
 
 # What stages without checkpoints go on from.
-KEPT = {DOCUMENTS: "*.safetensors", "text_tokenizer": TEXT_FILE}
+KEPT = {DOCUMENTS: "*.safetensors", "own_answers": "*.safetensors", "text_tokenizer": TEXT_FILE}
 RECORD, LOCK = "settings.json", "lock"  # in a stage's folder
 # Digests of what a recipe takes from a finished model, and what that is.
 START_WEIGHTS, TOKENIZERS = "start_from_weights", "tokenizers"

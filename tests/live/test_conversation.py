@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from quintet.config import STEP_SAMPLES, OmniConfig
-from quintet.live.decoder import Answer
 from quintet.live.sampling import Sampling
 from quintet.live.turns import TurnReply, _Conversation, answer_rows, chat
 from quintet.model.omni import Omni
@@ -84,10 +83,10 @@ def test_a_sound_waits_for_others_before_each_of_its_steps(conversation: _Watche
 def test_frames_are_their_sound_and_none_are_none(conversation: _Watched) -> None:
     frames = np.random.default_rng(0).integers(16, size=(5, 3))
     with torch.no_grad():
-        heard = conversation._sound(Answer([], list(frames)))
+        heard = conversation._sound(frames)
         sound_S = conversation.tokenizers.audio.decode(torch.from_numpy(frames)[None])[0].flatten()
     assert np.array_equal(heard, sound_S.numpy())
-    assert len(conversation._sound(Answer([], []))) == 0
+    assert len(conversation._sound(frames[:0])) == 0
 
 
 def test_a_chat_waits_before_each_part_that_it_reads(
@@ -119,3 +118,5 @@ def test_rows_are_answered_as_the_message_that_they_are(
     )  # fmt: skip
     assert reply.text == expected.text and np.array_equal(reply.audio, expected.audio)
     assert reply.text or reply.counts["image_out"]
+    assert reply.codes.shape == (reply.counts["audio_out"], 3)
+    assert np.array_equal(conversation._sound(reply.codes), reply.audio)

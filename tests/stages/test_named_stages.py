@@ -49,6 +49,7 @@ def test_every_stage_that_is_named_makes_one_thing() -> None:
         (MODEL, "model", "judges", FIRST),
         (MODEL, "model", "audio_decoder", FIRST),
         (OF, "of", "judges", FIRST),
+        (STAGE.format("prefer"), "pairs", "documents", "pairs; use one of: own_answers"),
         (STAGE.format("describe"), "documents", "realtime", "samples; use one of: documents"),
         (STAGE.format("describe"), "documents", "pretrain", "samples; use one of: documents"),
     ],
@@ -58,7 +59,7 @@ def test_a_stage_of_another_kind_is_told(
 ) -> None:
     """Each is an earlier stage, but makes something else."""
     wrong = f'{setting} = ["realtime", "{name}"]' if setting == "of" else f'{setting} = "{name}"'
-    if setting in ("start_from", "documents"):
+    if setting in ("start_from", "documents", "pairs"):
         wrong = f"{right}\n{wrong}"
     told = f"has {setting} = '{name}', which is no earlier stage of the .*{told}"
     check_told(TINY, right, wrong, told, tmp_path)

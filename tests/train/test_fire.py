@@ -153,7 +153,7 @@ def test_documents_go_on_when_they_or_a_helper_of_theirs_is_killed(
     run = _without(whole, {"documents"}, tmp_path)
     end = train(recipe, tmp_path, "documents", meanwhile=_kill_a_worker)
     assert end.exitcode == 2
-    assert end.errors.startswith("A process that makes documents was killed")
+    assert end.errors.startswith("A process of the stage 'documents' was killed")
     shard = run / "documents" / "pretrain" / "00000.safetensors"
     end = train(recipe, tmp_path, "documents", Death(seconds=0), lambda _: _wait_for(shard))
     assert end.died and not (run / "documents" / "scores.json").exists()

@@ -1,0 +1,141 @@
+"""Own answers: what a model says to the same request, time after time, and which it should rather.
+
+Of several answers to one request in turn mode, the one is chosen that sounds most like what it
+wrote in the voice that it should have, and the one rejected that sounds least so: espeak-ng says
+the words in that voice, and what was said is laid over it (`quintet.evals.voice_likeness`). The
+words of both are the same. The stage `prefer` takes such pairs with its setting `pairs`: as they
+are the model's own, it learns from what it really does wrong.
+
+Every shard is a pure function of the seed and its number, as those of `documents`.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Annotated
+
+import numpy as np
+import torch
+
+from quintet.config import STEPS_PER_SECOND
+from quintet.data.documents import DocumentMaker, Material
+from quintet.data.preferences import Pair, pairs_of
+from quintet.data.shards import load_samples, save_samples
+from quintet.data.turn_rows import TURN_TIME, add_speech
+from quintet.data.world.grammar import Request, request
+from quintet.data.world.scenes import assistant_speech
+from quintet.data.world.speakers import draw_speaker
+from quintet.evals.voice_likeness import spectral_distance
+from quintet.live.turns import TurnReply, answer_rows
+from quintet.media.speech import ASSISTANT_VOICE
+from quintet.model.omni import Omni
+from quintet.settings import Count, Range, Seed, Share, Weight
+from quintet.stages.context import Context
+from quintet.stages.documents import PREFERENCES, in_processes, shard_path
+from quintet.stages.omni_task import tokenizers_of
+from quintet.timeline.streams import Stream
+from quintet.timeline.targets import Sample, turn_sample
+from quintet.timeline.timeline import Timeline
+from quintet.tokenizers.weight_files import load_weights
+
+SETTINGS = {
+    "start_from": str, "seed": Seed, "requests": Count, "answers_each": Annotated[int, Range(2)],
+    "least_gap": Weight, "own_voice": Share, "processes": Count,
+}  # fmt: skip
+START = "realtime"  # unless the setting `start_from` names another stage
+KINDS = ("say", "count", "greet", "repeat")  # of requests: those that are answered by voice alone
+REQUESTS, SHARD = 2_000, 100  # in all, and of a shard; some of them give a pair
+ANSWERS_EACH, LEAST_GAP, OWN_VOICE = 4, 0.4, 0.2  # unless set; the gap in decibels
+WORDS, SECONDS = 64, 12  # of an answer
+
+
+class _Worker:
+    """Makes shards in one process; the model is loaded once."""
+
+    def __init__(self, context: Context) -> None:
+        torch.set_num_threads(1)
+        settings, preset = context.settings, context.preset
+        self.context, self.seed = context, settings.get("seed", 0)
+        self.requests = settings.get("requests", REQUESTS)
+        self.each = settings.get("answers_each", ANSWERS_EACH)
+        self.least_gap = settings.get("least_gap", LEAST_GAP)
+        self.own_voice = settings.get("own_voice", OWN_VOICE)
+        self.model = Omni(preset)
+        load_weights(self.model, context.start(START))
+        self.model.eval()
+        self.tokenizers = tokenizers_of(context)
+        self.maker = DocumentMaker(preset, self.tokenizers, Material({}, {}))
+
+    def make(self, shard: int) -> None:
+        path = shard_path(self.context.folder, PREFERENCES, shard)
+        if path.exists():
+            return
+        samples: list[Sample] = []
+        for index in range(min(SHARD, self.requests - shard * SHARD)):
+            pair = self.pair(np.random.default_rng((self.seed, 20, shard, index)))
+            samples += [] if pair is None else [pair.chosen, pair.rejected]
+        save_samples(path, samples)
+
+    def pair(self, rng: np.random.Generator) -> Pair | None:
+        """Two answers to one request, far enough apart; None where there are none."""
+        said = request(str(rng.choice(KINDS)), rng)
+        is_own = rng.random() < self.own_voice
+        speaker = None if is_own else draw_speaker(int(rng.integers(1 << 31)), "train", ())
+        question = self.maker.question(said, rng, speaker)
+        meant = assistant_speech(said.reply, speaker.voice if speaker else ASSISTANT_VOICE)
+        ranked = sorted(
+            (spectral_distance(reply.audio, meant), index, reply.codes)
+            for index, reply in enumerate(self._answers(question, rng))
+            if reply.text == said.reply and len(reply.codes)
+        )
+        if not ranked or ranked[-1][0] - ranked[0][0] < self.least_gap:
+            return None
+        best, worst = (self._sample(question, said, codes) for *_, codes in (ranked[0], ranked[-1]))
+        return Pair(best, worst)
+
+    def _answers(self, question: Timeline, rng: np.random.Generator) -> list[TurnReply]:
+        """Of those that end by themselves."""
+        rows, audio = question.turns(), self.context.preset.audio
+        frames = round(SECONDS * STEPS_PER_SECOND * audio.frames_per_step)
+        seeds = rng.integers(1 << 31, size=self.each).tolist()
+        answers = [
+            answer_rows(self.model, self.tokenizers, rows, WORDS, frames, seed) for seed in seeds
+        ]
+        return [reply for reply in answers if len(reply.codes) < frames]
+
+    def _sample(self, question: Timeline, said: Request, codes_TQ: np.ndarray) -> Sample:
+        timeline, text = copy.deepcopy(question), self.tokenizers.text
+        written = [*text.encode(said.reply), text.end_id]
+        timeline.add_text(Stream.TEXT_OUT, written, TURN_TIME)
+        add_speech(timeline, Stream.AUDIO_OUT, codes_TQ, self.context.preset.audio)
+        return turn_sample(timeline.turns(), self.maker.vocabulary)
+
+
+_worker: _Worker
+
+
+def _start(context: Context) -> None:
+    global _worker
+    _worker = _Worker(context)
+
+
+def _make(shard: int) -> None:
+    _worker.make(shard)
+
+
+def run(context: Context) -> dict[str, float]:
+    """Make the shards that are not there yet."""
+    shards = range(-(-context.settings.get("requests", REQUESTS) // SHARD))
+    paths = [shard_path(context.folder, PREFERENCES, shard) for shard in shards]
+    missing = [shard for shard in shards if not paths[shard].exists()]
+    if missing:
+        context.start(START), tokenizers_of(context)  # what is not there is told here
+        in_processes(context, missing, _start, _make)
+    return {"pairs": float(sum(len(load_samples(path)) for path in paths) // 2)}
+
+
+def own_pairs(context: Context) -> list[Pair]:
+    """Those of the stage that the setting `pairs` names, in order."""
+    first = context.made_by(context.settings["pairs"], f"{PREFERENCES}/00000.safetensors")
+    paths = sorted(first.parent.glob("*.safetensors"))
+    return pairs_of([sample for path in paths for sample in load_samples(path)])
