@@ -205,7 +205,7 @@ def test_more_shards_than_there_are_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(documents, "load_samples", lambda path: [path.name])
-    monkeypatch.setattr(documents, "_check_preset", lambda *given: None)
+    monkeypatch.setattr(documents, "check_preset", lambda *given: None)
     for index in range(2):
         path = documents.shard_path(tmp_path / "documents", "audio", index)
         path.parent.mkdir(parents=True, exist_ok=True)

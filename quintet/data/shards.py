@@ -16,18 +16,23 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from quintet.config import UserError
-from quintet.timeline.rows import COLUMNS, Rows
-from quintet.timeline.targets import Sample, join
+from quintet.timeline.rows import COLUMNS, Rows, make_rows
+from quintet.timeline.streams import Modality, Stream
+from quintet.timeline.targets import Sample, Vocabulary, join, next_row_sample
 from quintet.whole_file import whole_file
 
 DIGEST = "sha256"  # in the file's metadata
 INDEX = "index.json"  # of a finished folder of shards: their names and sizes, who made them
 OPEN = 64  # shards whose files stay open, the last that were used
+NOTHING = next_row_sample(  # what a shard without a sample holds
+    make_rows(Stream.TEXT_IN, Modality.TEXT, np.zeros((0, 1)), np.zeros(0), np.asarray(0)),
+    Vocabulary(1, 1),
+)
 
 
 def save_samples(path: Path, samples: Sequence[Sample]) -> None:
     """Write atomically, to the disk; codes and targets fit 32 bits, most columns 16 or 8."""
-    whole = join(list(samples))
+    whole = join(list(samples) or [NOTHING])
     columns = {
         "stream": whole.rows.stream,
         "modality": whole.rows.modality,
@@ -65,7 +70,8 @@ def load_samples(path: Path) -> list[Sample]:
     if written != _digest(columns):
         raise UserError(
             f"{path} is damaged; delete it, and scores.json of its stage, and run that stage again "
-            "(quintet train RECIPE --stage documents), which makes what is missing."
+            f"(quintet train RECIPE --stage {path.parent.parent.name}), which makes what is "
+            "missing."
         )
     shard = f"{path.parent.name}/{path.name}"
     ends = np.cumsum(columns["lengths"])

@@ -43,13 +43,17 @@ def after(mark: int, written: Sequence[int]) -> list[int]:
 
 @torch.no_grad()
 def write(
-    model: Omni, text: TextTokenizer, questions: Sequence[Rows], budget: int, first: int = 0
+    model: Omni,
+    text: TextTokenizer,
+    questions: Sequence[Rows],
+    budget: int,
+    firsts: Sequence[int] | None = None,
 ) -> list[list[int]]:
     """The likeliest text entries after each question, until `No Output` or `budget` of them: what
     turn mode writes to each alone.
 
     Args:
-        first: the position of the first of them.
+        firsts: after each question the position of the first of them, 0 unless given.
     """
     batch, device, longest = len(questions), model.device, max(map(len, questions))
     cache = KVCache(model.config.model, longest + budget, batch, device)
@@ -59,6 +63,7 @@ def write(
     hidden_BTD = model(RowTensors.from_rows(padded).to(device), None, cache, is_row_BT)
     last_B = torch.from_numpy(is_row_BT.sum(1) - 1).to(device)
     hidden_BD = hidden_BTD[torch.arange(batch, device=device), last_B]
+    firsts = firsts or [0] * batch
     made: list[list[int]] = [[] for _ in questions]
     writes_B = np.ones(batch, bool)
     for place in range(budget):
@@ -68,7 +73,10 @@ def write(
             break
         for index in np.flatnonzero(writes_B):
             made[index].append(int(entries_B[index]))
-        rows = [_row(model, entry, first + place) for entry in np.where(writes_B, entries_B, 0)]
+        rows = [
+            _row(model, entry, first + place)
+            for first, entry in zip(firsts, np.where(writes_B, entries_B, 0), strict=True)
+        ]
         table = RowTensors.from_rows(rows).to(device)
         hidden_BD = model(table, None, cache, writes_B[:, None])[:, 0]
     return made
@@ -92,16 +100,18 @@ def right_answers(
     text: TextTokenizer,
     mark: int,
     samples: Sequence[Sample],
-    first: int = 0,
+    firsts: Sequence[int] | None = None,
     together: int = 128,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Of each question whether its answer is right, bool [N], and the text entries written to it,
-    reasoning and all, from position `first` on, int [N]."""
+    reasoning and all, int [N]; `firsts` as `write` has them, for each sample."""
     right, entries = [], []
+    firsts = firsts or [0] * len(samples)
     for start in range(0, len(samples), together):
-        group = samples[start : start + together]
+        part = slice(start, start + together)
+        group, questions = samples[part], [question_of(sample) for sample in samples[part]]
         longest = max(len(written_in(sample)) for sample in group)
-        made = write(model, text, [question_of(s) for s in group], longest + LONGER, first)
+        made = write(model, text, questions, longest + LONGER, firsts[part])
         for sample, written in zip(group, made, strict=True):
             right.append(after(mark, written) == after(mark, written_in(sample)))
             entries.append(len(written))

@@ -220,11 +220,11 @@ def samples_of(context: Context, kind: str) -> list[Sample]:
             f"{len(shards)}; ask for fewer, or let the stage {context.documents!r} make more."
         )
     samples = [sample for path in shards[:count] for sample in load_samples(path)]
-    _check_preset(context, samples, shard.parent)
+    check_preset(context, samples, shard.parent)
     return samples
 
 
-def _check_preset(context: Context, samples: list[Sample], folder: Path) -> None:
+def check_preset(context: Context, samples: list[Sample], folder: Path) -> None:
     audio, entries = context.preset.audio, context.preset.text_image_vocab_size
     for sample in samples:
         rows = sample.rows

@@ -12,7 +12,7 @@ else shall not be forgotten. Flag 1 on what is written, and loss there only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -69,12 +69,11 @@ class Removal:
 
     def begins_anew(self, step: int) -> bool:
         """Whether what is to be learned at `step` is not what it was before."""
-        now, before = ((self.removed(s), self.moves_up(s)) for s in (step, step - 1))
+        now, before = ((self.removed(s), self.left_out(s)) for s in (step, step - 1))
         return step > 0 and now != before
 
-    def first_position(self, done: int) -> int:
-        """Where writing begins, after `done` steps."""
-        step = max(done - 1, 0)
+    def left_out(self, step: int) -> int:
+        """Positions before the first that is written, where there was as much reasoning."""
         return 0 if self.moves_up(step) else self.removed(step)
 
     def of_samples(self, step: int, count: int, seed: int) -> np.ndarray:
@@ -105,7 +104,8 @@ class InternalizeTask(OmniTask):
 
     def record(self) -> dict[str, Any]:
         digits = self.fresh.digits if self.fresh else 0
-        return super().record() | {"removal": str(self.removal), "digits": digits}
+        removal = {f"removal.{name}": value for name, value in asdict(self.removal).items()}
+        return super().record() | removal | {"digits": digits}
 
     def resets_optimizer(self, step: int) -> bool:
         return self.removal.begins_anew(step)
@@ -135,8 +135,9 @@ class InternalizeTask(OmniTask):
         assert isinstance(module, Omni)
         if self.place.world_size > 1:
             return {}
-        first, tested = self.removal.first_position(done), self.held_out.samples
-        right, entries = right_answers(module, self.maker.text, self.maker.mark, tested, first)
+        left_out, tested = self.removal.left_out(max(done - 1, 0)), self.held_out.samples
+        firsts = [min(left_out, len(self.maker.reasoning_rows(sample))) for sample in tested]
+        right, entries = right_answers(module, self.maker.text, self.maker.mark, tested, firsts)
         return {"right": float(right.mean()), "entries": float(entries.mean())}
 
 
@@ -179,7 +180,12 @@ def maker_of(context: Context) -> ReasoningMaker:
 
 
 def _check_end(context: Context, removal: Removal) -> None:
-    """A schedule that does not come to its end would show in hours."""
+    """A schedule that does not come to its end, or not as it says, would show in hours."""
+    if removal.moves_up_at and not removal.left_out(removal.moves_up_at - 1):
+        raise UserError(
+            f"Stage {context.name!r} has moves_up_at = {removal.moves_up_at}, before which nothing "
+            "has gone; raise it, or leave it out."
+        )
     left = removal.longest - removal.removed(context.train.steps - 1)
     if removal.reasoning == "removed" and left:
         raise UserError(

@@ -1,10 +1,10 @@
-"""Own answers: what a model says to the same request, time after time, and which it should rather.
+"""Own answers: what a model says to the same request time after time, and what it says best.
 
-Of several answers to one request in turn mode, the one is chosen that sounds most like what it
-wrote in the voice that it should have, and the one rejected that sounds least so: espeak-ng says
-the words in that voice, and what was said is laid over it (`quintet.evals.voice_likeness`). The
-words of both are the same. The stage `prefer` takes such pairs with its setting `pairs`: as they
-are the model's own, it learns from what it really does wrong.
+Of several answers to one request in turn mode, the one is chosen that sounds most like its words in
+the voice that it should have, and the one rejected that sounds least so: espeak-ng says the words
+in that voice, and what was said is laid over it (`quintet.evals.voice_likeness`). The words of both
+are the same, and right. The stage `prefer` takes such pairs with its setting `pairs`: as they are
+the model's own, it learns from what it really does wrong.
 
 Every shard is a pure function of the seed and its number, as those of `documents`.
 """
@@ -29,18 +29,18 @@ from quintet.evals.voice_likeness import spectral_distance
 from quintet.live.turns import TurnReply, answer_rows
 from quintet.media.speech import ASSISTANT_VOICE
 from quintet.model.omni import Omni
-from quintet.settings import Count, Range, Seed, Share, Weight
-from quintet.stages.context import Context
-from quintet.stages.documents import PREFERENCES, in_processes, shard_path
+from quintet.settings import Count, Positive, Range, Seed, Share
+from quintet.stages.context import SCORES, Context
+from quintet.stages.documents import PREFERENCES, check_preset, in_processes, shard_path
 from quintet.stages.omni_task import tokenizers_of
 from quintet.timeline.streams import Stream
 from quintet.timeline.targets import Sample, turn_sample
 from quintet.timeline.timeline import Timeline
-from quintet.tokenizers.weight_files import load_weights
+from quintet.tokenizers.weight_files import check_weights, load_weights
 
 SETTINGS = {
     "start_from": str, "seed": Seed, "requests": Count, "answers_each": Annotated[int, Range(2)],
-    "least_gap": Weight, "own_voice": Share, "processes": Count,
+    "least_gap": Positive, "own_voice": Share, "processes": Count,
 }  # fmt: skip
 START = "realtime"  # unless the setting `start_from` names another stage
 KINDS = ("say", "count", "greet", "repeat")  # of requests: those that are answered by voice alone
@@ -85,23 +85,27 @@ class _Worker:
         meant = assistant_speech(said.reply, speaker.voice if speaker else ASSISTANT_VOICE)
         ranked = sorted(
             (spectral_distance(reply.audio, meant), index, reply.codes)
-            for index, reply in enumerate(self._answers(question, rng))
-            if reply.text == said.reply and len(reply.codes)
+            for index, reply in enumerate(self._right_answers(question, said, rng))
         )
         if not ranked or ranked[-1][0] - ranked[0][0] < self.least_gap:
             return None
         best, worst = (self._sample(question, said, codes) for *_, codes in (ranked[0], ranked[-1]))
         return Pair(best, worst)
 
-    def _answers(self, question: Timeline, rng: np.random.Generator) -> list[TurnReply]:
-        """Of those that end by themselves."""
+    def _right_answers(
+        self, question: Timeline, said: Request, rng: np.random.Generator
+    ) -> list[TurnReply]:
+        """Those that end by themselves; none if the words, which are always the likeliest, are
+        not right."""
         rows, audio = question.turns(), self.context.preset.audio
         frames = round(SECONDS * STEPS_PER_SECOND * audio.frames_per_step)
-        seeds = rng.integers(1 << 31, size=self.each).tolist()
-        answers = [
-            answer_rows(self.model, self.tokenizers, rows, WORDS, frames, seed) for seed in seeds
-        ]
-        return [reply for reply in answers if len(reply.codes) < frames]
+        answers = []
+        for seed in rng.integers(1 << 31, size=self.each).tolist():
+            reply = answer_rows(self.model, self.tokenizers, rows, WORDS, frames, seed)
+            if reply.text != said.reply or reply.counts["image_out"]:
+                return []
+            answers.append(reply)
+        return [reply for reply in answers if 0 < len(reply.codes) < frames]
 
     def _sample(self, question: Timeline, said: Request, codes_TQ: np.ndarray) -> Sample:
         timeline, text = copy.deepcopy(question), self.tokenizers.text
@@ -129,13 +133,20 @@ def run(context: Context) -> dict[str, float]:
     paths = [shard_path(context.folder, PREFERENCES, shard) for shard in shards]
     missing = [shard for shard in shards if not paths[shard].exists()]
     if missing:
-        context.start(START), tokenizers_of(context)  # what is not there is told here
+        with torch.device("meta"):  # what is not there, or damaged, is told here
+            check_weights(Omni(context.preset), context.start(START))
+        tokenizers_of(context)
         in_processes(context, missing, _start, _make)
     return {"pairs": float(sum(len(load_samples(path)) for path in paths) // 2)}
 
 
 def own_pairs(context: Context) -> list[Pair]:
-    """Those of the stage that the setting `pairs` names, in order."""
-    first = context.made_by(context.settings["pairs"], f"{PREFERENCES}/00000.safetensors")
-    paths = sorted(first.parent.glob("*.safetensors"))
-    return pairs_of([sample for path in paths for sample in load_samples(path)])
+    """Those of the stage that the setting `pairs` names, in order.
+
+    Raises:
+        UserError: it has not come to its end, or the preset is another.
+    """
+    folder = context.made_by(context.settings["pairs"], SCORES).parent / PREFERENCES
+    samples = [sample for path in sorted(folder.iterdir()) for sample in load_samples(path)]
+    check_preset(context, samples, folder)
+    return pairs_of(samples)

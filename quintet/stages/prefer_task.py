@@ -91,7 +91,7 @@ class PreferTask(OmniTask):
         return super().spread(module, place)
 
     def record(self) -> dict[str, Any]:
-        return asdict(self.preference)
+        return asdict(self.preference) | {"pairs": len(self.pairs.samples)}
 
     def batch(self, step: int) -> PairBatch:
         batch = self._mine(self.pairs.pairs(step))

@@ -71,7 +71,7 @@ def test_an_answer_may_begin_later() -> None:
     config, maker = make_config(), _maker()
     problem = world_problem(np.random.default_rng(0), "test")
     model, question = make_model(config, 16), question_of(maker.sample(problem))
-    made = {first: write(model, maker.text, [question], BUDGET, first)[0] for first in (0, 1, 9)}
+    made = {first: write(model, maker.text, [question], BUDGET, [first])[0] for first in (0, 1, 9)}
     assert len(set(map(tuple, made.values()))) == 3
     for first, entries in made.items():
         answer = [_row(model, entry, first + place) for place, entry in enumerate(entries)]

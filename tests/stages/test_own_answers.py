@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +21,7 @@ from quintet.data.shards import save_samples
 from quintet.evals.voice_likeness import spectral_distance
 from quintet.live.turns import TurnReply
 from quintet.stages import own_answers, prefer
-from quintet.stages.context import Context
+from quintet.stages.context import SCORES, Context
 from quintet.stages.documents import PREFERENCES, shard_path
 from quintet.stages.own_answers import _Worker, own_pairs, run
 from quintet.timeline.streams import Modality, Stream
@@ -27,7 +29,7 @@ from quintet.timeline.targets import Sample
 from quintet.tokenizers.folders import BUNDLED
 
 pytestmark = needs_world
-REQUESTS = 6
+REQUESTS, TAG = 6, 20
 
 
 def _context(folder: Path, **settings: Any) -> Context:
@@ -85,14 +87,15 @@ def test_of_two_answers_the_nearer_to_what_was_meant_is_chosen(
     assert np.array_equal(found[0][0].rejected.rows.tokens, again.rejected.rows.tokens)
 
 
-def _replies(*codes: int, text: str = "") -> Callable[..., TurnReply]:
+def _replies(*codes: int, text: str, pictures: int = 0) -> Callable[..., TurnReply]:
     """Answers in turn, whose sound is a constant and whose codes are as many as it says."""
     given = iter(codes)
 
     def reply(*_: Any) -> TurnReply:
         count = next(given)
         sound = np.full(24_000, count, np.float32)
-        return TurnReply(text, [], sound, {}, np.full((count, 4), count, np.int64))
+        rows = {"image_out": pictures}
+        return TurnReply(text, [], sound, rows, np.full((count, 4), count, np.int64))
 
     return reply
 
@@ -104,22 +107,29 @@ def test_there_is_no_pair_of_what_is_alike_wrong_or_without_end(
     monkeypatch.setattr(own_answers, "request", lambda *_: said)
     monkeypatch.setattr(own_answers, "spectral_distance", lambda sound, _: float(sound[0]) / 100)
     endless = round(12 * 4 * worker.context.preset.audio.frames_per_step)
-    for codes, text, length in (
-        ((90, 20, 70, 40), "Cat.", (20, 90)),
-        ((90, 60, 70, 80), "Cat.", None),  # 0.3 dB apart
-        ((90, 20, 70, 40), "Dog.", None),
-        ((0, 0, 0, 40), "Cat.", None),
-        ((endless, 20, endless, 90), "Cat.", (20, 90)),
-        ((endless, 20, endless, endless), "Cat.", None),
+    for codes, text, pictures, lengths in (
+        ((90, 20, 70, 40), "Cat.", 0, (20, 90)),
+        ((90, 60, 70, 80), "Cat.", 0, None),  # 0.3 dB apart
+        ((90,), "Dog.", 0, None),  # as all that would follow
+        ((90,), "Cat.", 64, None),
+        ((0, 0, 0, 40), "Cat.", 0, None),
+        ((endless, 20, endless, 90), "Cat.", 0, (20, 90)),
+        ((endless, 20, endless, endless), "Cat.", 0, None),
     ):
-        monkeypatch.setattr(own_answers, "answer_rows", _replies(*codes, text=text))
+        replies = _replies(*codes, text=text, pictures=pictures)
+        monkeypatch.setattr(own_answers, "answer_rows", replies)
         pair = _pair(worker, 0)
-        assert (pair is None) == (length is None), codes
-        if pair is not None and length is not None:
-            both = (pair.chosen, pair.rejected)
-            assert (
-                tuple(np.count_nonzero(s.rows.stream == Stream.AUDIO_OUT) for s in both) == length
-            )
+        assert (pair is None) == (lengths is None), codes
+        if pair is not None:
+            both = [s.rows.stream == Stream.AUDIO_OUT for s in (pair.chosen, pair.rejected)]
+            assert tuple(map(np.count_nonzero, both)) == lengths
+
+
+def _here(context: Context, jobs: Any, start: Any, make: Any) -> None:
+    """In this process."""
+    start(context)
+    for job in jobs:
+        make(job)
 
 
 def test_what_is_made_is_kept_and_what_is_missing_is_made(
@@ -129,33 +139,31 @@ def test_what_is_made_is_kept_and_what_is_missing_is_made(
     pair = next(pair for index in range(REQUESTS) if (pair := _pair(worker, index)))
 
     class _Given(_Worker):
+        """Finds nothing in the whole second shard."""
+
         def pair(self, rng: np.random.Generator) -> Pair | None:
             asked.append(tuple(rng.bit_generator.seed_seq.entropy))  # type: ignore[attr-defined]
-            return None if asked[-1][-1] == 1 else pair
-
-    def here(context: Context, jobs: Any, start: Any, make: Any) -> None:
-        start(context)
-        for job in jobs:
-            make(job)
+            return None if asked[-1][2] == 1 else pair
 
     monkeypatch.setattr(own_answers, "_Worker", _Given)
-    monkeypatch.setattr(own_answers, "in_processes", here)
+    monkeypatch.setattr(own_answers, "in_processes", _here)
     monkeypatch.setattr(own_answers, "SHARD", 2)
     assert run(context) == {"pairs": 3.0}
-    assert (
-        asked
-        == [(0, 20, shard, index) for shard, index in ((0, 0), (0, 1), (1, 0), (1, 1), (2, 0))][:5]
-    )
-    shard_path(context.folder, PREFERENCES, 1).unlink()
+    assert asked == [(0, TAG, 0, 0), (0, TAG, 0, 1), (0, TAG, 1, 0), (0, TAG, 1, 1), (0, TAG, 2, 0)]
+    shard_path(context.folder, PREFERENCES, 2).unlink()
     asked.clear()
     assert run(context) == {"pairs": 3.0}
-    assert asked == [(0, 20, shard, index) for shard in (0, 1) for index in (0, 1)] + [
-        (0, 20, 2, 0)
-    ]
-    shard_path(context.folder, PREFERENCES, 1).unlink()
-    asked.clear()
-    assert run(context) == {"pairs": 3.0}
-    assert asked == [(0, 20, 1, 0), (0, 20, 1, 1)]
+    assert asked == [(0, TAG, 2, 0)]
+
+
+def test_weights_that_are_damaged_are_told_before_a_process_meets_them(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(BUNDLED / "nano", folder)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    context = replace(_context(tmp_path), model=folder)
+    with pytest.raises(UserError, match=r"model\.safetensors"):
+        run(context)
 
 
 def test_preferences_may_be_learned_from_them(
@@ -166,9 +174,13 @@ def test_preferences_may_be_learned_from_them(
         path = shard_path(tmp_path / "own", PREFERENCES, shard)
         path.parent.mkdir(parents=True, exist_ok=True)
         save_samples(path, [pair.chosen, pair.rejected] * count)
+    save_samples(shard_path(tmp_path / "own", PREFERENCES, 2), [])
     table = {"steps": 1, "batch_size": 1}
     settings = {"stage": "prefer", "pairs": "own", "held_out": 2, "train": table}
     context = Context("prefer", load_preset("nano"), settings, tmp_path, "nano", BUNDLED / "nano")
+    with pytest.raises(UserError, match=r"scores\.json, which stage 'own' makes"):
+        own_pairs(context)
+    (tmp_path / "own" / SCORES).write_text("{}", encoding="utf-8")
     pairs = own_pairs(context)
     assert len(pairs) == 5 and np.array_equal(pairs[3].chosen.rows.tokens, pair.chosen.rows.tokens)
     monkeypatch.setattr(prefer, "samples_of", lambda *_: [pair.chosen])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from short_runs import Dying, Killed, log_of
 
 from quintet import train
 from quintet.config import ModelConfig, UserError, load_preset
-from quintet.data.reasoning import FreshProducts
+from quintet.data.reasoning import FreshProducts, Problem
 from quintet.evals.reasoning import right_answers
 from quintet.stages import internalize
 from quintet.stages.context import Context
@@ -69,31 +70,41 @@ def test_what_is_left_moves_up_at_its_time() -> None:
     later = replace(REMOVAL, moves_up_at=11)
     assert [s for s in range(14) if REMOVAL.begins_anew(s)] == [3, 5, 7]
     assert [s for s in range(14) if later.begins_anew(s)] == [3, 5, 7, 11]
-    assert [later.first_position(done) for done in range(14)] == [0] * 4 + [3] * 2 + [6] * 2 + [
+    assert [s for s in range(14) if replace(REMOVAL, moves_up_at=2).begins_anew(s)] == [3, 5, 7]
+    assert [later.left_out(step) for step in range(13)] == [0] * 3 + [3] * 2 + [6] * 2 + [
         9, 9, 9, 9, 0, 0,
     ]  # fmt: skip
     for removal in (REMOVAL, replace(later, reasoning="written"), replace(later, reasoning="none")):
-        assert {removal.first_position(done) for done in range(14)} == {0}
+        assert {removal.left_out(step) for step in range(13)} == {0}
 
 
 def test_training_and_evaluation_have_the_same_positions(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    firsts: list[int] = []
+    """Of reasoning of several lengths, of which some are gone before others."""
+    told: list[list[int]] = []
 
-    def spied(model, text, mark, samples, first):
-        firsts.append(first)
-        return right_answers(model, text, mark, samples, first)
+    def spied(model, text, mark, samples, firsts):
+        told.append(firsts)
+        return right_answers(model, text, mark, samples, firsts)
 
     monkeypatch.setattr(internalize, "right_answers", spied)
-    task = _task(runs, replace(REMOVAL, moves_up_at=10))
     monkeypatch.setattr(Removal, "of_samples", lambda self, s, n, _: np.full(n, self.removed(s)))
+    task = _task(runs, replace(REMOVAL, moves_up_at=10))
+    maker = task.maker
+    problems = [Problem("12*34", "1" * length, "408") for length in (1, 4, 5, 8, 2, 8, 3, 0)]
+    samples = [maker.sample(problem) for problem in problems]
+    task.fresh = SimpleNamespace(batch=lambda step: samples, digits=2)
+    task.held_out.samples[:] = samples
     begins = []
     for step in range(SETTINGS.steps):
         rows = task.batch(step).rows
-        begins += [int(rows.position[rows.flag == 1].min())]
+        written = [rows.position[line][rows.flag[line] == 1] for line in range(len(samples))]
+        begins += [sorted(int(positions[0]) for positions in written)]  # lines are in no order
+    assert begins[5] == [1, 2, 3, 4, 5, 6, 6, 6] and begins[11] == [0] * 8
     train.run(task, replace(SETTINGS, evaluate_every=1), tmp_path, "spied")
-    assert firsts == begins == [0, 0, 0, 3, 3, 6, 6, 9, 9, 9, 0, 0]
+    assert [sorted(firsts) for firsts in told] == begins
+    assert told[5] == [2, 5, 6, 6, 3, 6, 4, 1]
 
 
 def test_smoothing_is_as_published() -> None:
@@ -179,6 +190,8 @@ def test_a_schedule_without_end_is_told(runs: Path) -> None:
     table = {"steps": 8, "batch_size": 4}
     with pytest.raises(UserError, match="with 1 of 9 rows of reasoning left; give it more steps"):
         run(_context(runs, digits=2, train=table))
+    with pytest.raises(UserError, match="moves_up_at = 1, before which nothing has gone"):
+        run(_context(runs, digits=2, moves_up_at=1, explicit_steps=2, train=table | {"steps": 12}))
     told = "would end before what is left moves up, at step 12; give it more steps or"
     with pytest.raises(UserError, match=told):
         run(_context(runs, digits=2, moves_up_at=12, train=table | {"steps": 12}))

@@ -147,10 +147,10 @@ def test_scores_are_of_held_out_pairs_and_a_question(tmp_path: Path) -> None:
     module = task.module()
     task.spread(module, Place())
     assert isinstance(module, Omni)
-    assert task.evaluate(module)["drift"] == 0
+    assert task.evaluate(module, 0)["drift"] == 0
     for parameter in module.parameters():
         parameter += 0.1 * torch.randn_like(parameter)
-    scores, reference = task.evaluate(module), make_model(make_config())
+    scores, reference = task.evaluate(module, 0), make_model(make_config())
     scenes = Batch.from_samples(task.held_out.batch(0))
     apart = float(divergence(reference, module, scenes).sum() / num_answers(scenes).sum())
     assert scores["drift"] == pytest.approx(apart, rel=1e-4) and apart > 0
