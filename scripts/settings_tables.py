@@ -27,7 +27,7 @@ MEANINGS = {
     "train": "the table of how it trains: [these settings](settings.md#training)",
     "start_from": "the earlier stage whose weights begin; or, of the transformer, a "
     "[finished model](training.md#from-a-finished-model)",
-    "documents": "the earlier stage of documents whose shards those are; `documents`, unless set",
+    "documents": "the stage of documents whose shards are read; `documents`, unless set",
     "shards": "how many shards of each kind of document; kinds beside the stage's own are mixed in",
     "documents.shards": "how many shards of each kind to make",
     "held_out": "samples of its own kind that are kept out of training and give the scores",
@@ -70,11 +70,12 @@ MEANINGS = {
     "answers_each": "answers to each of them",
     "least_gap": "decibels by which the two of a pair differ at least",
     "own_voice": "share of requests that are answered in the model's own voice, and not another's",
-    "pairs": "the earlier stage of the model's own answers whose pairs those are, in place of the "
-    "documents'",
+    "pairs": "the earlier stage `own_answers` from whose pairs it learns, in place of documents",
     "digits": "long multiplication with so many digits, new numbers at every step; 0: shards",
     "reasoning": "whether it goes, stays, or never was",
     "explicit_steps": "steps before the first rows go",
+    "longer": "steps until the next removal, by rows that have gone, where they are not "
+    "`steps_between`",
     "moves_up_at": "what is left keeps its positions before this step, and then moves up at once",
     "steps_between": "steps from one removal to the next",
     "rows_at_once": "rows of a removal",

@@ -195,6 +195,29 @@ def test_a_stage_may_have_documents_of_its_own(tmp_path: Path) -> None:
     check_told(text, stage, own(1, "describe = 2"), told, tmp_path)
     told = "'describe' asks for 1 shard of 'transcribe' and the stage 'more' makes 0"
     check_told(text, stage, own(2, "describe = 2, transcribe = 1"), told, tmp_path)
+    first = '[[stages]]\nname = "documents"\n'
+    other = '[[stages]]\nname = "world"\nstage = "documents"\n'
+    told = "'pretrain' reads what the stage 'documents' makes, and .*set documents to one of: world"
+    check_told(text, first, other, told, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("held_out = 2", "has 2 of 'preferences'; lower held_out, or make more"),
+        ("held_out = 1\nshards = { preferences = 2, realtime = 1 }", "takes its pairs from the .*"
+         "'own_answers' and has preferences in its shards; leave out one"),
+        ("held_out = 1\nshards = { realtime = 1 }", "has batch_size = 4 and 1 sample kept out"),
+    ],
+)  # fmt: skip
+def test_pairs_of_own_answers_that_cannot_do_are_told_early(
+    wrong: str, told: str, tmp_path: Path
+) -> None:
+    text = (RECIPES / "tiny.toml").read_text(encoding="utf-8")
+    right = "held_out = 8\nwindowed = true\nsft_weight = 0.1\nkeep_weight = 0.1\n"
+    right += "shards = { preferences = 2, realtime = 1 }\n"
+    told = f"'prefer' .*{told}"
+    check_told(text, right, f'pairs = "own_answers"\n{wrong}\n', told, tmp_path)
 
 
 def _context(folder: Path, name: str, **settings: object) -> Context:

@@ -12,7 +12,8 @@ else shall not be forgotten. Flag 1 on what is written, and loss there only.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -39,7 +40,8 @@ Reasoning = Literal["removed", "written", "none"]
 SETTINGS = {
     "train": TrainConfig, "start_from": str, **SHARD_SETTINGS,
     "digits": Annotated[int, Range(0, 9)], "reasoning": Reasoning, "explicit_steps": Natural,
-    "steps_between": Count, "rows_at_once": Count, "moves_up_at": Natural,
+    "steps_between": Count, "rows_at_once": Count, "longer": dict[str, Count],
+    "moves_up_at": Natural,
 }  # fmt: skip
 
 
@@ -55,13 +57,18 @@ class Removal:
     steps_between: int
     rows_at_once: int
     moves_up_at: int = 0  # what is left keeps its positions until this step
+    # Steps until the next, in place of `steps_between`, once so many rows have gone.
+    longer: Mapping[int, int] = field(default_factory=dict)
 
     def removed(self, step: int) -> int:
         """Rows of every sample that have gone at `step`."""
         if self.reasoning != "removed":
             return self.longest if self.reasoning == "none" else 0
-        turns = (step - self.explicit_steps) // self.steps_between + 1
-        return min(max(turns, 0) * self.rows_at_once, self.longest)
+        gone, due = 0, self.explicit_steps
+        while due <= step and gone < self.longest:
+            gone += self.rows_at_once
+            due += self.longer.get(gone, self.steps_between)
+        return min(gone, self.longest)
 
     def moves_up(self, step: int) -> bool:
         """Whether what is left stands where it would if what has gone had never been."""
@@ -105,6 +112,7 @@ class InternalizeTask(OmniTask):
     def record(self) -> dict[str, Any]:
         digits = self.fresh.digits if self.fresh else 0
         removal = {f"removal.{name}": value for name, value in asdict(self.removal).items()}
+        removal["removal.longer"] = [*map(list, self.removal.longer.items())]  # as JSON has it
         return super().record() | removal | {"digits": digits}
 
     def resets_optimizer(self, step: int) -> bool:
@@ -160,6 +168,7 @@ def run(context: Context) -> dict[str, float]:
         steps_between=settings.get("steps_between", 1),
         rows_at_once=settings.get("rows_at_once", 1),
         moves_up_at=settings.get("moves_up_at", 0),
+        longer=_longer(context),
     )
     _check_end(context, removal)
     start = settings.get("start_from")
@@ -177,6 +186,18 @@ def maker_of(context: Context) -> ReasoningMaker:
     text = TextTokenizer.load(context.made_by("text_tokenizer", TEXT_FILE))
     vocabulary = Vocabulary(preset.text_image_vocab_size, preset.audio.codebook_size)
     return ReasoningMaker(text, preset.audio.num_codebooks, vocabulary)
+
+
+def _longer(context: Context) -> dict[int, int]:
+    """Steps by rows that have gone, which TOML has as text."""
+    given = context.settings.get("longer", {})
+    at_once = context.settings.get("rows_at_once", 1)
+    if odd := [rows for rows in given if not rows.isdecimal() or int(rows) % at_once]:
+        raise UserError(
+            f"Stage {context.name!r} has steps for {odd[0]!r} rows in longer, and never so many "
+            f"have gone; use multiples of rows_at_once, which is {at_once}."
+        )
+    return {int(rows): steps for rows, steps in given.items()}
 
 
 def _check_end(context: Context, removal: Removal) -> None:

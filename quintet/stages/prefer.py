@@ -1,10 +1,11 @@
 """Prefer: of two answers to the same, the one that people would rather have (DPO).
 
-Answers are of any modality, and silence is one. The reference is the starting model, frozen, which
-runs beside the one that trains: a third more work a step and one more copy of the weights, but it
-sees every pair where the step has moved it, so that there is nothing to store or to invalidate,
-and a run that goes on after a kill goes on exactly. Evaluated on pairs and on whole live scenes
-that were kept out of training.
+Pairs are scenes of the synthetic world, in which one thing is spoiled, or a model's own answers
+(`quintet.stages.own_answers`). Answers are of any modality, and silence is one. The reference is
+the starting model, frozen, which runs beside the one that trains: a third more work a step and one
+more copy of the weights, but it sees every pair where the step has moved it, so that there is
+nothing to store or to invalidate, and a run that goes on after a kill goes on exactly. Evaluated on
+pairs and on whole live scenes that were kept out of training.
 """
 
 from __future__ import annotations
@@ -33,13 +34,19 @@ def check(context: Context) -> PreferenceConfig:
     """How the stage's settings make a loss of pairs.
 
     Raises:
-        UserError: something should be kept and there is nothing to keep, or answers be divided.
+        UserError: something should be kept and there is nothing to keep, pairs come from two
+            stages, or answers should be divided.
     """
     chosen = {name: context.settings[name] for name in LOSS_SETTINGS if name in context.settings}
     if chosen.get("keep_weight") and set(context.settings.get("shards", {})) <= {PREFERENCES}:
         raise UserError(
             f"Stage {context.name!r} has a keep_weight and nothing to keep; name other kinds in "
             "its shards, such as realtime."
+        )
+    if "pairs" in context.settings and PREFERENCES in context.settings.get("shards", {}):
+        raise UserError(
+            f"Stage {context.name!r} takes its pairs from the stage {context.settings['pairs']!r} "
+            f"and has {PREFERENCES} in its shards; leave out one or the other."
         )
     if context.train.context_parallel > 1:
         raise UserError(

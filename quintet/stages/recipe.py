@@ -24,7 +24,8 @@ from typing import Any
 from quintet.config import OmniConfig, UserError, counted, from_dict, load_preset
 from quintet.settings import check_type, read_toml
 from quintet.stages.context import DOCUMENTS, SCORES, TOKENIZER_STAGES, Context
-from quintet.stages.documents import HELD_OUT, KINDS, SHARD_SIZE, check_counts
+from quintet.stages.documents import HELD_OUT, KINDS, PREFERENCES, SHARD_SIZE, check_counts
+from quintet.stages.own_answers import REQUESTS
 from quintet.stages.record import alone, check_same, is_begun, record, recorded
 from quintet.stages.sources import check_tokenizers, indexes
 from quintet.tokenizers.bundle import Tokenizers
@@ -257,6 +258,7 @@ def _check_shards(stages: list[Context]) -> None:
     """No stage may ask for more shards of a kind than its stage of documents makes, or for more
     samples at once than these hold."""
     made_by: dict[str, tuple[dict[str, int], int]] = {}  # shards of each kind, and samples in each
+    requests: dict[str, int] = {}  # of which each may give a pair
     for context in stages:
         shards = context.settings.get("shards", {})
         if unknown := sorted(set(shards) - set(KINDS)):
@@ -267,6 +269,13 @@ def _check_shards(stages: list[Context]) -> None:
         if context.settings["stage"] == DOCUMENTS:
             made_by[context.name] = shards, context.settings.get("shard_size", SHARD_SIZE)
             continue
+        if context.settings["stage"] == "own_answers":
+            requests[context.name] = context.settings.get("requests", REQUESTS)
+        if made_by and context.documents not in made_by and _reads_documents(context):
+            raise UserError(
+                f"Stage {context.name!r} reads what the stage {context.documents!r} makes, and the "
+                f"recipe has none before it; set documents to one of: {', '.join(made_by)}."
+            )
         made, size = made_by.get(context.documents, ({}, SHARD_SIZE))
         for kind, count in shards.items():
             if count > made.get(kind, 0):
@@ -276,26 +285,33 @@ def _check_shards(stages: list[Context]) -> None:
                     "or make more."
                 )
         if made and context.settings["stage"] in TRANSFORMER_STAGES:
-            _check_samples(context, made, size)
+            samples = {kind: size * count for kind, count in made.items()}
+            if pairs := context.settings.get("pairs"):
+                samples[PREFERENCES] = requests[pairs]
+            _check_samples(context, samples, size)
+
+
+def _reads_documents(context: Context) -> bool:
+    module = importlib.import_module(f"quintet.stages.{context.settings['stage']}")
+    instead = context.settings.get("sources") or context.settings.get("digits")
+    return "documents" in module.SETTINGS and not instead
 
 
 def _check_samples(context: Context, made: dict[str, int], size: int) -> None:
-    """Of a stage that trains on so many shards of each kind, each of `size` samples."""
-    if "pairs" in context.settings:  # how many there will be, the model shows
-        return
+    """Of a stage that trains on at most so many samples of each kind, `size` of them a shard."""
     module = importlib.import_module(f"quintet.stages.{context.settings['stage']}")
     kind = getattr(module, "KIND", context.settings["stage"])
     shards = context.settings.get("shards", {})
-    counts = {kind: made.get(kind, 0)} | shards
-    total = size * sum(counts.values())
+    counts = {kind: made.get(kind, 0)} | {other: size * count for other, count in shards.items()}
+    total = sum(counts.values())
     if tested := getattr(module, "TEST_KIND", None):
-        check_counts(context, total, size * made.get(tested, 0))
+        check_counts(context, total, made.get(tested, 0))
         return
     held_out = context.settings.get("held_out", getattr(module, "HELD_OUT", HELD_OUT))
-    if held_out >= size * counts[kind]:
+    if held_out >= counts[kind]:
         raise UserError(
             f"Stage {context.name!r} keeps {counted(held_out, 'sample')} out of training and "
-            f"has {size * counts[kind]:,} of {kind!r}; lower held_out, or make more documents."
+            f"has {counts[kind]:,} of {kind!r}; lower held_out, or make more of them."
         )
     check_counts(context, total - held_out, held_out)
 

@@ -49,7 +49,6 @@ def test_every_stage_that_is_named_makes_one_thing() -> None:
         (MODEL, "model", "judges", FIRST),
         (MODEL, "model", "audio_decoder", FIRST),
         (OF, "of", "judges", FIRST),
-        (STAGE.format("prefer"), "pairs", "documents", "pairs; use one of: own_answers"),
         (STAGE.format("describe"), "documents", "realtime", "samples; use one of: documents"),
         (STAGE.format("describe"), "documents", "pretrain", "samples; use one of: documents"),
     ],
@@ -59,10 +58,19 @@ def test_a_stage_of_another_kind_is_told(
 ) -> None:
     """Each is an earlier stage, but makes something else."""
     wrong = f'{setting} = ["realtime", "{name}"]' if setting == "of" else f'{setting} = "{name}"'
-    if setting in ("start_from", "documents", "pairs"):
+    if setting in ("start_from", "documents"):
         wrong = f"{right}\n{wrong}"
     told = f"has {setting} = '{name}', which is no earlier stage of the .*{told}"
     check_told(TINY, right, wrong, told, tmp_path)
+
+
+def test_so_are_pairs_of_a_stage_that_makes_none(tmp_path: Path) -> None:
+    shards = "shards = { preferences = 2, realtime = 1 }"
+    wrong = 'shards = { realtime = 1 }\npairs = "documents"'
+    told = (
+        "has pairs = 'documents', which is no earlier stage of the pairs; use one of: own_answers"
+    )
+    check_told(TINY, shards, wrong, told, tmp_path)
 
 
 def test_so_is_one_that_only_has_the_name_of_the_usual_start(tmp_path: Path) -> None:

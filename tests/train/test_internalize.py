@@ -66,6 +66,15 @@ def test_the_schedule() -> None:
     assert {replace(REMOVAL, reasoning="none").removed(s) for s in range(12)} == {9}
 
 
+def test_some_removals_wait_longer() -> None:
+    slower = replace(REMOVAL, longer={6: 4})
+    assert [slower.removed(step) for step in range(12)] == [0, 0, 0, 3, 3, 6, 6, 6, 6, 9, 9, 9]
+    assert [s for s in range(12) if slower.begins_anew(s)] == [3, 5, 9]
+    assert replace(slower, steps_between=4).removed(6) == 3
+    one = replace(REMOVAL, explicit_steps=0, steps_between=1, rows_at_once=1, longer={9: 50, 1: 3})
+    assert [one.removed(step) for step in range(13)] == [1, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9]
+
+
 def test_what_is_left_moves_up_at_its_time() -> None:
     later = replace(REMOVAL, moves_up_at=11)
     assert [s for s in range(14) if REMOVAL.begins_anew(s)] == [3, 5, 7]
@@ -166,8 +175,9 @@ def test_a_run_does_not_go_on_with_another_schedule(runs: Path, tmp_path: Path) 
     task.dies_at = 6
     with pytest.raises(Killed):
         train.run(task, SETTINGS, tmp_path, "killed")
-    with pytest.raises(UserError, match="made with removal"):
-        train.run(_task(runs, replace(REMOVAL, rows_at_once=2)), SETTINGS, tmp_path, "other")
+    for name, value in (("rows_at_once", 2), ("longer", {6: 3}), ("moves_up_at", 11)):
+        with pytest.raises(UserError, match=f"made with removal.{name}"):
+            train.run(_task(runs, replace(REMOVAL, **{name: value})), SETTINGS, tmp_path, "other")
 
 
 def test_large_batches_train_and_too_few_samples_are_told(
@@ -190,6 +200,11 @@ def test_a_schedule_without_end_is_told(runs: Path) -> None:
     table = {"steps": 8, "batch_size": 4}
     with pytest.raises(UserError, match="with 1 of 9 rows of reasoning left; give it more steps"):
         run(_context(runs, digits=2, train=table))
+    for odd in ("5", "six", "-6"):
+        with pytest.raises(UserError, match=f"steps for '{odd}' rows in longer, and never so many"):
+            run(_context(runs, digits=2, rows_at_once=3, longer={odd: 9}, train=table))
+    with pytest.raises(UserError, match="with 3 of 9 rows of reasoning left"):
+        run(_context(runs, digits=2, rows_at_once=3, longer={"6": 9}, train=table))
     with pytest.raises(UserError, match="moves_up_at = 1, before which nothing has gone"):
         run(_context(runs, digits=2, moves_up_at=1, explicit_steps=2, train=table | {"steps": 12}))
     told = "would end before what is left moves up, at step 12; give it more steps or"
