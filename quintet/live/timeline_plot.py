@@ -162,10 +162,13 @@ def _draw_speech(
 
 def _draw_silence(axes: Axes, outputs: Sequence[StepOutput], step_width: float) -> None:
     """The two heads' probability of `No Output`."""
-    at = [(out.step + 0.5) * step_width for out in outputs]
+    edges = (outputs[0].step + np.arange(len(outputs) + 1)) * step_width
     for index, (label, kind, line) in enumerate(HEADS):
         values = [out.no_output[index] for out in outputs]
-        axes.step(at, values, line, where="mid", label=label, color=COLOURS[kind], linewidth=1.5)
+        axes.stairs(
+            values, edges, baseline=None, label=label, color=COLOURS[kind], linestyle=line,
+            linewidth=1.5,
+        )  # fmt: skip
     axes.set_ylim(-0.05, 1.05)
     axes.set_yticks([0, 1])
     axes.set_ylabel("P(No Output)", fontsize=8)
