@@ -30,7 +30,7 @@ OPTIONAL = {
 # No whole system from nothing.
 PARTS = (
     "codec", "pictures-4k", "pictures-65k", "multiplication", "multiplication-2", "spelling",
-    "further",
+    "further", "voices",
 )  # fmt: skip
 
 
