@@ -107,7 +107,7 @@ def test_poisoned_sound_is_named_by_its_seconds(tmp_path: Path) -> None:
     task = AudioTokenizerTask(
         load_preset("tiny").audio, settings, SpeechBank(sound), SpeechBank(sound[:90_000]), 2, 0
     )
-    task.evaluate = lambda module: {}  # type: ignore[method-assign]
+    task.evaluate = lambda module, done: {}  # type: ignore[method-assign]
     task.show = lambda module, folder: None  # type: ignore[method-assign]
     config = replace(SETTINGS, steps=24, checkpoint_every=24, evaluate_every=24)
     train.run(task, config, tmp_path, "sound")
