@@ -192,7 +192,9 @@ def _longer(context: Context) -> dict[int, int]:
     """Steps by rows that have gone, which TOML has as text."""
     given = context.settings.get("longer", {})
     at_once = context.settings.get("rows_at_once", 1)
-    if odd := [rows for rows in given if not rows.isdecimal() or int(rows) % at_once]:
+    if odd := [
+        rows for rows in given if not (rows.isdecimal() and int(rows)) or int(rows) % at_once
+    ]:
         raise UserError(
             f"Stage {context.name!r} has steps for {odd[0]!r} rows in longer, and never so many "
             f"have gone; use multiples of rows_at_once, which is {at_once}."
