@@ -44,7 +44,7 @@ class Chat:
             self.voice = model.speaker(voice)
         self.model, self.out, self.seed = model, out, seed
         self.parts: list[object] = []
-        self.turns = self.saved = 0
+        self.turns = 0
 
     def attach_image(self, path: Path) -> None:
         self.parts.append(read_image(path))
@@ -71,14 +71,13 @@ class Chat:
         if self.out is None:
             self.out = Path(tempfile.mkdtemp(prefix="quintet-chat-"))
         self.out.mkdir(parents=True, exist_ok=True)
-        self.saved = self.saved or _last_number(self.out)
-        self.saved += 1
+        number = _last_number(self.out) + 1
         for index, image in enumerate(reply.images):
-            path = self.out / f"{self.saved:03d}-{index}.png"
+            path = self.out / f"{number:03d}-{index}.png"
             write_image(path, image)
             click.echo(f"  picture: {path}")
         if len(reply.audio):
-            path = self.out / f"{self.saved:03d}.wav"
+            path = self.out / f"{number:03d}.wav"
             write_audio(path, reply.audio)
             click.echo(f"  sound: {path}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from numbers import Real
 
 from torch import Tensor
 
@@ -35,7 +36,7 @@ class Sampling:
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
             most = HOTTEST if name.endswith("temperature") else 1
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            is_number = isinstance(value, Real) and not isinstance(value, bool)
             if not is_number or not 0 <= value <= most:
                 raise UserError(f"{name} is {value!r}; choose a number from 0 to {most:g}.")
 

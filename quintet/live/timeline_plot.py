@@ -162,7 +162,8 @@ def _draw_speech(
 
 def _draw_silence(axes: Axes, outputs: Sequence[StepOutput], step_width: float) -> None:
     """The two heads' probability of `No Output`."""
-    edges = (outputs[0].step + np.arange(len(outputs) + 1)) * step_width
+    first = outputs[0].step if outputs else 0
+    edges = (first + np.arange(len(outputs) + 1)) * step_width
     for index, (label, kind, line) in enumerate(HEADS):
         values = [out.no_output[index] for out in outputs]
         axes.stairs(

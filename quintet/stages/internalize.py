@@ -161,14 +161,15 @@ def run(context: Context) -> dict[str, float]:
         samples = samples_of(context, "reasoning") + mixed_in(context, "reasoning")
         tested = samples_of(context, "reasoning_test")[:answered]
     check_counts(context, len(samples), len(tested))
+    longest = max(len(maker.reasoning_rows(sample)) for sample in samples)
     removal = Removal(
         settings.get("reasoning", "removed"),
-        longest=max(len(maker.reasoning_rows(sample)) for sample in samples),
+        longest=longest,
         explicit_steps=settings.get("explicit_steps", 0),
         steps_between=settings.get("steps_between", 1),
         rows_at_once=settings.get("rows_at_once", 1),
         moves_up_at=settings.get("moves_up_at", 0),
-        longer=_longer(context),
+        longer=_longer(context, longest),
     )
     _check_end(context, removal)
     start = settings.get("start_from")
@@ -188,18 +189,18 @@ def maker_of(context: Context) -> ReasoningMaker:
     return ReasoningMaker(text, preset.audio.num_codebooks, vocabulary)
 
 
-def _longer(context: Context) -> dict[int, int]:
-    """Steps by rows that have gone, which TOML has as text."""
-    given = context.settings.get("longer", {})
+def _longer(context: Context, longest: int) -> dict[int, int]:
+    """Steps by rows that have gone, which TOML has as text; `longest` is when all have."""
     at_once = context.settings.get("rows_at_once", 1)
-    if odd := [
-        rows for rows in given if not (rows.isdecimal() and int(rows)) or int(rows) % at_once
-    ]:
+    found = context.settings.get("longer", {})
+    known = {str(rows) for rows in range(at_once, longest, at_once)}
+    if odd := sorted(set(found) - known):
         raise UserError(
-            f"Stage {context.name!r} has steps for {odd[0]!r} rows in longer, and never so many "
-            f"have gone; use multiples of rows_at_once, which is {at_once}."
+            f"Stage {context.name!r} has steps for {odd[0]!r} rows in longer, and waits for the "
+            f"next at no such number; use multiples of rows_at_once, which is {at_once}, below "
+            f"{longest}."
         )
-    return {int(rows): steps for rows, steps in given.items()}
+    return {int(rows): steps for rows, steps in found.items()}
 
 
 def _check_end(context: Context, removal: Removal) -> None:

@@ -49,6 +49,11 @@ ANSWERS_EACH, LEAST_GAP, OWN_VOICE = 4, 0.4, 0.2  # unless set; the gap in decib
 WORDS, SECONDS = 64, 12  # of an answer
 
 
+def requests_of(context: Context) -> int:
+    """How many there are, of which each may give a pair."""
+    return int(context.settings.get("requests", REQUESTS))
+
+
 class _Worker:
     """Makes shards in one process; the model is loaded once."""
 
@@ -56,7 +61,7 @@ class _Worker:
         torch.set_num_threads(1)
         settings, preset = context.settings, context.preset
         self.context, self.seed = context, settings.get("seed", 0)
-        self.requests = settings.get("requests", REQUESTS)
+        self.requests = requests_of(context)
         self.each = settings.get("answers_each", ANSWERS_EACH)
         self.least_gap = settings.get("least_gap", LEAST_GAP)
         self.own_voice = settings.get("own_voice", OWN_VOICE)
@@ -129,7 +134,7 @@ def _make(shard: int) -> None:
 
 def run(context: Context) -> dict[str, float]:
     """Make the shards that are not there yet."""
-    shards = range(-(-context.settings.get("requests", REQUESTS) // SHARD))
+    shards = range(-(-requests_of(context) // SHARD))
     paths = [shard_path(context.folder, PREFERENCES, shard) for shard in shards]
     missing = [shard for shard in shards if not paths[shard].exists()]
     if missing:
@@ -147,6 +152,8 @@ def own_pairs(context: Context) -> list[Pair]:
         UserError: it has not come to its end, or the preset is another.
     """
     folder = context.made_by(context.settings["pairs"], SCORES).parent / PREFERENCES
-    samples = [sample for path in sorted(folder.iterdir()) for sample in load_samples(path)]
+    samples = [
+        sample for path in sorted(folder.glob("*.safetensors")) for sample in load_samples(path)
+    ]
     check_preset(context, samples, folder)
     return pairs_of(samples)

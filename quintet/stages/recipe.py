@@ -25,7 +25,7 @@ from quintet.config import OmniConfig, UserError, counted, from_dict, load_prese
 from quintet.settings import check_type, read_toml
 from quintet.stages.context import DOCUMENTS, SCORES, TOKENIZER_STAGES, Context
 from quintet.stages.documents import HELD_OUT, KINDS, PREFERENCES, SHARD_SIZE, check_counts
-from quintet.stages.own_answers import REQUESTS
+from quintet.stages.own_answers import requests_of
 from quintet.stages.record import alone, check_same, is_begun, record, recorded
 from quintet.stages.sources import check_tokenizers, indexes
 from quintet.tokenizers.bundle import Tokenizers
@@ -270,7 +270,7 @@ def _check_shards(stages: list[Context]) -> None:
             made_by[context.name] = shards, context.settings.get("shard_size", SHARD_SIZE)
             continue
         if context.settings["stage"] == "own_answers":
-            requests[context.name] = context.settings.get("requests", REQUESTS)
+            requests[context.name] = requests_of(context)
         if made_by and context.documents not in made_by and _reads_documents(context):
             raise UserError(
                 f"Stage {context.name!r} reads what the stage {context.documents!r} makes, and the "

@@ -81,7 +81,8 @@ def test_settings_that_are_none_are_told(name: str) -> None:
     for wrong in (-0.1, np.nan, np.inf, most + 0.1, True, "hot", None):
         with pytest.raises(UserError, match=rf"{name} is {wrong!r}; choose a number"):
             Sampling(**{name: wrong})  # type: ignore[arg-type]
-    assert getattr(Sampling(**{name: most}), name) == most
+    for right in (most, 0, np.float32(0.5), np.int64(1)):
+        assert getattr(Sampling(**{name: right}), name) == right
 
 
 def test_the_released_model_is_judged_with_these_settings() -> None:

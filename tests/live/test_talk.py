@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import run
+from matplotlib.figure import Figure
+from matplotlib.patches import StepPatch
 from PIL import Image, ImageColor
 from scripted import ScriptedSession, silent, speaking
 
@@ -18,7 +20,7 @@ from quintet.config import STEP_SAMPLES
 from quintet.live import talk as talk_module
 from quintet.live.session import StepOutput
 from quintet.live.talk import Reply, talk
-from quintet.live.timeline_plot import COLOURS, plot_timeline
+from quintet.live.timeline_plot import COLOURS, _draw_silence, plot_timeline
 
 SOUND = np.full(2 * STEP_SAMPLES + 3_000, 0.1, np.float32)  # three steps
 PICTURE = np.full((9, 9, 3), 200, np.uint8)
@@ -143,6 +145,19 @@ def test_where_both_heads_agree_both_lines_are_seen(tmp_path: Path) -> None:
     plot = _pixels(tmp_path / "t.png")[-170:-75]  # without the key below
     for kind in ("text", "audio"):
         assert (plot == ImageColor.getrgb(COLOURS[kind])).all(2).sum() > 100, kind
+
+
+def test_the_lines_of_silence_cover_their_steps() -> None:
+    for outputs, edges in (
+        ([silent(step, no_output=(0.9, 0.1)) for step in (3, 4)], [1.5, 2.0, 2.5]),
+        ([], [0.0]),
+    ):
+        axes = Figure().subplots()
+        _draw_silence(axes, outputs, step_width=0.5)
+        lines = [patch.get_data() for patch in axes.patches if isinstance(patch, StepPatch)]
+        assert [list(line.edges) for line in lines] == [edges, edges]
+        values = [list(line.values) for line in lines]
+        assert values == ([[0.9, 0.9], [0.1, 0.1]] if outputs else [[], []])
 
 
 def _reply(images: int) -> Reply:

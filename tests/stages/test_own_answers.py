@@ -18,8 +18,10 @@ from quintet import train
 from quintet.config import UserError, load_preset
 from quintet.data.preferences import Pair
 from quintet.data.shards import save_samples
+from quintet.data.world.speakers import Speaker, draw_speaker
 from quintet.evals.voice_likeness import spectral_distance
 from quintet.live.turns import TurnReply
+from quintet.media.speech import ASSISTANT_VOICE, Voice
 from quintet.stages import own_answers, prefer
 from quintet.stages.context import SCORES, Context
 from quintet.stages.documents import PREFERENCES, shard_path
@@ -85,6 +87,42 @@ def test_of_two_answers_the_nearer_to_what_was_meant_is_chosen(
         assert near + own_answers.LEAST_GAP <= far
     again = next(pair for index in range(REQUESTS) if (pair := _pair(worker, index)))
     assert np.array_equal(found[0][0].rejected.rows.tokens, again.rejected.rows.tokens)
+
+
+@pytest.mark.parametrize("own_voice", [0.0, 1.0])
+def test_it_is_measured_by_the_voice_that_it_should_have(
+    own_voice: float, worker: _Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speakers: list[Speaker] = []
+    voices: list[Voice] = []
+
+    def drawn(*given: Any) -> Speaker:
+        speakers.append(draw_speaker(*given))
+        return speakers[-1]
+
+    def said(text: str, voice: Voice) -> np.ndarray:
+        voices.append(voice)
+        return np.zeros(24_000, np.float32)
+
+    monkeypatch.setattr(worker, "own_voice", own_voice)
+    monkeypatch.setattr(worker, "_right_answers", lambda *_: [])
+    monkeypatch.setattr(own_answers, "draw_speaker", drawn)
+    monkeypatch.setattr(own_answers, "assistant_speech", said)
+    for index in range(4):
+        _pair(worker, index)
+    expected = [ASSISTANT_VOICE] * 4 if own_voice else [speaker.voice for speaker in speakers]
+    assert voices == expected and len(set(voices)) == (1 if own_voice else 4)
+
+
+def test_settings_are_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = _Worker(_context(tmp_path, answers_each=2, least_gap=0.2, own_voice=0.5))
+    assert worker.own_voice == 0.5
+    said = SimpleNamespace(kind="say", text="say cat.", reply="Cat.", thing=None)
+    monkeypatch.setattr(own_answers, "request", lambda *_: said)
+    monkeypatch.setattr(own_answers, "spectral_distance", lambda sound, _: float(sound[0]) / 100)
+    for codes, is_pair in (((90, 60), True), ((90, 75), False)):
+        monkeypatch.setattr(own_answers, "answer_rows", _replies(*codes, text="Cat."))
+        assert (_pair(worker, 0) is not None) == is_pair  # a third answer would be missed
 
 
 def _replies(*codes: int, text: str, pictures: int = 0) -> Callable[..., TurnReply]:

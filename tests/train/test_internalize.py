@@ -200,8 +200,8 @@ def test_a_schedule_without_end_is_told(runs: Path) -> None:
     table = {"steps": 8, "batch_size": 4}
     with pytest.raises(UserError, match="with 1 of 9 rows of reasoning left; give it more steps"):
         run(_context(runs, digits=2, train=table))
-    for odd in ("5", "six", "-6", "0"):
-        with pytest.raises(UserError, match=f"steps for '{odd}' rows in longer, and never so many"):
+    for odd in ("5", "six", "-6", "0", "9", "12"):
+        with pytest.raises(UserError, match=f"steps for '{odd}' rows in longer, and waits"):
             run(_context(runs, digits=2, rows_at_once=3, longer={odd: 9}, train=table))
     with pytest.raises(UserError, match="with 3 of 9 rows of reasoning left"):
         run(_context(runs, digits=2, rows_at_once=3, longer={"6": 9}, train=table))

@@ -221,6 +221,10 @@ def test_a_killed_run_goes_on_exactly(tmp_path: Path, keep_weight: float) -> Non
     assert log_of(tmp_path / "killed") == log_of(tmp_path / "whole")
     with pytest.raises(UserError, match="beta"):
         train.run(_task(tmp_path, beta=0.3), GENTLE, tmp_path / "killed", "other")
+    fewer = _task(tmp_path, keep_weight=keep_weight)
+    fewer.pairs.samples.pop()
+    with pytest.raises(UserError, match="made with pairs = "):
+        train.run(fewer, GENTLE, tmp_path / "killed", "fewer")
 
 
 SHORT = replace(GENTLE, steps=4, evaluate_every=2)
