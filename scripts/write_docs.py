@@ -162,7 +162,7 @@ def stage(name: str) -> str:
     begins = f" Starts from `{start}`, unless `start_from` names another stage." if start else ""
     runs = "on one device, or with torchrun on [many](../many-devices.md)"
     where = runs if name in TRANSFORMER_STAGES else "in one process"
-    if "processes" in module.SETTINGS:
+    if "processes" in importlib.import_module(f"quintet.stages.{name}").SETTINGS:
         where = "in as many processes as the setting says"
     file = PACKAGE / "stages" / f"{name}.py"
     return f"{_first_sentence(file)}.\n\nCode: `quintet/stages/{name}.py`.{begins} Runs {where}."
