@@ -113,25 +113,6 @@ class _Product(torch.autograd.Function):
         return for_x, for_weight
 
 
-def add_product(bias_O: Tensor, rows_NI: Tensor, matrix_IO: Tensor) -> Tensor:
-    """Rows times a matrix that lies the other way, and a bias: [N, O]. Without gradients."""
-    weight_OI = matrix_IO.t()
-    if PAYS and _suits(rows_NI, weight_OI):
-        return _product(rows_NI, weight_OI, bias_O)
-    return torch.addmm(bias_O, rows_NI, matrix_IO)
-
-
-def add_product_(made_NO: Tensor, rows_NI: Tensor, matrix_IO: Tensor) -> Tensor:
-    """`made_NO` and rows times a matrix; what was there may be overwritten. Without gradients."""
-    weight_OI = matrix_IO.t()
-    if PAYS and _suits(rows_NI, weight_OI):
-        assert rows_NI.is_contiguous() and made_NO.is_contiguous(), "rows lie one after another"
-        binary = torch.ops.mkldnn._linear_pointwise.binary
-        added: Tensor = binary(rows_NI, made_NO, weight_OI, None, "add")
-        return added
-    return made_NO.addmm_(rows_NI, matrix_IO)
-
-
 class Linear(nn.Linear):
     """A layer of them, with a bias only where asked for."""
 

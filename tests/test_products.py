@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from quintet import products
-from quintet.products import Linear, add_product, add_product_, linear
+from quintet.products import Linear, linear
 
 WORK = 1_000  # every product below counts as large
 pytestmark = pytest.mark.skipif(
@@ -103,15 +103,6 @@ def test_a_single_vector_goes_the_plain_way(by_onednn: list[int]) -> None:
     layer(x).sum().backward()
     torch.testing.assert_close(x.grad, layer.weight.detach().sum(0))
     assert not by_onednn
-
-
-def test_products_on_top_of_others(by_onednn: list[int]) -> None:
-    bias, rows, matrix = torch.randn(36), torch.randn(40, 24), torch.randn(24, 36)
-    made = add_product(bias, rows, matrix)
-    torch.testing.assert_close(made, bias + rows @ matrix, rtol=1e-5, atol=1e-5)
-    twice = add_product_(made, rows, matrix)
-    torch.testing.assert_close(twice, bias + 2 * (rows @ matrix), rtol=1e-5, atol=1e-5)
-    assert len(by_onednn) == 1
 
 
 def test_compiled_it_is_the_same(by_onednn: list[int]) -> None:

@@ -56,7 +56,7 @@ def build_decoder(config: AudioConfig) -> StreamingSequential:
     for stride in reversed(config.strides):
         layers += [
             Elu(),
-            CausalConvTranspose(dim, dim // 2, 2 * stride, stride),
+            CausalConvTranspose(dim, dim // 2, stride),
             ResidualUnit(dim // 2, config.residual_kernel_sizes, config.residual_shortcut),
         ]
         dim //= 2

@@ -1,7 +1,8 @@
-"""Compiled loops of the screen of bytes: one pass over a block's products instead of twenty.
+"""Compiled loops of the search with products of bytes: vectors in bytes, and who may be nearest.
 
-Shapes: n vectors, in m >= n columns, k codes of a block, of K, P pairs of a vector and a code. A
-vector's own five numbers are its step, half norm, error, length with error, and length.
+Shapes: N vectors (of which the last may be filled up with zeros), K codes in G groups of GROUP,
+D = latent_dim, E >= D bytes. A vector's own five numbers are its step, half the square of its
+length, its rounding's error, its length with that error, and its length.
 """
 
 from __future__ import annotations
@@ -10,109 +11,200 @@ from typing import Any
 
 import numpy as np
 
-from quintet.compiled import compiled, first_call
+from quintet.compiled import ONE, ZERO, compiled, compiled_in_order, first_call
+from quintet.compiled.byte_products import GROUP, pack, products, start_of
+
+MOST = 127  # steps that a byte holds
+HALF = np.float32(0.5)
+LEAST_STEP = np.float32(1e-30)
+FAR = np.float32(1e15)  # beyond, squares leave the range of float32
+CENTRED = np.float32(2.0**-21)  # of a length: what centring rounds off in float32
+ABOVE = 0.5 * (1 + 1e-5)  # of a squared distance: more than half, also in float32
+NEVER = np.float32(-np.inf)  # a limit that nothing passes
+UNCERTAIN = 2.0**-18  # of squared lengths: what computing a bound in float32 may add to it
 
 
 @compiled
-def lowest_places(
-    products_km: Any, start: int, steps_K: Any, halves_K: Any, own_5n: Any, place_n: Any
+def to_bytes(
+    vectors_ND: Any, center_D: Any, rows_NE: Any, starts_N: Any, own_5N: Any, crowded_N: Any
 ) -> None:
-    """Of each vector the place of the code whose distance seems least."""
-    count, step_n = own_5n.shape[1], own_5n[0]
-    least_n = np.full(count, np.float32(np.inf), np.float32)
-    best_n = np.zeros(count, np.int32)
-    for k in range(len(products_km)):
-        step, half, products_m = steps_K[start + k], halves_K[start + k], products_km[k]
+    """Vectors, less the codes' mean, in bytes; and which are too far to be judged."""
+    width = len(center_D)
+    for n in range(len(vectors_ND)):
+        vector_D, row_E = vectors_ND[n], rows_NE[n]
+        reach, square, lost = ZERO, ZERO, ZERO
+        for d in range(width):
+            reach = max(reach, abs(vector_D[d] - center_D[d]))
+        crowded_N[n] = not reach < FAR
+        if crowded_N[n]:
+            continue
+        step = reach / np.float32(MOST)
+        per_step = ONE / max(step, LEAST_STEP)
+        for d in range(width):
+            spread = vector_D[d] - center_D[d]
+            steps = np.floor(min(max(spread * per_step, -MOST), MOST) + HALF)
+            row_E[d] = np.int8(steps)
+            square += spread * spread
+            lost += (spread - steps * step) * (spread - steps * step)
+        length = np.sqrt(square)
+        error = np.sqrt(lost) + CENTRED * length
+        starts_N[n] = start_of(row_E)
+        own_5N[0, n], own_5N[1, n], own_5N[2, n] = step, HALF * square, error
+        own_5N[3, n], own_5N[4, n] = length + error, length
+
+
+@compiled_in_order
+def square_of(vector_D: Any, code_D: Any, squares_D: Any) -> float:
+    """The squared distance in float64, added in an order that depends on D alone, as the search's
+    other ways add it."""
+    width = len(vector_D)
+    for d in range(width):
+        apart = np.float64(vector_D[d]) - np.float64(code_D[d])
+        squares_D[d] = apart * apart
+    while width > 1:
+        half = width // 2
+        for d in range(half):
+            squares_D[d] += squares_D[width - half + d]
+        width -= half
+    return squares_D[0]
+
+
+@compiled
+def likely_groups(most_GN: Any, step_G: Any, nearest_G: Any, own_5N: Any, group_N: Any) -> None:
+    """Of each vector the group that would hold its nearest code if nothing had been rounded."""
+    count, step_N = len(group_N), own_5N[0]
+    least_N = np.full(count, np.float32(np.inf), np.float32)
+    best_N = np.zeros(count, np.int32)
+    for g in range(len(most_GN)):
+        most_N, step, nearest = most_GN[g], step_G[g], nearest_G[g]
         for n in range(count):
-            score = half - np.float32(products_m[n]) * step * step_n[n]
-            best_n[n] = k if score < least_n[n] else best_n[n]
-            least_n[n] = score if score < least_n[n] else least_n[n]
+            score = nearest - np.float32(most_N[n]) * step * step_N[n]
+            best_N[n] = g if score < least_N[n] else best_N[n]
+            least_N[n] = score if score < least_N[n] else least_N[n]
     for n in range(count):
-        place_n[n] = start + best_n[n]
+        group_N[n] = best_N[n]
 
 
 @compiled
-def passing_groups(
-    products_km: Any,
-    start: int,
-    size: int,
-    steps_K: Any,
-    nearest_K: Any,
-    longest_K: Any,
-    errors_K: Any,
-    own_5n: Any,
-    limit_n: Any,
-    passes_Gn: Any,
-) -> int:
-    """Whether the lowest bound of a group of codes, `size` each, does not exceed a vector's limit;
-    how often that is so."""
-    count, total = own_5n.shape[1], 0
-    step_n, half_n, error_n, length_n = own_5n[0], own_5n[1], own_5n[2], own_5n[3]
-    most_n = np.empty(count, np.int32)
-    for g in range(len(passes_Gn)):
-        first, passes_n = g * size, passes_Gn[g]
-        most_n[:] = products_km[first, :count]
-        for k in range(first + 1, first + size):
-            products_m = products_km[k]
-            for n in range(count):
-                most_n[n] = max(most_n[n], products_m[n])
-        place = start + first
-        step, nearest = steps_K[place], nearest_K[place]
-        longest, error = longest_K[place], errors_K[place]
-        found = 0
+def likely_place(codes_X: Any, row_E: Any, first: int, step: Any, half_K: Any, sums_S: Any) -> int:
+    """The place of the code of a group, whose places begin with the `first`, that seems nearest to
+    a vector; `step` is of both."""
+    products(codes_X, row_E, start_of(row_E), sums_S)
+    best, least = first, np.float32(np.inf)
+    for s in range(min(GROUP, len(half_K) - first)):
+        score = half_K[first + s] - np.float32(sums_S[s]) * step
+        if score < least:
+            best, least = first + s, score
+    return best
+
+
+@compiled
+def limit_of(square: float, length: Any, largest: Any) -> Any:
+    """What the bound of no code as near as this exceeds, in float32."""
+    lengths = np.float64(length) * length + np.float64(largest) * largest
+    return np.float32(ABOVE * square + UNCERTAIN * lengths)
+
+
+@compiled
+def guess(
+    vectors_ND: Any,
+    codes_KD: Any,
+    codes_GX: Any,
+    code_K: Any,
+    half_K: Any,
+    of_groups_4G: Any,
+    most_GN: Any,
+    rows_NE: Any,
+    own_5N: Any,
+    crowded_N: Any,
+    ids_N: Any,
+    square_N: Any,
+) -> None:
+    """A code that is near each vector, and its squared distance. See `improve`."""
+    step_G, nearest_G, _, _ = of_groups_4G
+    group_N, sums_S = np.zeros(len(ids_N), np.int64), np.zeros(GROUP, np.int32)
+    squares_D = np.zeros(vectors_ND.shape[1])
+    likely_groups(most_GN, step_G, nearest_G, own_5N, group_N)
+    for n in range(len(ids_N)):
+        if not crowded_N[n]:
+            g = group_N[n]
+            step = step_G[g] * own_5N[0, n]
+            place = likely_place(codes_GX[g], rows_NE[n], g * GROUP, step, half_K, sums_S)
+            ids_N[n] = code_K[place]
+            square_N[n] = square_of(vectors_ND[n], codes_KD[ids_N[n]], squares_D)
+
+
+@compiled
+def improve(
+    vectors_ND: Any,
+    codes_KD: Any,
+    codes_GX: Any,
+    code_K: Any,
+    half_K: Any,
+    of_groups_4G: Any,
+    most_GN: Any,
+    rows_NE: Any,
+    own_5N: Any,
+    crowded_N: Any,
+    ids_N: Any,
+    square_N: Any,
+    largest: Any,
+    crowd: int,
+) -> None:
+    """The nearest code of each vector, of equally near ones the lowest, in place of a near one.
+    Vectors with more than a `crowd` of codes around them are left, and marked; those that are
+    marked already are passed over.
+
+    Args:
+        code_K: which code stands at a place; `half_K` is of places.
+        of_groups_4G: step, lowest half norm, largest norm, largest error.
+        largest: norm of all.
+    """
+    count, squares_D = len(ids_N), np.zeros(vectors_ND.shape[1])
+    sums_S, compared_N = np.zeros(GROUP, np.int32), np.zeros(count, np.int64)
+    limit_N, passes_N = np.empty(count, np.float32), np.empty(count, np.bool_)
+    for n in range(count):
+        limit_N[n] = NEVER if crowded_N[n] else limit_of(square_N[n], own_5N[4, n], largest)
+    for g in range(len(codes_GX)):
+        step, lowest, longest, error = of_groups_4G[:, g]
+        most_N, found = most_GN[g], 0
         for n in range(count):
-            bound = nearest + half_n[n] - np.float32(most_n[n]) * step * step_n[n]
-            bound -= longest * error_n[n] + error * length_n[n]
-            passes_n[n] = bound <= limit_n[n]
-            found += passes_n[n]
-        total += found
-    return total
-
-
-@compiled
-def passing_codes(
-    products_km: Any,
-    start: int,
-    size: int,
-    steps_K: Any,
-    halves_K: Any,
-    longest_K: Any,
-    errors_K: Any,
-    own_5n: Any,
-    limit_n: Any,
-    passes_Gn: Any,
-    row_P: Any,
-    place_P: Any,
-    bound_P: Any,
-) -> int:
-    """The codes of passing groups whose own bounds pass, with these; how many pairs there are."""
-    pairs = 0
-    for g in range(len(passes_Gn)):
-        for n in range(own_5n.shape[1]):
-            if not passes_Gn[g, n]:
+            bound = lowest + own_5N[1, n] - np.float32(most_N[n]) * step * own_5N[0, n]
+            bound -= longest * own_5N[2, n] + error * own_5N[3, n]
+            passes_N[n] = bound <= limit_N[n]
+            found += passes_N[n]
+        for n in range(count if found else 0):
+            if not passes_N[n]:
                 continue
-            for k in range(g * size, (g + 1) * size):
-                place = start + k
-                bound = halves_K[place] + own_5n[1, n]
-                bound -= np.float32(products_km[k, n]) * steps_K[place] * own_5n[0, n]
-                bound -= longest_K[place] * own_5n[2, n] + errors_K[place] * own_5n[3, n]
-                if bound <= limit_n[n]:
-                    row_P[pairs], place_P[pairs], bound_P[pairs] = n, place, bound
-                    pairs += 1
-    return pairs
+            products(codes_GX[g], rows_NE[n], start_of(rows_NE[n]), sums_S)
+            for place in range(g * GROUP, min((g + 1) * GROUP, len(half_K))):
+                bound = half_K[place] + own_5N[1, n]
+                bound -= np.float32(sums_S[place - g * GROUP]) * step * own_5N[0, n]
+                bound -= longest * own_5N[2, n] + error * own_5N[3, n]
+                if bound <= limit_N[n]:
+                    code, compared_N[n] = code_K[place], compared_N[n] + 1
+                    square = square_of(vectors_ND[n], codes_KD[code], squares_D)
+                    if square < square_N[n] or (square == square_N[n] and code < ids_N[n]):
+                        square_N[n], ids_N[n] = square, code
+                        limit_N[n] = limit_of(square, own_5N[4, n], largest)
+            if compared_N[n] > crowd:
+                crowded_N[n], limit_N[n] = True, NEVER
 
 
 def _prepare() -> None:
     """Compile, before a clock runs."""
-    products_11, numbers_1 = np.zeros((1, 1), np.int32), np.zeros(1, np.float32)
-    own_51, place_1 = np.zeros((5, 1), np.float32), np.zeros(1, np.int64)
-    passes_11 = np.zeros((1, 1), np.bool_)
-    with first_call(passing_codes):
-        lowest_places(products_11, 0, numbers_1, numbers_1, own_51, place_1)
-        group = (numbers_1, numbers_1, own_51, numbers_1, passes_11)
-        passing_groups(products_11, 0, 1, numbers_1, numbers_1, *group)
-        pairs = (place_1, place_1, numbers_1)
-        passing_codes(products_11, 0, 1, numbers_1, numbers_1, *group, *pairs)
+    vectors_11, rows_14 = np.ones((1, 1), np.float32), np.zeros((1, 4), np.int8)
+    own_51, crowded_1 = np.zeros((5, 1), np.float32), np.zeros(1, np.bool_)
+    center_1, ids_1 = np.zeros(1, np.float32), np.zeros(1, np.int64)
+    most_11, of_groups_41 = np.zeros((1, 1), np.int32), np.zeros((4, 1), np.float32)
+    found = (
+        vectors_11, vectors_11, pack(rows_14), ids_1, center_1, of_groups_41, most_11, rows_14,
+        own_51, crowded_1, ids_1, np.zeros(1),
+    )  # fmt: skip
+    with first_call(improve):
+        to_bytes(vectors_11, center_1, rows_14, np.zeros(1, np.int32), own_51, crowded_1)
+        guess(*found)
+        improve(*found, ONE, 1)
 
 
 _prepare()

@@ -1,7 +1,7 @@
 """Compiled loops of the codec: an LSTM's steps, each a dozen calls in PyTorch, and ELU in one pass.
 
-Shapes: B streams, T steps, H width, G = 4 H gates: into, forget, change, out; I inputs;
-L numbers of a stream.
+Shapes: B streams, T steps, H width, G = 4 H gates: into, forget, change, out; I
+inputs; P gates filled up; L numbers of a stream.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from quintet.compiled import ONE, ZERO, compiled, exp, first_call, multiply
+from quintet.compiled import ONE, ZERO, compiled, exp, first_call
+from quintet.compiled.panels import add_few, fill_up, pack, products
 
-BLOCK = 512  # rows of recurrent weights: 1 MB at 512 channels
 NUMBERS = 2_048  # at once, so that what is between stays in the cache
 TWO = np.float32(2)
 
@@ -37,31 +37,29 @@ def elu(x_N: Any, x_apart: int, y_M: Any, y_apart: int, length: int, streams: in
 @compiled
 def lstm(
     x_TBI: Any,
-    into_GI: Any,
-    bias_G: Any,
-    weight_GH: Any,
+    into: Any,
+    bias_P: Any,
+    back: Any,
     hidden_BH: Any,
     cell_BH: Any,
     made_TBH: Any,
 ) -> None:
-    """One layer: hidden values go to `made_TBH`, and `cell_BH` becomes the last."""
-    (steps, batch, inputs), gates, width = x_TBI.shape, len(bias_G), cell_BH.shape[1]
-    gates_TBG = np.empty((steps, batch, gates), np.float32)
-    gates_TBG[:] = bias_G
-    rows = steps * batch
-    multiply(x_TBI.reshape(rows, inputs), into_GI, gates_TBG.reshape(rows, gates))
+    """Steps of one layer: hidden values go to `made_TBH`, and `cell_BH` becomes the last. `into`
+    and `back` are what inputs and hidden values make of the gates, in panels."""
+    (steps, batch, inputs), width = x_TBI.shape, cell_BH.shape[1]
+    gates, filled, rows = 4 * width, len(bias_P), steps * batch
+    gates_TBP, nothing_P = np.empty((steps, batch, filled), np.float32), np.zeros_like(bias_P)
+    places_N, nothing_1P = 4 * inputs * np.arange(rows), nothing_P.reshape(1, filled)
+    gates_NP, x_X = gates_TBP.reshape(rows, filled), x_TBI.reshape(rows * inputs)
+    products(x_X, places_N, into, bias_P, nothing_1P, gates_NP, 0, filled)
     falls_G, bits = np.empty(gates, np.float32), np.empty(gates, np.int32)
-    blocks = (gates + BLOCK - 1) // BLOCK
     for t in range(steps):
         before_BH = hidden_BH if t == 0 else made_TBH[t - 1]
-        for number in range(blocks):
-            # Every other step goes through the weights backwards and finds half of them still in
-            # the cache: 4 MB a layer at 512 channels, twice what a core's own holds.
-            first = BLOCK * (number if t % 2 == 0 else blocks - 1 - number)
-            last = min(first + BLOCK, gates)
-            multiply(before_BH, weight_GH[first:last], gates_TBG[t, :, first:last])
+        # Every other step goes through the weights backwards and finds some of them still in the
+        # cache: 4 MB a layer at 512 channels, four times what a core's own holds.
+        add_few(before_BH, back, nothing_P, gates_TBP[t], t % 2 == 1)
         for b in range(batch):
-            _step(gates_TBG[t, b], falls_G, cell_BH[b], bits, made_TBH[t, b], width)
+            _step(gates_TBP[t, b, :gates], falls_G, cell_BH[b], bits, made_TBH[t, b], width)
 
 
 @compiled
@@ -94,11 +92,11 @@ def _step(gates_G: Any, falls_G: Any, cell_H: Any, bits: Any, made_H: Any, width
 
 def _prepare() -> None:
     """Compile, before a clock runs or a batch has begun."""
-    row_111, gates_4 = np.zeros((1, 1, 1), np.float32), np.zeros(4, np.float32)
-    weight_41, state_11 = np.zeros((4, 1), np.float32), np.zeros((1, 1), np.float32)
+    row_111, panels = np.zeros((1, 1, 1), np.float32), pack(np.zeros((1, 4), np.float32))
+    bias_P, state_11 = fill_up(np.zeros(4)), np.zeros((1, 1), np.float32)
     with first_call(lstm):
-        elu(gates_4, 4, gates_4, 4, 4, 1)
-        lstm(row_111, weight_41, gates_4, weight_41, state_11, state_11, row_111)
+        elu(bias_P, 4, bias_P, 4, 4, 1)
+        lstm(row_111, panels, bias_P, panels, state_11, state_11, row_111)
 
 
 _prepare()

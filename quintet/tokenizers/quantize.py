@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quintet.tokenizers.search import CodeIndex
+from quintet.tokenizers.search import CodeIndex, left_over
 
 # What only training needs, by name: weights that are shared leave them out.
 LEARNING = ("cluster_size", "vector_sum", "age")
@@ -155,7 +155,7 @@ class ResidualQuantizer(nn.Module):
         residual, codes = latents_BTD.reshape(-1, width).float(), []
         for layer in self.layers[:count]:
             ids = layer.search(residual)
-            residual = residual - layer.codebook[ids]
+            residual = left_over(residual, layer.codebook, ids)
             codes.append(ids)
         return torch.stack(codes, dim=-1).reshape(batch, frames, count)
 

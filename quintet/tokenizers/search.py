@@ -1,38 +1,37 @@
 """The nearest code of each vector: exact, in bounded memory, the same in every batch.
 
 A small codebook is compared whole, in float64. A large one takes three steps. A *screen*
-(`tokenizers.screens`) computes, with one matrix product a block, a lower bound of the distance
-from every vector to every code. Codes whose bound exceeds a distance that is already known cannot
+(`tokenizers.screens`; in bytes, where the processor multiplies them, `tokenizers.byte_search`)
+computes, with one matrix product a block, a lower bound of the distance from every vector to every
+code. Codes whose bound exceeds a distance that is already known cannot
 be nearest; a few of 65,536 remain. Those are compared in float64, in an order of summation that
 depends on D alone. So the answer depends neither on the sizes of the blocks nor on how many
 vectors are searched together, as the last bits of a matrix product do: a stream gets the codes of
 the whole file.
 
 Shapes: N vectors, n of them in a block, K codes, k of them in a block, G groups of S codes in it,
-m >= n columns of a screen's products, D = latent_dim, P pairs of a vector and a code.
+m >= n columns of a screen's bounds, D = latent_dim, P pairs of a vector and a code.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from quintet.tokenizers.kept import Kept
 from quintet.tokenizers.processor import byte_products_are_fast, rounded_products_are_fast
-from quintet.tokenizers.screens import (
-    GROUP,
-    Block,
-    ByteScreen,
-    FloatScreen,
-    Part,
-    RoundedScreen,
-    Screen,
-    duplicates,
-)
+from quintet.tokenizers.screens import Block, FloatScreen, RoundedScreen, Screen, duplicates
+
+if TYPE_CHECKING:
+    from quintet.tokenizers.byte_search import ByteSearch
 
 VECTORS = 512  # of a block
-BOUNDS = 2**21  # of a block: 4 MB in bfloat16, 8 MB in float32 and of bytes
+BOUNDS = 2**21  # of a block: 4 MB in bfloat16, 8 MB in float32
+GROUP = 32  # codes whose lowest bound is compared before each of them is
 CROWD = 24  # groups that may pass for a vector in a block, and a tenth of the codes in all
 LAST = 64  # vectors at once where all else failed: all their K codes might pass
 PAIRS = 2**14  # compared in float64 at once: 16 MB at D = 128
@@ -40,7 +39,7 @@ FEW_NUMBERS = 2**17  # of a codebook whose scores are all computed in float64: 1
 ROUNDED_CODES = 8_192  # fewer codes are screened in float32: rounding saves nothing there
 
 
-class CodeIndex:
+class CodeIndex(Kept):
     """A codebook ready to be searched: half norms, and rounded codes where these pay.
 
     It is made for the codebook as it is now, and `fits` says whether it still is. It holds K
@@ -53,13 +52,13 @@ class CodeIndex:
     """
 
     def __init__(self, codes_KD: Tensor, rounded: bool = True) -> None:
-        self.source = codes_KD  # held, so that no other tensor can take its place in memory
-        self.version = None if codes_KD.is_inference() else codes_KD._version
+        super().__init__(codes_KD)
         self.codes_KD = codes_KD.detach().float()
         self.whole = self.codes_KD.numel() <= FEW_NUMBERS and WholeSearch(self.codes_KD)
         if self.whole:
             return
         self.single = FloatScreen(self.codes_KD)
+        self.in_bytes: ByteSearch | None = None
         # The next screen takes the vectors with too many codes around them for the one before.
         self.screens: list[Screen] = [self.single]
         if not rounded or len(codes_KD) < ROUNDED_CODES:
@@ -67,21 +66,9 @@ class CodeIndex:
         if rounded_products_are_fast(codes_KD.device):
             self.screens.insert(0, RoundedScreen(self.codes_KD, self.single.duplicate_K))
         if byte_products_are_fast(codes_KD.device):
-            self.screens.insert(0, ByteScreen(self.codes_KD, self.single.duplicate_K))
+            from quintet.tokenizers.byte_search import ByteSearch  # Numba
 
-    def fits(self, codes_KD: Tensor) -> bool:
-        """Whether nothing has written to the codebook or replaced it since this was made.
-
-        Tensors made in inference mode do not count their changes: for them it never fits.
-        """
-        same = self.source is codes_KD and self.version is not None
-        return same and self.version == codes_KD._version
-
-    def __deepcopy__(self, memo: dict) -> None:
-        """None: a copied codebook counts its changes anew, and its index might miss some."""
-
-    def __reduce__(self) -> tuple:
-        return type(None), ()  # pickled as None, for the same reason
+            self.in_bytes = ByteSearch(self.codes_KD, self.single.duplicate_K)
 
     @torch.no_grad()
     def nearest(self, vectors_ND: Tensor) -> Tensor:
@@ -91,11 +78,14 @@ class CodeIndex:
         vector counts as 0.
         """
         with torch.autocast(vectors_ND.device.type, enabled=False):
-            vectors_ND = vectors_ND.float().nan_to_num(0.0, 0.0, 0.0)
+            vectors_ND = _numbers(vectors_ND.float())
             if self.whole:
                 return self.whole.nearest(vectors_ND)
             ids_N = torch.zeros(len(vectors_ND), dtype=torch.long, device=vectors_ND.device)
             left = torch.arange(len(vectors_ND), device=vectors_ND.device)
+            if self.in_bytes and len(left):
+                ids_N, crowded_N = self.in_bytes.nearest(vectors_ND)
+                left = left[crowded_N]
             for screen in self.screens:
                 crowded = [left[:0]]
                 for block in left.split(VECTORS) if len(left) else ():
@@ -106,6 +96,22 @@ class CodeIndex:
             for block in left.split(LAST) if len(left) else ():
                 ids_N[block] = _search_crowd(self.single, self.codes_KD, vectors_ND[block])
         return ids_N
+
+
+def _numbers(vectors_ND: Tensor) -> Tensor:
+    """Zeros in place of what is none. On a CPU by NumPy, which has no threads: PyTorch's go on
+    turning round and round for milliseconds, on the cores that the search wants."""
+    if vectors_ND.device.type != "cpu":
+        return vectors_ND.nan_to_num(0.0, 0.0, 0.0)
+    vectors = vectors_ND.detach().numpy()
+    return torch.from_numpy(np.nan_to_num(vectors, nan=0.0, posinf=0.0, neginf=0.0))
+
+
+def left_over(vectors_ND: Tensor, codes_KD: Tensor, ids_N: Tensor) -> Tensor:
+    """What vectors lack of their codes, likewise."""
+    if vectors_ND.device.type != "cpu":
+        return vectors_ND - codes_KD[ids_N]
+    return torch.from_numpy(vectors_ND.numpy() - codes_KD.numpy()[ids_N.numpy()])
 
 
 class WholeSearch:
@@ -159,29 +165,44 @@ def _search_crowd(screen: FloatScreen, codes_KD: Tensor, vectors_nD: Tensor) -> 
     """
     found = _Found(screen, codes_KD, vectors_nD, screen.prepare(vectors_nD))
     near = []
-    for start, bounds_GSm, _ in _parts(found):
-        passes_kn = ~(bounds_GSm.flatten(0, 1) > found.limit_n)
-        near.append(start + passes_kn.any(1).nonzero()[:, 0])
+    for part in _parts(found):
+        passes_kn = ~(part.bounds_GSm.flatten(0, 1) > found.limit_n)
+        near.append(part.start + passes_kn.any(1).nonzero()[:, 0])
     code_U = torch.cat(near)
     codes_UD = codes_KD[code_U]
     ids_n, _ = _search(FloatScreen(codes_UD).double(), codes_UD, vectors_nD, None)
     return code_U[ids_n]
 
 
-def _parts(found: _Found) -> Iterator[Part]:
+class _Part(NamedTuple):
+    """The bounds of some codes, from `start` on, and the lowest of each group."""
+
+    start: int
+    bounds_GSm: Tensor
+    lowest_Gn: Tensor
+
+    def guess(self) -> Tensor:
+        """Of each vector [n] a code that is near, if not nearest."""
+        group_n = self.lowest_Gn.argmin(0)
+        row_n = torch.arange(len(group_n), device=group_n.device)
+        member_n = self.bounds_GSm[group_n, :, row_n].argmin(1)
+        return self.start + group_n * self.bounds_GSm.shape[1] + member_n
+
+
+def _parts(found: _Found) -> Iterator[_Part]:
     """What the screen knows, of one block of codes after another."""
     screen, size, columns = found.screen, len(found.codes_KD), found.block.columns_Em.shape[1]
     step = min(size, max(1, BOUNDS // columns // GROUP) * GROUP)
     buffer = torch.empty(step * columns, dtype=screen.dtype, device=found.codes_KD.device)
     for number, start in enumerate(range(0, size, step)):
         stop = min(start + step, size)
-        products_km = buffer[: (stop - start) * columns].view(-1, columns)
-        screen.products(start, stop, found.block, products_km)
+        bounds_km = buffer[: (stop - start) * columns].view(-1, columns)
+        screen.bounds(start, stop, found.block, bounds_km)
         group = GROUP if (stop - start) % GROUP == 0 else 1
-        products_GSm = products_km.view(-1, group, columns)
-        part = Part(start, products_GSm, screen.lowest_of(products_GSm, found.block))
+        bounds_GSm = bounds_km.view(-1, group, columns)
+        part = _Part(start, bounds_GSm, bounds_GSm.amin(1)[:, : len(found.row_n)])
         if number & (number + 1) == 0:  # blocks 0, 1, 3, 7...: later ones hold fewer nearer codes
-            found.know(screen.codes_at(screen.guess(part, found.block)))
+            found.know(part.guess())
         yield part
 
 
@@ -209,13 +230,19 @@ class _Found:
         self.limit_n = self.screen.limit(self.square_n, self.block)
         self.limit_n.masked_fill_(self.crowded_n, self.screen.lowest)
 
-    def add(self, part: Part, crowd: int | None) -> None:
-        """Keep this block's codes whose bound does not exceed the limit."""
-        found = self.screen.passing(part, self.block, self.limit_n, crowd)
-        if found.crowded_n is not None:
-            self.crowded_n = self.crowded_n | found.crowded_n
+    def add(self, part: _Part, crowd: int | None) -> None:
+        """Keep this block's codes whose bound does not exceed the limit. Where many groups of codes
+        pass, vectors are left out for which more than `crowd` do."""
+        passes_Gn = ~(part.lowest_Gn > self.limit_n)  # NaN passes: it proves nothing
+        if crowd is not None and int(passes_Gn.sum()) > crowd * len(self.row_n):
+            self.crowded_n = self.crowded_n | (passes_Gn.sum(0) > crowd)
             self.limit_n.masked_fill_(self.crowded_n, self.screen.lowest)
-        self.pairs.append((found.row_P, self.screen.codes_at(found.place_P), found.bound_P))
+            passes_Gn = ~(part.lowest_Gn > self.limit_n)
+        group_p, row_p = passes_Gn.nonzero(as_tuple=True)
+        bounds_pS = part.bounds_GSm[group_p, :, row_p]
+        pair, member = (~(bounds_pS > self.limit_n[row_p, None])).nonzero(as_tuple=True)
+        code_P = part.start + group_p[pair] * part.bounds_GSm.shape[1] + member
+        self.pairs.append((row_p[pair], code_P, bounds_pS[pair, member]))
 
     def nearest(self, crowd: int | None) -> tuple[Tensor, Tensor]:
         """Nearest codes [n]; which vectors have too many codes around them to say [n]."""

@@ -7,9 +7,8 @@ join and leave (`quintet.tokenizers.streams`), and nothing else of a piece outli
 written to.
 
 Each layer has two forms. Training takes PyTorch's own layers, under autograd and autocast. On a
-CPU without gradients, once weight normalization is folded, every layer is a few matrix products
-on sound whose channels lie side by side ([B, T, C] in memory); folding lays the weights out for
-that.
+CPU without gradients, once weight normalization is folded, every layer is one product of
+overlapping rows of sound whose channels lie side by side ([B, T, C] in memory), compiled.
 
 Shapes: B batch, C channels, T time; sound runs along the last axis, [B, C, T]. K is the kernel's
 length, S the stride, H the width of an LSTM, L its layers.
@@ -18,16 +17,20 @@ length, S the stride, H the width of an LSTM, L its layers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
-from quintet.products import add_product, add_product_
+if TYPE_CHECKING:
+    from quintet.tokenizers.windows import PackedMatrix
 
+STEPS = 12  # of one layer, while another is elsewhere
 State = Any  # a tensor, or a tuple of states; opaque to callers, who only hand it back
 
 
@@ -51,6 +54,12 @@ def _without_gradient(x_BCT: Tensor) -> bool:
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
     )
+
+
+def _joined(before_BCT: Tensor, x_BCT: Tensor) -> Tensor:
+    """One after the other in time, channels side by side. By NumPy, which has no threads: those of
+    PyTorch go on turning round and round for milliseconds, on the cores that products want."""
+    return torch.from_numpy(np.concatenate([before_BCT.mT.numpy(), x_BCT.mT.numpy()], axis=1)).mT
 
 
 def elu(x_BCT: Tensor, before_BCT: Tensor | None = None) -> Tensor:
@@ -80,46 +89,51 @@ def elu(x_BCT: Tensor, before_BCT: Tensor | None = None) -> Tensor:
     return y.mT if turned else y
 
 
-def _contiguous_weight(
-    conv: nn.Module, weights: dict[str, Tensor], prefix: str, local_metadata: object
-) -> None:
-    """Save folded weights in the order that files want, whatever their order in memory."""
-    if f"{prefix}weight" in weights:
-        weights[f"{prefix}weight"] = weights[f"{prefix}weight"].contiguous()
-
-
 class _Convolution(nn.Module):
     """A weight-normalized convolution that can be folded into plain weights.
 
     Args:
         conv: whose weights are already started.
-        order: of the weight's axes when folded, for products with channels side by side.
     """
 
     conv: Any  # nn.Conv1d or nn.ConvTranspose1d
 
-    def __init__(self, conv: nn.Conv1d | nn.ConvTranspose1d, order: tuple[int, int, int]) -> None:
+    def __init__(self, conv: nn.Conv1d | nn.ConvTranspose1d) -> None:
         super().__init__()
         self.conv = weight_norm(conv)
-        self.conv.register_state_dict_post_hook(_contiguous_weight)
-        self.order = order
         self.kernel_size, self.stride = conv.kernel_size[0], conv.stride[0]
         # On processors with AMX, PyTorch 2.13 computes these in bfloat16 wrongly: the output of a
         # convolution, and the gradient that a transposed one sends back, is noise.
         channels = min(conv.in_channels, conv.out_channels)
         self.narrow = channels <= 16 and self.stride in (4, 6, 8, 10)
+        self._packed: PackedMatrix | None = None  # of the weights as they were at the last call
 
     def fold(self) -> None:
-        if not is_parametrized(self.conv, "weight"):
-            return
-        remove_parametrizations(self.conv, "weight")
-        weight = self.conv.weight.detach().permute(self.order).contiguous()
-        back = [self.order.index(axis) for axis in range(3)]
-        self.conv.weight = nn.Parameter(weight.permute(back))
+        if is_parametrized(self.conv, "weight"):
+            remove_parametrizations(self.conv, "weight")
 
-    def _ordered_weight(self) -> Tensor:
-        """The folded weight with its axes in `order`; a view, unless somebody replaced it."""
-        return self.conv.weight.permute(self.order).contiguous()
+    def _matrix(self) -> Tensor:
+        """The folded weight, as a matrix of what a window holds by what comes of it."""
+        raise NotImplementedError
+
+    def _products(
+        self,
+        x_BCT: Tensor,
+        bias_O: Tensor,
+        outputs: int,
+        stride: int,
+        more_BOT: Tensor | None = None,
+    ) -> Tensor:
+        """Products of windows with the folded weights, and what else is added, [B, outputs, O]."""
+        from quintet.tokenizers.windows import PackedMatrix, products_of_windows
+
+        weights = (self.conv.weight, bias_O)
+        if self._packed is None or not self._packed.fits(*weights):
+            matrix_IO = self._matrix()
+            bias_O = bias_O.repeat(matrix_IO.shape[1] // len(bias_O))
+            self._packed = PackedMatrix(matrix_IO, bias_O, *weights)
+        more_BTO = None if more_BOT is None else more_BOT.mT
+        return products_of_windows(x_BCT.mT, self._packed, outputs, stride, more_BTO)
 
     def _convolved(self, x_BCT: Tensor) -> Tensor:
         """PyTorch's own convolution, in float32 where its bfloat16 is wrong."""
@@ -129,12 +143,8 @@ class _Convolution(nn.Module):
         return cast(Tensor, self.conv(x_BCT))
 
     def _by_products(self, x_BCT: Tensor) -> bool:
-        """Whether matrix products may replace the convolution for this input."""
-        return (
-            self.kernel_size % self.stride == 0
-            and not is_parametrized(self.conv, "weight")
-            and _without_gradient(x_BCT)
-        )
+        """Whether products of windows may replace the convolution for this input."""
+        return not is_parametrized(self.conv, "weight") and _without_gradient(x_BCT)
 
 
 class CausalConv(_Convolution):
@@ -152,21 +162,26 @@ class CausalConv(_Convolution):
     ) -> None:
         conv = nn.Conv1d(in_dim, out_dim, kernel_size, stride)
         _start(conv, in_dim * kernel_size, gain)
-        super().__init__(conv, order=(2, 1, 0))
+        super().__init__(conv)
         self.activated = activated
 
     def start(self, x_BCT: Tensor) -> State:
         """[B, C, K - S] of silence."""
         return x_BCT.new_zeros(*x_BCT.shape[:2], self.kernel_size - self.stride)
 
-    def forward(self, x_BCT: Tensor, state: State = None) -> tuple[Tensor, State]:
+    def forward(
+        self, x_BCT: Tensor, state: State = None, more_BOT: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """Args:
+        more_BOT: what is added to the output.
+        """
         if state is None:
             state = self.start(x_BCT)
         by_products = self._by_products(x_BCT)
         if self.activated:
             x_BCT = elu(x_BCT, state)
-        elif by_products:  # along the middle axis: channels side by side stay so
-            x_BCT = torch.cat([state.mT, x_BCT.mT], dim=1).mT
+        elif by_products:
+            x_BCT = _joined(state, x_BCT)
         else:
             x_BCT = torch.cat([state, x_BCT], dim=-1)
         outputs = (x_BCT.shape[-1] - self.kernel_size) // self.stride + 1
@@ -174,79 +189,50 @@ class CausalConv(_Convolution):
             return x_BCT.new_zeros(len(x_BCT), self.conv.out_channels, 0), x_BCT
         rest = x_BCT[..., outputs * self.stride :].clone()
         if by_products:
-            return self._products(x_BCT.mT, outputs).mT, rest
+            bias_O = self.conv.bias
+            return self._products(x_BCT, bias_O, outputs, self.stride, more_BOT).mT, rest
         used = (outputs - 1) * self.stride + self.kernel_size
-        return self._convolved(x_BCT[..., :used]), rest
+        y_BOT = self._convolved(x_BCT[..., :used])
+        return (y_BOT if more_BOT is None else more_BOT + y_BOT), rest
 
-    def _products(self, x_BTC: Tensor, outputs: int) -> Tensor:
-        """[B, T, C] -> [B, outputs, out_dim].
-
-        Rows of S samples times K / S matrices. The streams of a batch lie one after another,
-        so that each matrix is read once for all; rows that straddle two streams are dropped.
-        """
-        weight_KCO, bias = self._ordered_weight(), self.conv.bias
-        out_dim, taps = len(bias), self.kernel_size // self.stride
-        batch, time, in_dim = x_BTC.shape
-        if in_dim == 1:  # rows of one sample would be too short: rows of a kernel's length
-            windows = x_BTC[..., 0].unfold(1, self.kernel_size, self.stride)
-            rows = windows.reshape(-1, self.kernel_size)
-            made = add_product(bias, rows, weight_KCO.view(self.kernel_size, out_dim))
-            return made.view(batch, outputs, out_dim)
-        length = time // self.stride
-        rows = x_BTC[:, : length * self.stride].reshape(batch * length, self.stride * in_dim)
-        matrices = weight_KCO.view(taps, self.stride * in_dim, out_dim)
-        count = batch * length - taps + 1
-        made = add_product(bias, rows[:count], matrices[0])
-        for tap in range(1, taps):
-            made = add_product_(made, rows[tap : tap + count], matrices[tap])
-        return made.as_strided((batch, outputs, out_dim), (length * out_dim, out_dim, 1))
+    def _matrix(self) -> Tensor:
+        return cast(Tensor, self.conv.weight).permute(2, 1, 0).flatten(0, 1)  # [K C, O]
 
 
 class CausalConvTranspose(_Convolution):
-    """The mirror of a strided `CausalConv`; its state is the overlap with the next output."""
+    """The mirror of a strided `CausalConv` whose kernel is twice its stride; its state is the last
+    input, of which half is still to come."""
 
-    def __init__(self, in_dim: int, out_dim: int, kernel_size: int, stride: int) -> None:
-        conv = nn.ConvTranspose1d(in_dim, out_dim, kernel_size, stride, bias=False)
-        _start(conv, in_dim * kernel_size // stride, 1.0)
-        super().__init__(conv, order=(0, 2, 1))
+    def __init__(self, in_dim: int, out_dim: int, stride: int) -> None:
+        conv = nn.ConvTranspose1d(in_dim, out_dim, 2 * stride, stride, bias=False)
+        _start(conv, 2 * in_dim, 1.0)
+        super().__init__(conv)
         self.bias = nn.Parameter(torch.zeros(out_dim))
-        self.overlap = kernel_size - stride
 
     def start(self, x_BCT: Tensor) -> State:
-        """[B, out_dim, K - S]: nothing yet."""
-        return x_BCT.new_zeros(len(x_BCT), len(self.bias), self.overlap)
+        """[B, C, 1]: nothing yet."""
+        return x_BCT.new_zeros(*x_BCT.shape[:2], 1)
 
     def forward(self, x_BCT: Tensor, state: State = None) -> tuple[Tensor, State]:
         if state is None:
             state = self.start(x_BCT)
-        if x_BCT.shape[-1] == 0:
-            return x_BCT.new_zeros(len(x_BCT), len(self.bias), 0), state
-        if self.kernel_size == 2 * self.stride and self._by_products(x_BCT):
-            return self._products(x_BCT.mT, state)
-        y_BCT = self._convolved(x_BCT)
-        y_BCT = y_BCT + F.pad(state, (0, y_BCT.shape[-1] - self.overlap))
-        ready = y_BCT.shape[-1] - self.overlap
-        return y_BCT[..., :ready] + self.bias[:, None], y_BCT[..., ready:].clone()
+        batch, _, time = x_BCT.shape
+        if time == 0:
+            return x_BCT.new_zeros(batch, len(self.bias), 0), state
+        if self._by_products(x_BCT):
+            x_BCT = _joined(state, x_BCT)
+            y_BTO = self._products(x_BCT, self.bias, time, 1)
+            y_BCT = y_BTO.view(batch, time * self.stride, len(self.bias)).mT
+        else:
+            x_BCT = torch.cat([state, x_BCT], dim=-1)
+            whole_BCT = self._convolved(x_BCT)[..., self.stride : -self.stride]
+            y_BCT = whole_BCT + self.bias[:, None]
+        return y_BCT, x_BCT[..., -1:].clone()
 
-    def _products(self, x_BTC: Tensor, state_BOS: Tensor) -> tuple[Tensor, State]:
-        """[B, T, C] -> [B, out_dim, T * S] and the overlap [B, out_dim, S].
-
-        Row t of the output, S samples, is x[t] times one matrix plus x[t - 1] times another.
-        A row of zeros before each stream keeps a batch's streams apart, and makes of the row
-        after each stream its overlap.
-        """
-        weight_CKO, stride = self._ordered_weight(), self.stride
-        batch, time, in_dim = x_BTC.shape
-        out_dim = len(self.bias)
-        padded = x_BTC.new_zeros(batch * (time + 1) + 1, in_dim)
-        padded[:-1].view(batch, time + 1, in_dim)[:, 1:] = x_BTC
-        bias = self.bias.repeat(stride)
-        now, later = weight_CKO.view(in_dim, 2, stride * out_dim).unbind(1)
-        made = add_product_(add_product(bias, padded[1:], now), padded[:-1], later)
-        made = made.view(batch, time + 1, stride * out_dim)
-        made[:, 0] += state_BOS.mT.reshape(batch, stride * out_dim)
-        overlap = (made[:, time] - bias).view(batch, stride, out_dim).mT
-        return made[:, :time].reshape(batch, time * stride, out_dim).mT, overlap
+    def _matrix(self) -> Tensor:
+        """[2 C, S O]: the second half of what the input before makes, the first of the input's."""
+        first_CSO, second_CSO = self.conv.weight.mT.split(self.stride, dim=1)
+        return torch.cat([second_CSO, first_CSO]).flatten(1)
 
 
 class ResidualUnit(nn.Module):
@@ -281,13 +267,13 @@ class ResidualUnit(nn.Module):
         return self(x_BCT)[1]
 
     def forward(self, x_BCT: Tensor, state: State = None) -> tuple[Tensor, State]:
-        y_BCT, states = x_BCT, []
-        for layer, layer_state in zip(self.layers, state or (None, None), strict=True):
-            y_BCT, layer_state = layer(y_BCT, layer_state)
-            states.append(layer_state)
+        first, second = self.layers
+        first_state, second_state = state or (None, None)
+        y_BCT, first_state = first(x_BCT, first_state)
         if self.shortcut is not None:
             x_BCT, _ = self.shortcut(x_BCT)
-        return (y_BCT.add_(x_BCT) if _without_gradient(y_BCT) else x_BCT + y_BCT), tuple(states)
+        y_BCT, second_state = second(y_BCT, second_state, x_BCT)
+        return y_BCT, (first_state, second_state)
 
 
 class ResidualLSTM(nn.Module):
@@ -296,6 +282,7 @@ class ResidualLSTM(nn.Module):
     def __init__(self, dim: int, num_layers: int) -> None:
         super().__init__()
         self.lstm = nn.LSTM(dim, dim, num_layers, batch_first=True)
+        self._packed: dict[int, tuple[PackedMatrix, PackedMatrix]] = {}
 
     def start(self, x_BCT: Tensor) -> State:
         zeros = x_BCT.new_zeros(len(x_BCT), self.lstm.num_layers, self.lstm.hidden_size)
@@ -307,34 +294,59 @@ class ResidualLSTM(nn.Module):
         x_BTH = x_BCT.mT
         if _without_gradient(x_BCT):
             y_BTH, state = self._steps(x_BTH, *(state or self.start(x_BCT)))
-            return (y_BTH + x_BTH).mT, state
+            return y_BTH.mT, state
         if state is not None:
             state = tuple(part.transpose(0, 1).contiguous() for part in state)
         y_BTH, state = self.lstm(x_BTH, state)
         return x_BCT + y_BTH.mT, tuple(part.transpose(0, 1) for part in state)
 
     def _steps(self, x_BTH: Tensor, hidden_BLH: Tensor, cell_BLH: Tensor) -> tuple[Tensor, State]:
-        """The LSTM's equations, layer by layer. Nothing is repacked at each call, as in PyTorch's
-        own, which costs a third of the time in pieces of 250 ms. (Layers side by side on threads of
-        ours lose: PyTorch's wait for their next product by turning round and round.)"""
-        from quintet.tokenizers import loops  # Numba, which training has no use for
+        """The LSTM's equations. Nothing is repacked at each call, as in PyTorch's own. With threads
+        to spare, layers go side by side: one is at some steps while the one before it is at the
+        next."""
+        from quintet.compiled import side_by_side
+        from quintet.tokenizers.loops import lstm  # Numba, which training has no use for
 
-        state = (len(x_BTH), self.lstm.num_layers, self.lstm.hidden_size)
+        layers, time = self.lstm.num_layers, x_BTH.shape[1]
+        state = (len(x_BTH), layers, self.lstm.hidden_size)
         if x_BTH.shape[2] != state[2] or not hidden_BLH.shape == cell_BLH.shape == state:
             raise ValueError(f"The input, or its state, is of another shape than {state}.")
-        x_TBI, last = x_BTH.transpose(0, 1).contiguous(), []
-        cell_LBH = cell_BLH.transpose(0, 1).clone(memory_format=torch.contiguous_format)
-        hidden_LBH = hidden_BLH.transpose(0, 1).contiguous()
-        for weights, hidden_BH, cell_BH in zip(
-            self.lstm.all_weights, hidden_LBH, cell_LBH, strict=True
-        ):
-            into_GI, weight_GH, bias_G, more_G = (w.detach().contiguous() for w in weights)
-            made_TBH = x_TBI.new_empty(*x_TBI.shape[:2], len(weight_GH) // 4)
-            given = (x_TBI, into_GI, bias_G + more_G, weight_GH, hidden_BH, cell_BH, made_TBH)
-            loops.lstm(*(tensor.numpy() for tensor in given))
-            last.append(made_TBH[-1].clone())
-            x_TBI = made_TBH
-        return x_TBI.transpose(0, 1), (torch.stack(last, 1), cell_LBH.transpose(0, 1))
+        matrices = [self._matrices(layer) for layer in range(layers)]
+        cell_LBH = np.ascontiguousarray(cell_BLH.transpose(0, 1).numpy()).copy()
+        hidden_LBH = np.ascontiguousarray(hidden_BLH.transpose(0, 1).numpy())
+        x_TBH = np.ascontiguousarray(x_BTH.transpose(0, 1).numpy())
+        made = [x_TBH] + [np.empty_like(x_TBH) for _ in range(layers)]
+        steps = time if torch.get_num_threads() == 1 else STEPS
+        parts = range(0, time, steps)
+        for wave in range(len(parts) + layers - 1):
+            jobs = []
+            for layer, (into, back) in enumerate(matrices):
+                if 0 <= wave - layer < len(parts):
+                    first = parts[wave - layer]
+                    now = slice(first, first + steps)
+                    before_BH = made[layer + 1][first - 1] if first else hidden_LBH[layer]
+                    given = (made[layer][now], into.panels, into.bias_P, back.panels, before_BH)
+                    jobs.append(partial(lstm, *given, cell_LBH[layer], made[layer + 1][now]))
+            side_by_side(jobs)
+        last_BLH = np.stack([made_TBH[-1] for made_TBH in made[1:]], axis=1)
+        y_BTH = torch.from_numpy(made[-1] + x_TBH).transpose(0, 1)
+        return y_BTH, (torch.from_numpy(last_BLH), torch.from_numpy(cell_LBH).transpose(0, 1))
+
+    def _matrices(self, layer: int) -> tuple[PackedMatrix, PackedMatrix]:
+        """Of a layer: what its input makes of the gates, and what its hidden values make."""
+        from quintet.compiled.panels import WIDEST
+        from quintet.tokenizers.windows import PackedMatrix
+
+        into_GI, back_GH, *biases = weights = self.lstm.all_weights[layer]
+        packed = self._packed.get(layer, (None, None))
+        if packed[0] is None or not packed[0].fits(*weights):
+            bias_G = biases[0] + biases[1]
+            packed = (
+                PackedMatrix(into_GI.T, bias_G, *weights),
+                PackedMatrix(back_GH.T, bias_G, *weights, width=WIDEST),
+            )
+            self._packed[layer] = packed
+        return packed
 
 
 class Elu(nn.Module):

@@ -61,7 +61,6 @@ def test_every_room_and_every_stage_has_its_page() -> None:
     assert rooms == set(MAY_IMPORT) - {
         "settings",
         "products",
-        "compiled",
         "whole_file",
         "cli",
         "__init__",

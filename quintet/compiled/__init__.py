@@ -1,5 +1,5 @@
-"""What Numba compiles for the processor at hand, once, and keeps: products of few rows, RMS norm
-and exp.
+"""What is compiled for the processor at hand, once, and kept: by Numba, products of few rows, RMS
+norm and exp; and, instruction by instruction, products of many.
 
 For loops whose steps follow one another, each too short to be worth a call of PyTorch. Each row is
 computed by itself: who else is there changes no digit of it. No index is checked here.
@@ -32,18 +32,28 @@ POWERS = tuple(
 # Sums may be taken in another order. Nothing is said of NaN and infinity: they stay what they are.
 MATHS = {"reassoc", "contract", "nsz", "arcp", "afn"}
 EPSILON = np.finfo(np.float32).eps  # as PyTorch's rms_norm adds it
-DIGEST = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+FILES = sorted(Path(__file__).parent.glob("*.py"))  # of what other files inline
+DIGEST = hashlib.sha256(b"".join(file.read_bytes() for file in FILES)).hexdigest()
 
 
 def compiled(function: Callable[..., Any]) -> Any:
     """Where no folder can be written to, each process compiles anew, some seconds."""
-    options: dict[str, Any] = {"nogil": True, "fastmath": MATHS, "error_model": "numpy"}
+    return _compiled(function, MATHS)
+
+
+def compiled_in_order(function: Callable[..., Any]) -> Any:
+    """The same; and sums are taken in the order that is written, digit by digit."""
+    return _compiled(function, False)
+
+
+def _compiled(function: Callable[..., Any], maths: set[str] | bool) -> Any:
+    options: dict[str, Any] = {"nogil": True, "fastmath": maths, "error_model": "numpy"}
     try:
         made: Any = numba.njit(function, cache=True, **options)
     except RuntimeError:
         return numba.njit(function, **options)
     # Numba takes what it kept for up to date as long as the function's own file is. What other
-    # files inline from this one must follow it, too; it has no open way to say so.
+    # files inline from this folder must follow it, too; it has no open way to say so.
     kept: Any = getattr(getattr(made, "_cache", None), "_cache_file", None)
     # Another Numba, which rather compiles anew than from what is out of date; or none at all, where
     # NUMBA_DISABLE_JIT is set.
