@@ -14,18 +14,20 @@ import quintet
 
 PACKAGE = Path(quintet.__file__).parent
 BELOW_LIVE = {
-    "config", "products", "compiled", "whole_file", "media", "tokenizers", "timeline", "model",
+    "config", "kept", "products", "compiled", "whole_file", "media", "tokenizers", "timeline",
+    "model",
 }  # fmt: skip
 MAY_IMPORT = {
     "settings": set[str](),
     "products": set[str](),
-    "compiled": {"config"},
+    "kept": set[str](),
+    "compiled": {"config", "kept"},
     "whole_file": set[str](),
     "config": {"settings"},
     "media": {"config", "whole_file"},
-    "tokenizers": {"config", "products", "compiled"},
+    "tokenizers": {"config", "kept", "products", "compiled"},
     "timeline": {"config"},
-    "model": {"config", "products", "compiled", "timeline"},
+    "model": {"config", "kept", "products", "compiled", "timeline"},
     "live": BELOW_LIVE,
     "data": {"config", "whole_file", "media", "tokenizers", "timeline"},
     "train": {"settings", "config", "whole_file", "model", "timeline"},

@@ -21,7 +21,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from quintet.compiled import compiled, first_call, side_by_side
+from quintet.compiled import ZERO, compiled, first_call, side_by_side
 from quintet.compiled.instructions import FLOAT, Loop, has, told
 
 WORTH = 4_000_000  # multiplications of a thread: some 70 µs
@@ -60,14 +60,22 @@ def pack(matrix_IO: np.ndarray, width: int = WIDE) -> np.ndarray:
     return np.concatenate(panels)
 
 
+def pack_for_few(weight_OI: np.ndarray) -> np.ndarray:
+    """A matrix as layers have it, for `add_few`, float32 [O * I]: in panels of WIDEST columns and
+    what is left over; its last rows, too few for a register, as they are."""
+    whole = len(weight_OI) - len(weight_OI) % LANES
+    packed = pack(weight_OI[:whole].T, WIDEST) if whole else np.empty(0, np.float32)
+    return np.concatenate([packed, np.asarray(weight_OI[whole:], np.float32).reshape(-1)])
+
+
 def fill_up(bias_O: np.ndarray) -> np.ndarray:
     """A bias, float32 [P]."""
     return np.pad(np.asarray(bias_O, np.float32), (0, filled_up(len(bias_O)) - len(bias_O)))
 
 
-def _build(builder: Any, args: tuple[Any, ...], rows: int, columns: int, width: int) -> None:
+def _build(builder: Any, args: tuple[Any, ...], rows: int, columns: int) -> None:
     """The instructions of `_tile`."""
-    *addresses, length, apart, more_apart = args
+    *addresses, length, width, apart, more_apart = args
     tile, numbers = Loop(builder, LANES), ir.VectorType(FLOAT, LANES)
     x, places, panel, bias, more, out = map(tile.pointer, addresses)
 
@@ -81,7 +89,7 @@ def _build(builder: Any, args: tuple[Any, ...], rows: int, columns: int, width: 
         return builder.gep(pointer, [builder.mul(bytes_apart, count(row))])
 
     def add(i: Any, totals: list[Any]) -> list[Any]:
-        of_columns = registers(row_of(panel, i, 4 * width))
+        of_columns = registers(builder.gep(panel, [builder.mul(i, width)]))
         values = [tile.spread(tile.load(x, builder.mul(i, count(4)), FLOAT)) for x in begins]
         pairs = [(value, column) for value in values for column in of_columns]
         return [
@@ -107,11 +115,11 @@ def _build(builder: Any, args: tuple[Any, ...], rows: int, columns: int, width: 
         tile.store(total, row_of(out, apart, row), count(4 * LANES * column))
 
 
-def _tile(rows: int, columns: int, width: int) -> Any:
+def _tile(rows: int, columns: int) -> Any:
     """The sums of so many rows with so many registers of the columns of a panel, at addresses: the
     rows' numbers, where each begins, in bytes (int64), the panel, the bias, what else is added to
-    the rows, the sums; and counts: of inputs, and of bytes between the rows of sums and of what is
-    added."""
+    the rows, the sums; and counts: of inputs, and of bytes between the rows of the panel, of the
+    sums and of what is added."""
 
     @told
     def tile(
@@ -123,21 +131,23 @@ def _tile(rows: int, columns: int, width: int) -> Any:
         more: Any,
         out: Any,
         length: Any,
+        width: Any,
         apart: Any,
         more_apart: Any,
     ) -> Any:
         def make(context: Any, builder: Any, signature: Any, args: tuple[Any, ...]) -> Any:
-            _build(builder, args, rows, columns, width)
+            _build(builder, args, rows, columns)
             return context.get_dummy_value()
 
-        return types.void(*[types.intp] * 9), make
+        return types.void(*[types.intp] * 10), make
 
     return tile
 
 
 def _columns_of(columns: int) -> Any:
     """The products of all rows with one panel of so many registers of columns."""
-    many, few, one = (_tile(rows, columns, LANES * columns) for rows in (ROWS, FEW, 1))
+    many, few, one = (_tile(rows, columns) for rows in (ROWS, FEW, 1))
+    width = 4 * LANES * columns
 
     @numba.njit(nogil=True)
     def add(
@@ -152,49 +162,79 @@ def _columns_of(columns: int) -> Any:
         more, out = more_MP[0, first:].ctypes.data, out_NP[0, first:].ctypes.data
         for n in range(0, whole, ROWS):
             row, made = more + n * more_apart, out + n * apart
-            many(x, places + 8 * n, panel, bias, row, made, length, apart, more_apart)
+            many(x, places + 8 * n, panel, bias, row, made, length, width, apart, more_apart)
         for n in range(whole, rest, FEW):
             row, made = more + n * more_apart, out + n * apart
-            few(x, places + 8 * n, panel, bias, row, made, length, apart, more_apart)
+            few(x, places + 8 * n, panel, bias, row, made, length, width, apart, more_apart)
         for n in range(rest, count):
             row, made = more + n * more_apart, out + n * apart
-            one(x, places + 8 * n, panel, bias, row, made, length, apart, more_apart)
+            one(x, places + 8 * n, panel, bias, row, made, length, width, apart, more_apart)
 
     return add
 
 
 _add_wide, _add_narrow = _columns_of(2), _columns_of(1)
-_few_of_widest, _one_of_widest = _tile(FEW, 2, WIDEST), _tile(1, 8, WIDEST)
+few_of_two, few_of_one = _tile(FEW, 2), _tile(FEW, 1)
+_one_of_eight = _tile(1, 8)
 
 
 @compiled
-def add_few(x_NI: Any, panels: Any, nothing_P: Any, out_NP: Any, backwards: bool) -> None:
-    """Add to `out_NP` the products of a few rows with a matrix in panels of WIDEST columns, which
-    are read one after another, or the last first. (One row with panels of WIDE columns would wait
-    for its sums.)"""
-    (count, length), filled = x_NI.shape, out_NP.shape[1]
-    places_N, apart = 4 * length * np.arange(count), 4 * filled
+def add_few(x_NI: Any, panels: Any, nothing_P: Any, out_NP: Any, backwards: bool = False) -> None:
+    """Add to `out_NP` the products of a few rows with a matrix that `pack_for_few` has laid out;
+    its panels are read one after another, or the last first. (With panels of WIDE columns one row
+    would wait for its sums.) `nothing_P`: zeros."""
+    (count, length), apart = x_NI.shape, 4 * out_NP.shape[1]
+    outputs = len(panels) // length
+    filled = outputs - outputs % LANES
+    places_N = 4 * length * np.arange(count)
     x, bias, places = x_NI.ctypes.data, nothing_P.ctypes.data, places_N.ctypes.data
-    panels_of_all, whole = filled // WIDEST, count - count % FEW
-    for index in range(panels_of_all):
-        first = WIDEST * (panels_of_all - 1 - index if backwards else index)
+    wide, whole, width = filled // WIDEST, count - count % FEW, 4 * WIDEST
+    for index in range(wide if count else 0):
+        first = WIDEST * (wide - 1 - index if backwards else index)
         panel, out = panels[first * length :].ctypes.data, out_NP[0, first:].ctypes.data
         for n in range(0, whole, FEW):
             for column in range(0, 4 * WIDEST, 4 * WIDE):
-                sums = out + n * apart + column
-                of_rows = places + 8 * n
-                _few_of_widest(
-                    x, of_rows, panel + column, bias, sums, sums, length, apart, apart
-                )  # fmt: skip
+                sums, part = out + n * apart + column, panel + column
+                few_of_two(x, places + 8 * n, part, bias, sums, sums, length, width, apart, apart)
         for n in range(whole, count):
             sums = out + n * apart
-            _one_of_widest(x, places + 8 * n, panel, bias, sums, sums, length, apart, apart)
-    for first in range(panels_of_all * WIDEST, filled, WIDE):
+            _one_of_eight(x, places + 8 * n, panel, bias, sums, sums, length, width, apart, apart)
+    for first in range(wide * WIDEST, filled if count else 0, WIDE):
         panel = panels[first * length :].ctypes.data
         if filled - first >= WIDE:
             _add_wide(x, places_N, panel, nothing_P, out_NP, out_NP, first, length)
         else:
             _add_narrow(x, places_N, panel, nothing_P, out_NP, out_NP, first, length)
+    for o in range(filled, outputs):
+        weight_I = panels[o * length : (o + 1) * length]
+        for n in range(count):
+            total = ZERO
+            for i in range(length):
+                total += weight_I[i] * x_NI[n, i]
+            out_NP[n, o] += total
+
+
+@compiled
+def mean_of_few(weights_RS: Any, x_SE: Any, count: int, nothing: Any, y_RE: Any) -> None:
+    """Of the first `count` rows of `x_SE`, which is in order, their sums with the weights of each
+    of R rows, a multiple of FEW; `nothing`: E zeros."""
+    rows, width = y_RE.shape
+    whole = width - width % LANES if count else 0
+    places_R, apart = 4 * weights_RS.shape[1] * np.arange(rows), 4 * width
+    x, none, places = weights_RS.ctypes.data, nothing.ctypes.data, places_R.ctypes.data
+    for r in range(0, rows, FEW):
+        out, begin = y_RE[r].ctypes.data, places + 8 * r
+        for first in range(0, whole, WIDE):
+            part, made = x_SE[0, first:].ctypes.data, out + 4 * first
+            if whole - first >= WIDE:
+                few_of_two(x, begin, part, none, none, made, count, apart, apart, 0)
+            else:
+                few_of_one(x, begin, part, none, none, made, count, apart, apart, 0)
+        for row in range(r, r + FEW):
+            y_RE[row, whole:] = ZERO
+            for s in range(count if whole < width else 0):
+                for e in range(whole, width):
+                    y_RE[row, e] += weights_RS[row, s] * x_SE[s, e]
 
 
 @compiled
@@ -256,8 +296,9 @@ def _prepare() -> None:
     """Compile, before a clock runs or a batch has begun."""
     x, place, row = np.zeros(1, np.float32), np.zeros(1, np.int64), np.zeros(WIDE, np.float32)
     with first_call(products):
-        add_few(x[None], row, row, row[None].copy(), False)
+        add_few(x[None], row, row, row[None].copy())
         products(x, place, row, row, row[None], row[None].copy(), 0, WIDE)
+        mean_of_few(np.zeros((FEW, 1), np.float32), x[None], 1, x, np.zeros((FEW, 1), np.float32))
 
 
 _prepare()

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from quintet.kept import Kept
 from quintet.model.attention import Attention
 from quintet.model.cache import FREE, KVCache, Place
 from quintet.model.rotary import turn
@@ -33,23 +34,30 @@ NARROW = 512  # d_model up to which they are not with several threads, of which 
 WORTH = 8  # rows from which on another thread pays
 
 
-@dataclass
-class _Views:
-    """Weights as arrays, and where they lay when these were taken."""
+class _Layer(Kept):
+    """The weights of a layer as compiled functions take them."""
 
-    where: list[int] = field(default_factory=list)
-    layers: list[tuple[np.ndarray, ...]] = field(default_factory=list)
+    def __init__(self, *weights: Tensor) -> None:
+        from quintet.compiled.panels import pack_for_few  # Numba, which training has no use for
+
+        super().__init__(*weights)
+        norm, qkv, query_norm, key_norm, output, ff_norm, gate, up, down = (
+            weight.detach().numpy() for weight in weights
+        )
+        norms = (norm, query_norm, key_norm, ff_norm)
+        self.arrays = norms + tuple(map(pack_for_few, (qkv, output, gate, up, down)))
 
 
 @dataclass(frozen=True)
 class Trunk:
-    """The weights of a transformer, layer by layer, as they are: nothing is copied."""
+    """The weights of a transformer, layer by layer, as they are; what few rows take is made of
+    them, and made anew when they change."""
 
     layers: tuple[tuple[Tensor, ...], ...]
     norm: Tensor
     group: int  # M
     head_width: int  # E
-    _views: _Views = field(default_factory=_Views, compare=False)
+    _kept: list[_Layer] = field(default_factory=list, compare=False)
 
     @classmethod
     def of(cls, transformer: Transformer) -> Trunk:
@@ -87,7 +95,7 @@ class Trunk:
         is_fast = x_BTD.shape[1] <= FEW and (
             x_BTD.shape[2] <= NARROW or torch.get_num_threads() == 1
         )
-        if is_plain and is_fast:
+        if is_plain and is_fast and not self.norm.is_inference():
             return self._extend_by_few(x_BTD, cache, place, turns_BTP2)
         return self._extend_by_many(x_BTD, cache, place, turns_BTP2)
 
@@ -124,13 +132,13 @@ class Trunk:
         return hidden_BTD
 
     def _arrays(self) -> list[tuple[np.ndarray, ...]]:
-        """The weights of each layer in the same memory, wherever that is now."""
-        where = [weight.data_ptr() for layer in self.layers for weight in layer]
-        if where != self._views.where:
-            layers = [tuple(w.detach().numpy() for w in layer) for layer in self.layers]
-            assert all(w.flags.c_contiguous for layer in layers for w in layer), "rows in order"
-            self._views.layers, self._views.where = layers, where
-        return self._views.layers
+        """The weights of each layer, as they are now."""
+        if not self._kept:
+            self._kept.extend(_Layer(*weights) for weights in self.layers)
+        for index, weights in enumerate(self.layers):
+            if not self._kept[index].fits(*weights):
+                self._kept[index] = _Layer(*weights)
+        return [layer.arrays for layer in self._kept]
 
     def _check(self, x_BTD: Tensor, cache: KVCache, turns_BTP2: Tensor | None) -> None:
         """What is compiled checks no index."""

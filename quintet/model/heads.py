@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from quintet.config import AudioConfig, ModelConfig
+from quintet.model.few_rows import FewRows, suits
 from quintet.products import Linear, linear
 
 
@@ -32,15 +33,25 @@ class TextImageHead(Linear):
     def __init__(self, config: ModelConfig, text_image_vocab_size: int, num_words: int) -> None:
         super().__init__(config.d_model, text_image_vocab_size + 1)
         self.num_words = num_words
+        self._few: dict[str, FewRows | None] = {}
 
     def words(self, hidden_ND: Tensor) -> Tensor:
         """Logits [N, words + 1] where no picture is being drawn; the last is `No Output`."""
-        words_NW = linear(hidden_ND, self.weight[: self.num_words])
-        return torch.cat([words_NW, linear(hidden_ND, self.weight[-1:])], dim=-1)
+        return self._logits("words", hidden_ND, slice(self.num_words), slice(-1, None))
 
     def image_codes(self, hidden_ND: Tensor) -> Tensor:
         """Logits [N, codes] inside a picture."""
-        return linear(hidden_ND, self.weight[self.num_words : -1])
+        return self._logits("image codes", hidden_ND, slice(self.num_words, -1))
+
+    def _logits(self, name: str, hidden_ND: Tensor, *places: slice) -> Tensor:
+        """Of the entries at these places, which `name` is of."""
+        if not suits(hidden_ND, self.weight):
+            made = [linear(hidden_ND, self.weight[some]) for some in places]
+            return torch.cat(made, dim=-1) if len(made) > 1 else made[0]
+        few = self._few.get(name)
+        if few is None or not few.fits(self.weight):
+            few = self._few[name] = FewRows(self.weight, *places)
+        return few(hidden_ND)
 
 
 class AudioHead(nn.Module):

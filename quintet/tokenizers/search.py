@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quintet.tokenizers.kept import Kept
+from quintet.kept import Kept
 from quintet.tokenizers.processor import byte_products_are_fast, rounded_products_are_fast
 from quintet.tokenizers.screens import Block, FloatScreen, RoundedScreen, Screen, duplicates
 

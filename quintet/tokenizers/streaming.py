@@ -282,7 +282,7 @@ class ResidualLSTM(nn.Module):
     def __init__(self, dim: int, num_layers: int) -> None:
         super().__init__()
         self.lstm = nn.LSTM(dim, dim, num_layers, batch_first=True)
-        self._packed: dict[int, tuple[PackedMatrix, PackedMatrix]] = {}
+        self._packed: dict[int, tuple[PackedMatrix, np.ndarray]] = {}
 
     def start(self, x_BCT: Tensor) -> State:
         zeros = x_BCT.new_zeros(len(x_BCT), self.lstm.num_layers, self.lstm.hidden_size)
@@ -325,28 +325,24 @@ class ResidualLSTM(nn.Module):
                     first = parts[wave - layer]
                     now = slice(first, first + steps)
                     before_BH = made[layer + 1][first - 1] if first else hidden_LBH[layer]
-                    given = (made[layer][now], into.panels, into.bias_P, back.panels, before_BH)
+                    given = (made[layer][now], into.panels, into.bias_P, back, before_BH)
                     jobs.append(partial(lstm, *given, cell_LBH[layer], made[layer + 1][now]))
             side_by_side(jobs)
         last_BLH = np.stack([made_TBH[-1] for made_TBH in made[1:]], axis=1)
         y_BTH = torch.from_numpy(made[-1] + x_TBH).transpose(0, 1)
         return y_BTH, (torch.from_numpy(last_BLH), torch.from_numpy(cell_LBH).transpose(0, 1))
 
-    def _matrices(self, layer: int) -> tuple[PackedMatrix, PackedMatrix]:
+    def _matrices(self, layer: int) -> tuple[PackedMatrix, np.ndarray]:
         """Of a layer: what its input makes of the gates, and what its hidden values make."""
-        from quintet.compiled.panels import WIDEST
+        from quintet.compiled.panels import pack_for_few
         from quintet.tokenizers.windows import PackedMatrix
 
         into_GI, back_GH, *biases = weights = self.lstm.all_weights[layer]
-        packed = self._packed.get(layer, (None, None))
-        if packed[0] is None or not packed[0].fits(*weights):
-            bias_G = biases[0] + biases[1]
-            packed = (
-                PackedMatrix(into_GI.T, bias_G, *weights),
-                PackedMatrix(back_GH.T, bias_G, *weights, width=WIDEST),
-            )
-            self._packed[layer] = packed
-        return packed
+        known = self._packed.get(layer)
+        if known is None or known[0] is None or not known[0].fits(*weights):
+            into = PackedMatrix(into_GI.T, biases[0] + biases[1], *weights)
+            known = self._packed[layer] = into, pack_for_few(back_GH.detach().numpy())
+        return known
 
 
 class Elu(nn.Module):

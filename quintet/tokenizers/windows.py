@@ -13,19 +13,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from quintet.compiled.panels import WIDE, fill_up, filled_up, pack, threaded_products
-from quintet.tokenizers.kept import Kept
+from quintet.compiled.panels import fill_up, filled_up, pack, threaded_products
+from quintet.kept import Kept
 
 
 class PackedMatrix(Kept):
-    """A matrix in panels of `width` columns, and a bias, made of `sources`, ready for products."""
+    """A matrix in panels, and a bias, made of `sources`, ready for products."""
 
-    def __init__(
-        self, matrix_IO: Tensor, bias_O: Tensor, *sources: Tensor, width: int = WIDE
-    ) -> None:
+    def __init__(self, matrix_IO: Tensor, bias_O: Tensor, *sources: Tensor) -> None:
         super().__init__(*sources)
         self.inputs, self.outputs = matrix_IO.shape
-        self.panels = pack(matrix_IO.detach().numpy(), width)
+        self.panels = pack(matrix_IO.detach().numpy())
         self.bias_P = fill_up(bias_O.detach().numpy())
         self.nothing_1P = np.zeros_like(self.bias_P)[None]
 

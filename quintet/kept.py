@@ -10,17 +10,16 @@ class Kept:
 
     def __init__(self, *sources: Tensor) -> None:
         self.sources = sources  # held, so that no other tensor can take their places in memory
-        self.versions = [None if s.is_inference() else s._version for s in sources]
+        self.states = [_state(source) for source in sources]
 
     def fits(self, *sources: Tensor) -> bool:
-        """Whether nothing has written to these tensors or replaced one since this was made.
+        """Whether nothing has written to these tensors, replaced or moved one since this was made.
 
         Tensors made in inference mode do not count their changes: for them it never fits.
         """
-        same = len(sources) == len(self.sources) and all(map(_is, sources, self.sources))
-        return same and all(
-            version is not None and version == source._version
-            for source, version in zip(sources, self.versions, strict=True)
+        return len(sources) == len(self.sources) and all(
+            source is known and state is not None and state == _state(source)
+            for source, known, state in zip(sources, self.sources, self.states, strict=True)
         )
 
     def __deepcopy__(self, memo: dict) -> None:
@@ -30,5 +29,6 @@ class Kept:
         return type(None), ()  # pickled as None, for the same reason
 
 
-def _is(one: Tensor, other: Tensor) -> bool:
-    return one is other
+def _state(source: Tensor) -> tuple[int, int] | None:
+    """How often it has been written to, and where it lies."""
+    return None if source.is_inference() else (source._version, source.data_ptr())
