@@ -17,10 +17,12 @@ class Kept:
 
         Tensors made in inference mode do not count their changes: for them it never fits.
         """
-        return len(sources) == len(self.sources) and all(
-            source is known and state is not None and state == _state(source)
-            for source, known, state in zip(sources, self.sources, self.states, strict=True)
-        )
+        if len(sources) != len(self.sources):
+            return False
+        for source, known, state in zip(sources, self.sources, self.states, strict=True):
+            if source is not known or state is None or state != _state(source):
+                return False
+        return True
 
     def __deepcopy__(self, memo: dict) -> None:
         """None: copied tensors count their changes anew, and this might miss some."""

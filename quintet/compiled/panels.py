@@ -24,7 +24,7 @@ from numba.core import cgutils
 from quintet.compiled import ZERO, compiled, first_call, side_by_side
 from quintet.compiled.instructions import FLOAT, Loop, has, told
 
-WORTH = 4_000_000  # multiplications of a thread: some 70 µs
+WORTH = 16_000_000  # multiplications of a thread: a quarter of a millisecond
 
 
 def _registers() -> tuple[int, int]:
@@ -146,8 +146,8 @@ def _tile(rows: int, columns: int) -> Any:
 
 def _columns_of(columns: int) -> Any:
     """The products of all rows with one panel of so many registers of columns."""
-    many, few, one = (_tile(rows, columns) for rows in (ROWS, FEW, 1))
     width = 4 * LANES * columns
+    many, four, three, two, one = (_tile(rows, columns) for rows in (ROWS, FEW, 3, 2, 1))
 
     @numba.njit(nogil=True)
     def add(
@@ -156,19 +156,31 @@ def _columns_of(columns: int) -> Any:
     ) -> None:  # fmt: skip
         count, apart = out_NP.shape[0], 4 * out_NP.shape[1]
         more_apart = apart if len(more_MP) > 1 else 0
-        whole = count - count % ROWS
-        rest = count - (count - whole) % FEW
         places, bias = places_N.ctypes.data, bias_P[first:].ctypes.data
         more, out = more_MP[0, first:].ctypes.data, out_NP[0, first:].ctypes.data
-        for n in range(0, whole, ROWS):
-            row, made = more + n * more_apart, out + n * apart
-            many(x, places + 8 * n, panel, bias, row, made, length, width, apart, more_apart)
-        for n in range(whole, rest, FEW):
-            row, made = more + n * more_apart, out + n * apart
-            few(x, places + 8 * n, panel, bias, row, made, length, width, apart, more_apart)
-        for n in range(rest, count):
-            row, made = more + n * more_apart, out + n * apart
-            one(x, places + 8 * n, panel, bias, row, made, length, width, apart, more_apart)
+        n = 0
+        while n < count:
+            left, row, made, begin = (
+                count - n,
+                more + n * more_apart,
+                out + n * apart,
+                places + 8 * n,
+            )
+            if left >= ROWS:
+                many(x, begin, panel, bias, row, made, length, width, apart, more_apart)
+                n += ROWS
+            elif left >= FEW:
+                four(x, begin, panel, bias, row, made, length, width, apart, more_apart)
+                n += FEW
+            elif left == 3:
+                three(x, begin, panel, bias, row, made, length, width, apart, more_apart)
+                n += 3
+            elif left == 2:
+                two(x, begin, panel, bias, row, made, length, width, apart, more_apart)
+                n += 2
+            else:
+                one(x, begin, panel, bias, row, made, length, width, apart, more_apart)
+                n += 1
 
     return add
 

@@ -18,20 +18,24 @@ TWO = np.float32(2)
 
 
 @compiled
-def elu(x_N: Any, x_apart: int, y_M: Any, y_apart: int, length: int, streams: int) -> None:
-    """x, or exp(x) - 1 where that is less than 0, of so many streams of L numbers each; how far
-    apart they begin."""
-    falls, bits = np.empty(NUMBERS, np.float32), np.empty(NUMBERS, np.int32)
-    for stream in range(streams):
-        x_L = x_N[stream * x_apart : stream * x_apart + length]
-        y_L = y_M[stream * y_apart : stream * y_apart + length]
-        for start in range(0, length, NUMBERS):
+def join(before_BPC: Any, x_BTC: Any, y_BSC: Any, falls: bool) -> None:
+    """In time, one after the other: what was before, and x, or, where it `falls`, ELU of it: x, or
+    exp(x) - 1 where that is less than 0. S = P + T."""
+    less, bits = np.empty(NUMBERS, np.float32), np.empty(NUMBERS, np.int32)
+    past = before_BPC.shape[1]
+    for stream in range(len(x_BTC)):
+        y_BSC[stream, :past] = before_BPC[stream]
+        if not falls:
+            y_BSC[stream, past:] = x_BTC[stream]
+            continue
+        x_L, y_L = x_BTC[stream].reshape(-1), y_BSC[stream, past:].reshape(-1)
+        for start in range(0, len(x_L), NUMBERS):
             x, y = x_L[start : start + NUMBERS], y_L[start : start + NUMBERS]
             for i in range(len(x)):
-                falls[i] = x[i] if x[i] < 0 else ZERO
-            exp(falls, len(x), bits)
+                less[i] = x[i] if x[i] < 0 else ZERO
+            exp(less, len(x), bits)
             for i in range(len(x)):
-                y[i] = falls[i] - ONE if x[i] < 0 else x[i]
+                y[i] = less[i] - ONE if x[i] < 0 else x[i]
 
 
 @compiled
@@ -96,7 +100,7 @@ def _prepare() -> None:
     back = pack_for_few(np.zeros((4, 1), np.float32))
     bias_P, state_11 = fill_up(np.zeros(4)), np.zeros((1, 1), np.float32)
     with first_call(lstm):
-        elu(bias_P, 4, bias_P, 4, 4, 1)
+        join(row_111[:, :0], row_111, row_111.copy(), True)
         lstm(row_111, into, bias_P, back, state_11, state_11, row_111)
 
 

@@ -56,37 +56,30 @@ def _without_gradient(x_BCT: Tensor) -> bool:
     )
 
 
-def _joined(before_BCT: Tensor, x_BCT: Tensor) -> Tensor:
-    """One after the other in time, channels side by side. By NumPy, which has no threads: those of
-    PyTorch go on turning round and round for milliseconds, on the cores that products want."""
-    return torch.from_numpy(np.concatenate([before_BCT.mT.numpy(), x_BCT.mT.numpy()], axis=1)).mT
+def _joined(before_BCT: Tensor, x_BCT: Tensor, falls: bool) -> Tensor:
+    """One after the other in time, or where it `falls`, ELU of the other; channels side by side.
+    Compiled: the threads of PyTorch's operators go on turning round and round for milliseconds, on
+    the cores that products want."""
+    from quintet.tokenizers.loops import join  # Numba, which training has no use for
+
+    if before_BCT.shape[:2] != x_BCT.shape[:2]:
+        raise ValueError("What stands before is of other streams, or channels.")
+    before_BPC, x_BTC = (
+        np.ascontiguousarray(part_BCT.numpy().swapaxes(1, 2)) for part_BCT in (before_BCT, x_BCT)
+    )
+    batch, time, channels = x_BTC.shape
+    y_BSC = np.empty((batch, before_BPC.shape[1] + time, channels), np.float32)
+    join(before_BPC, x_BTC, y_BSC, falls)
+    return torch.from_numpy(y_BSC).mT
 
 
 def elu(x_BCT: Tensor, before_BCT: Tensor | None = None) -> Tensor:
     """F.elu, and where nothing is learned in a third of its time; the same within 2e-7. What stands
     `before_BCT` in time stays as it is."""
-    if not _without_gradient(x_BCT):
-        made_BCT = F.elu(x_BCT)
-        return made_BCT if before_BCT is None else torch.cat([before_BCT, made_BCT], dim=-1)
-    from quintet.tokenizers import loops  # Numba, which training has no use for
-
-    # Channels side by side, as products want them; but where nothing comes before, as they are.
-    turned = before_BCT is not None or x_BCT.stride()[1:] == (1, x_BCT.shape[1])
-    x = x_BCT.mT if turned else x_BCT
-    if x.stride()[1:] != (x.shape[2], 1):  # of one stream not all in a row
-        x = x.contiguous()
-    past = 0 if before_BCT is None else before_BCT.shape[2]
-    y = torch.empty(x.shape[0], past + x.shape[1], x.shape[2])
-    if before_BCT is not None:
-        if before_BCT.shape[:2] != x_BCT.shape[:2]:
-            raise ValueError("What stands before is of other streams, or channels.")
-        y[:, :past] = before_BCT.mT
-    if x.numel():
-        apart, length = x.stride(0), x[0].numel()  # of streams, which may be pieces of longer ones
-        row = x.as_strided(((len(x) - 1) * apart + length,), (1,))
-        made = y.view(-1)[past * x.shape[2] :]
-        loops.elu(row.numpy(), apart, made.numpy(), y.stride(0), length, len(x))
-    return y.mT if turned else y
+    if _without_gradient(x_BCT):
+        return _joined(x_BCT[..., :0] if before_BCT is None else before_BCT, x_BCT, falls=True)
+    made_BCT = F.elu(x_BCT)
+    return made_BCT if before_BCT is None else torch.cat([before_BCT, made_BCT], dim=-1)
 
 
 class _Convolution(nn.Module):
@@ -124,7 +117,7 @@ class _Convolution(nn.Module):
         stride: int,
         more_BOT: Tensor | None = None,
     ) -> Tensor:
-        """Products of windows with the folded weights, and what else is added, [B, outputs, O]."""
+        """Products of windows with the folded weights, and what else is added, [B, O, outputs]."""
         from quintet.tokenizers.windows import PackedMatrix, products_of_windows
 
         weights = (self.conv.weight, bias_O)
@@ -132,8 +125,7 @@ class _Convolution(nn.Module):
             matrix_IO = self._matrix()
             bias_O = bias_O.repeat(matrix_IO.shape[1] // len(bias_O))
             self._packed = PackedMatrix(matrix_IO, bias_O, *weights)
-        more_BTO = None if more_BOT is None else more_BOT.mT
-        return products_of_windows(x_BCT.mT, self._packed, outputs, stride, more_BTO)
+        return products_of_windows(x_BCT, self._packed, outputs, stride, more_BOT)
 
     def _convolved(self, x_BCT: Tensor) -> Tensor:
         """PyTorch's own convolution, in float32 where its bfloat16 is wrong."""
@@ -181,7 +173,7 @@ class CausalConv(_Convolution):
         if self.activated:
             x_BCT = elu(x_BCT, state)
         elif by_products:
-            x_BCT = _joined(state, x_BCT)
+            x_BCT = _joined(state, x_BCT, falls=False)
         else:
             x_BCT = torch.cat([state, x_BCT], dim=-1)
         outputs = (x_BCT.shape[-1] - self.kernel_size) // self.stride + 1
@@ -190,7 +182,7 @@ class CausalConv(_Convolution):
         rest = x_BCT[..., outputs * self.stride :].clone()
         if by_products:
             bias_O = self.conv.bias
-            return self._products(x_BCT, bias_O, outputs, self.stride, more_BOT).mT, rest
+            return self._products(x_BCT, bias_O, outputs, self.stride, more_BOT), rest
         used = (outputs - 1) * self.stride + self.kernel_size
         y_BOT = self._convolved(x_BCT[..., :used])
         return (y_BOT if more_BOT is None else more_BOT + y_BOT), rest
@@ -220,8 +212,8 @@ class CausalConvTranspose(_Convolution):
         if time == 0:
             return x_BCT.new_zeros(batch, len(self.bias), 0), state
         if self._by_products(x_BCT):
-            x_BCT = _joined(state, x_BCT)
-            y_BTO = self._products(x_BCT, self.bias, time, 1)
+            x_BCT = _joined(state, x_BCT, falls=False)
+            y_BTO = self._products(x_BCT, self.bias, time, 1).mT
             y_BCT = y_BTO.view(batch, time * self.stride, len(self.bias)).mT
         else:
             x_BCT = torch.cat([state, x_BCT], dim=-1)

@@ -11,9 +11,8 @@ from functools import lru_cache
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from quintet.compiled.panels import fill_up, filled_up, pack, threaded_products
+from quintet.compiled.panels import fill_up, pack, threaded_products
 from quintet.kept import Kept
 
 
@@ -38,29 +37,35 @@ def _places(batch: int, outputs: int, apart: int, stride: int) -> np.ndarray:
 
 
 def products_of_windows(
-    x_BTC: Tensor,
+    x_BCT: Tensor,
     packed: PackedMatrix,
     outputs: int,
     stride: int = 1,
-    more_BTO: Tensor | None = None,
+    more_BOT: Tensor | None = None,
 ) -> Tensor:
     """So many windows of each stream, K C numbers each, `stride` samples apart, times a matrix, and
-    `more_BTO`: float32 [B, outputs, O]."""
-    x_BTC = x_BTC.contiguous()
+    `more_BOT`: float32 [B, O, outputs], channels side by side."""
+    x_BTC = _side_by_side(x_BCT)
     batch, time, channels = x_BTC.shape
-    assert x_BTC.dtype == torch.float32, "compiled for float32"
     needed = (outputs - 1) * stride * channels + packed.inputs
+    assert x_BTC.dtype == np.float32, "compiled for float32"
     assert needed <= time * channels, "the last window ends within its stream"
     places_N = _places(batch, outputs, time * channels, stride * channels)
-    out_NP = torch.empty(batch * outputs, filled_up(packed.outputs))
+    out_NP = np.empty((batch * outputs, len(packed.bias_P)), np.float32)
     more_MP = packed.nothing_1P
-    if more_BTO is not None:
-        more_NO = more_BTO.reshape(len(out_NP), packed.outputs)
+    if more_BOT is not None:
+        more_MP = _side_by_side(more_BOT).reshape(len(out_NP), packed.outputs)
         if packed.outputs < out_NP.shape[1]:
-            more_NO = F.pad(more_NO, (0, out_NP.shape[1] - packed.outputs))
-        more_MP = more_NO.contiguous().numpy()
+            more_MP = np.pad(more_MP, ((0, 0), (0, out_NP.shape[1] - packed.outputs)))
     threaded_products(
-        x_BTC.view(-1).numpy(), places_N, packed.panels, packed.bias_P, more_MP, out_NP.numpy(),
+        x_BTC.reshape(-1), places_N, packed.panels, packed.bias_P, more_MP, out_NP,
         torch.get_num_threads(),
     )  # fmt: skip
-    return out_NP[:, : packed.outputs].contiguous().view(batch, outputs, packed.outputs)
+    if packed.outputs < out_NP.shape[1]:
+        out_NP = np.ascontiguousarray(out_NP[:, : packed.outputs])
+    return torch.from_numpy(out_NP.reshape(batch, outputs, packed.outputs)).mT
+
+
+def _side_by_side(x_BCT: Tensor) -> np.ndarray:
+    """[B, T, C] in order; a copy only where channels lie otherwise."""
+    return np.ascontiguousarray(x_BCT.detach().numpy().swapaxes(1, 2))
