@@ -13,8 +13,8 @@ def rounded_products_are_fast(device: torch.device) -> bool:
 
 def byte_products_are_fast(device: torch.device) -> bool:
     """The same of products of bytes, of which an instruction adds four times as many as of float32
-    numbers. Where bfloat16 has tiles, they have not been measured."""
-    return _has("vnni") and not _has("amx_tile") and _is_open(device)
+    numbers."""
+    return _has("vnni") and _is_open(device)
 
 
 def _is_open(device: torch.device) -> bool:

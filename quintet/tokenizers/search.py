@@ -36,6 +36,7 @@ CROWD = 24  # groups that may pass for a vector in a block, and a tenth of the c
 LAST = 64  # vectors at once where all else failed: all their K codes might pass
 PAIRS = 2**14  # compared in float64 at once: 16 MB at D = 128
 FEW_NUMBERS = 2**17  # of a codebook whose scores are all computed in float64: 1,024 x 128
+STREAMED = 128  # vectors up to which tiles wait for memory, of which bytes need half
 ROUNDED_CODES = 8_192  # fewer codes are screened in float32: rounding saves nothing there
 
 
@@ -66,7 +67,7 @@ class CodeIndex(Kept):
         if rounded_products_are_fast(codes_KD.device):
             self.screens.insert(0, RoundedScreen(self.codes_KD, self.single.duplicate_K))
         if byte_products_are_fast(codes_KD.device):
-            from quintet.tokenizers.byte_search import ByteSearch  # Numba
+            from quintet.tokenizers.byte_search import ByteSearch  # which brings Numba
 
             self.in_bytes = ByteSearch(self.codes_KD, self.single.duplicate_K)
 
@@ -83,7 +84,8 @@ class CodeIndex(Kept):
                 return self.whole.nearest(vectors_ND)
             ids_N = torch.zeros(len(vectors_ND), dtype=torch.long, device=vectors_ND.device)
             left = torch.arange(len(vectors_ND), device=vectors_ND.device)
-            if self.in_bytes and len(left):
+            few = len(left) <= STREAMED or len(self.screens) == 1  # of rounded codes there are none
+            if self.in_bytes and len(left) and few:
                 ids_N, crowded_N = self.in_bytes.nearest(vectors_ND)
                 left = left[crowded_N]
             for screen in self.screens:

@@ -13,7 +13,12 @@ from quintet.tokenizers.quantize import VectorQuantizer
 from quintet.tokenizers.screens import FloatScreen, RoundedScreen
 from quintet.tokenizers.search import CodeIndex
 
-FIRST = {"float32": FloatScreen, "rounded": RoundedScreen, "bytes": ByteSearch}
+FIRST = {
+    "float32": FloatScreen,
+    "rounded": RoundedScreen,
+    "bytes": FloatScreen,
+    "both": RoundedScreen,
+}
 
 
 @pytest.fixture(params=["whole", *FIRST])
@@ -27,9 +32,10 @@ def small(request, monkeypatch) -> str:
     monkeypatch.setattr(screens, "CODES", 300)
     monkeypatch.setattr(search, "PAIRS", 100)
     monkeypatch.setattr(search, "ROUNDED_CODES", 2**40 if request.param == "float32" else 1)
-    monkeypatch.setattr(search, "rounded_products_are_fast", lambda device: True)
-    is_bytes = request.param == "bytes"
-    monkeypatch.setattr(search, "byte_products_are_fast", lambda device: is_bytes)
+    monkeypatch.setattr(search, "STREAMED", 60)
+    rounded, in_bytes = request.param != "bytes", request.param in ("bytes", "both")
+    monkeypatch.setattr(search, "rounded_products_are_fast", lambda device: rounded)
+    monkeypatch.setattr(search, "byte_products_are_fast", lambda device: in_bytes)
     return request.param
 
 
@@ -64,7 +70,8 @@ def test_equals_the_definition(small: str, width: int, kind: str) -> None:
     index = CodeIndex(codes)
     assert bool(index.whole) == (small == "whole")
     if not index.whole:
-        assert type(index.in_bytes or index.screens[0]) is FIRST[small]
+        assert type(index.screens[0]) is FIRST[small]
+        assert (type(index.in_bytes) is ByteSearch) == (small in ("bytes", "both"))
     assert torch.equal(index.nearest(vectors), brute(vectors, codes))
 
 
