@@ -9,13 +9,18 @@ class Kept:
     """Made of tensors as they are now. `fits` says whether they still are."""
 
     def __init__(self, *sources: Tensor) -> None:
-        self.sources = sources  # held, so that no other tensor can take their places in memory
+        self.sources = sources
+        # Held, so that no other tensor can take their places in memory.
+        self.memory = [source.detach() for source in sources]
         self.states = [_state(source) for source in sources]
 
     def fits(self, *sources: Tensor) -> bool:
-        """Whether nothing has written to these tensors, replaced or moved one since this was made.
+        """Whether no operator has written to these tensors, and none was replaced or moved, since
+        this was made.
 
-        Tensors made in inference mode do not count their changes: for them it never fits.
+        Tensors made in inference mode do not count their changes: for them it never fits. Writes
+        that are not counted are not seen: through `.data`, an array of NumPy's, a fused optimizer
+        or another process. `train` and `eval` of what holds this forget it.
         """
         if len(sources) != len(self.sources):
             return False

@@ -109,6 +109,40 @@ def test_few_rows_are_added_in_wide_panels(outputs: int) -> None:
     assert (made[0][:1] == alone_1O).all()
 
 
+@pytest.mark.parametrize("width", [panels.WIDE + panels.NARROW + 3, panels.NARROW, 2])
+def test_sums_of_rows_with_weights(width: int) -> None:
+    rng = np.random.default_rng(0)
+    weights_RS = rng.standard_normal((2 * panels.FEW, 9), dtype=np.float32)
+    x_SE = rng.standard_normal((9, width), dtype=np.float32)
+    places_R, nothing = 36 * np.arange(len(weights_RS)), np.zeros(width, np.float32)
+    for count in (0, 1, 7, 9):
+        y_RE = np.full((len(weights_RS), width), np.nan, np.float32)
+        panels.mean_of_few(weights_RS, places_R, x_SE, count, nothing, y_RE)
+        if count:
+            expected = weights_RS[:, :count] @ x_SE[:count]
+            np.testing.assert_allclose(y_RE, expected, atol=1e-5)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="its allocator")
+def test_nothing_is_read_after_it_was_given_back() -> None:
+    """Memory that is given back is overwritten at once."""
+    tunables = "glibc.malloc.tcache_count=0:glibc.malloc.perturb=165"
+    environment = os.environ | {"GLIBC_TUNABLES": tunables}
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-o",
+        "addopts=",
+        __file__,
+        "-k",
+        "few or sums or bytes",
+    ]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2_000:] + done.stderr[-2_000:]
+
+
 def test_bytes_are_added_exactly() -> None:
     """The largest numbers there are, in groups of which the last is not full."""
     rng = np.random.default_rng(0)
@@ -123,7 +157,7 @@ def test_bytes_are_added_exactly() -> None:
     assert (most_GN == [sums_KN[k : k + byte_products.GROUP].max(0) for k in groups]).all()
     sums_S = np.empty(byte_products.GROUP, np.int32)
     for products in {byte_products.products, byte_products._all_by_loops}:
-        products(packed[1], rows_NE[1], starts_N[1], sums_S)
+        products(packed[1], rows_NE[1], starts_N[1:], sums_S)
         assert (sums_S == sums_KN[32:64, 1]).all()
 
 

@@ -112,8 +112,8 @@ def _all_by_instruction(
 
 
 @compiled
-def _all_by_loops(codes_X: Any, row_E: Any, start: int, out_S: Any) -> None:
-    out_S[:] = start
+def _all_by_loops(codes_X: Any, row_E: Any, start_1: Any, out_S: Any) -> None:
+    out_S[:] = start_1[0]
     for four in range(len(row_E) // 4):
         first = 4 * GROUP * four
         for s in range(GROUP):
@@ -125,9 +125,9 @@ def _all_by_loops(codes_X: Any, row_E: Any, start: int, out_S: Any) -> None:
 if HAS_INSTRUCTION:
 
     @compiled
-    def products(codes_X: Any, row_E: Any, start: int, out_S: Any) -> None:
-        """Of one vector with the codes of one group, int32 [GROUP]. It starts at `start_of` it."""
-        start_1 = np.full(1, start, np.int32)
+    def products(codes_X: Any, row_E: Any, start_1: Any, out_S: Any) -> None:
+        """Of one vector with the codes of one group, int32 [GROUP]. They start at the first number
+        of `start_1`, int32: `start_of` the vector."""
         of_codes, of_row = codes_X.ctypes.data, row_E.ctypes.data
         starts, out = start_1.ctypes.data, out_S.ctypes.data
         _all_by_instruction(of_codes, of_row, starts, len(row_E) // 4, out)
@@ -152,7 +152,7 @@ else:
         out_S = np.empty(GROUP, np.int32)
         for g in range(len(codes_GX)):
             for n in range(len(rows_NE)):
-                products(codes_GX[g], rows_NE[n], starts_N[n], out_S)
+                products(codes_GX[g], rows_NE[n], starts_N[n:], out_S)
                 most_GN[g, n] = out_S.max()
 
 
@@ -171,7 +171,7 @@ def _prepare() -> None:
     starts_N, most_GN = np.zeros(TOGETHER, np.int32), np.zeros((1, TOGETHER), np.int32)
     with first_call(largest):
         largest(codes_GX, rows_NE, starts_N, most_GN)
-        products(codes_GX[0], rows_NE[0], start_of(rows_NE[0]), np.zeros(GROUP, np.int32))
+        products(codes_GX[0], rows_NE[0], starts_N, np.zeros(GROUP, np.int32))
 
 
 _prepare()

@@ -15,16 +15,22 @@ from llvmlite import ir
 from numba.core import codegen
 from numba.extending import intrinsic
 
+from quintet.config import UserError
+
+CONFIG: Any = numba.config
+if CONFIG.DISABLE_JIT:
+    raise UserError(
+        "NUMBA_DISABLE_JIT is set, and what hears, speaks and answers has to be compiled; unset it."
+    )
 BYTE, FLOAT, INT = ir.IntType(8), ir.FloatType(), ir.IntType(32)
 
 
 def has(feature: str) -> bool:
     """Whether what Numba compiles may use instructions of this name in LLVM: on this processor, or
     the one that Numba was told to compile for."""
-    config: Any = numba.config
-    features = config.CPU_FEATURES
+    features = CONFIG.CPU_FEATURES
     if features is None:
-        features = codegen.get_host_cpu_features() if config.CPU_NAME is None else ""
+        features = codegen.get_host_cpu_features() if CONFIG.CPU_NAME is None else ""
     return f"+{feature}" in features.split(",")
 
 

@@ -191,7 +191,7 @@ _one_of_eight = _tile(1, 8)
 
 
 @compiled
-def add_few(x_NI: Any, panels: Any, nothing_P: Any, out_NP: Any, backwards: bool = False) -> None:
+def add_few(x_NI: Any, panels: Any, nothing_P: Any, out_NP: Any, backwards: bool = False) -> int:
     """Add to `out_NP` the products of a few rows with a matrix that `pack_for_few` has laid out;
     its panels are read one after another, or the last first. (With panels of WIDE columns one row
     would wait for its sums.) `nothing_P`: zeros."""
@@ -224,15 +224,20 @@ def add_few(x_NI: Any, panels: Any, nothing_P: Any, out_NP: Any, backwards: bool
             for i in range(length):
                 total += weight_I[i] * x_NI[n, i]
             out_NP[n, o] += total
+    return len(places_N)  # a use, until which they stay where they are
 
 
 @compiled
-def mean_of_few(weights_RS: Any, x_SE: Any, count: int, nothing: Any, y_RE: Any) -> None:
+def mean_of_few(
+    weights_RS: Any, places_R: Any, x_SE: Any, count: int, nothing: Any, y_RE: Any
+) -> None:
     """Of the first `count` rows of `x_SE`, which is in order, their sums with the weights of each
-    of R rows, a multiple of FEW; `nothing`: E zeros."""
+    of R rows, a multiple of FEW; `places_R`: where these begin, in bytes; `nothing`: E zeros.
+
+    (An array made here would be gone before the tiles read it: Numba sees no use in an address.)"""
     rows, width = y_RE.shape
     whole = width - width % LANES if count else 0
-    places_R, apart = 4 * weights_RS.shape[1] * np.arange(rows), 4 * width
+    apart = 4 * width
     x, none, places = weights_RS.ctypes.data, nothing.ctypes.data, places_R.ctypes.data
     for r in range(0, rows, FEW):
         out, begin = y_RE[r].ctypes.data, places + 8 * r
@@ -310,7 +315,8 @@ def _prepare() -> None:
     with first_call(products):
         add_few(x[None], row, row, row[None].copy())
         products(x, place, row, row, row[None], row[None].copy(), 0, WIDE)
-        mean_of_few(np.zeros((FEW, 1), np.float32), x[None], 1, x, np.zeros((FEW, 1), np.float32))
+        few_11 = np.zeros((FEW, 1), np.float32)
+        mean_of_few(few_11, np.zeros(FEW, np.int64), x[None], 1, x, few_11.copy())
 
 
 _prepare()

@@ -133,12 +133,14 @@ class Trunk:
 
     def _arrays(self) -> list[tuple[np.ndarray, ...]]:
         """The weights of each layer, as they are now."""
-        if not self._kept:
-            self._kept.extend(_Layer(*weights) for weights in self.layers)
-        for index, weights in enumerate(self.layers):
-            if not self._kept[index].fits(*weights):
-                self._kept[index] = _Layer(*weights)
-        return [layer.arrays for layer in self._kept]
+        kept: list[_Layer | None] = [*self._kept] or [None] * len(self.layers)
+        now = [
+            known if known is not None and known.fits(*weights) else _Layer(*weights)
+            for known, weights in zip(kept, self.layers, strict=True)
+        ]
+        if any(layer is not known for layer, known in zip(now, kept, strict=True)):
+            self._kept[:] = now  # whole at once, as other threads may look
+        return [layer.arrays for layer in now]
 
     def _check(self, x_BTD: Tensor, cache: KVCache, turns_BTP2: Tensor | None) -> None:
         """What is compiled checks no index."""

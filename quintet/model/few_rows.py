@@ -22,9 +22,11 @@ def suits(x_NI: Tensor, weight_OI: Tensor) -> bool:
         and x_NI.device.type == weight_OI.device.type == "cpu"
         and x_NI.dtype == weight_OI.dtype == torch.float32
         and x_NI.ndim == 2
+        and x_NI.shape[1] == weight_OI.shape[1]
         and len(x_NI) <= FEW
         and type(weight_OI) is torch.nn.Parameter  # whole, here
         and not weight_OI.is_inference()
+        and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
     )
 
@@ -48,6 +50,8 @@ class FewRows(Kept):
         """Products [N, O]."""
         from quintet.compiled.panels import add_few
 
+        if len(self.packed) != x_NI.shape[1] * len(self.nothing_O):
+            raise ValueError(f"Rows of {x_NI.shape[1]} numbers do not fit the layer.")
         out_NO = np.zeros((len(x_NI), len(self.nothing_O)), np.float32)
         add_few(x_NI.detach().contiguous().numpy(), self.packed, self.nothing_O, out_NO, False)
         return torch.from_numpy(out_NO)

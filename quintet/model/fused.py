@@ -63,6 +63,7 @@ def _attend(
     order_S: Any,
     last: int,
     weights_RS: Any,
+    places_R: Any,
     bits: Any,
     nothing: Any,
     y_RE: Any,
@@ -71,7 +72,7 @@ def _attend(
     heads, filled up to what is added at once."""
     for h in range(len(heads_ME) - 2):
         _weigh(heads_ME[h], k_SE, order_S, last, weights_RS[h], bits)
-    mean_of_few(weights_RS, v_SE, len(order_S), nothing, y_RE)
+    mean_of_few(weights_RS, places_R, v_SE, len(order_S), nothing, y_RE)
 
 
 @compiled
@@ -153,7 +154,7 @@ def extend_layer(
     gate_NF = np.zeros((count, hidden), np.float32)
     filled = -(-(group - 2) // FEW) * FEW
     up_NF, weights_RS = np.zeros_like(gate_NF), np.zeros((filled, slots), np.float32)
-    y_RE = np.empty((filled, head), np.float32)
+    places_R, y_RE = 4 * slots * np.arange(filled), np.empty((filled, head), np.float32)
     bits = np.empty(max(slots, gate_NF.size), np.int32)
     nothing_P = np.zeros(max(len(qkv) // width, hidden, width, head), np.float32)
     add_few(normalize(x_ND, norm_D), qkv, nothing_P, heads_NGME.reshape(count, -1))
@@ -166,7 +167,7 @@ def extend_layer(
         order_S = orders_BC[session, : _in_use(orders_BC[session])]
         for g in range(groups):
             _attend(heads_NGME[n, g], keys[session, g], values[session, g], order_S,
-                    order_S[slot_N[n]], weights_RS, bits, nothing_P, y_RE)  # fmt: skip
+                    order_S[slot_N[n]], weights_RS, places_R, bits, nothing_P, y_RE)  # fmt: skip
             y_NGHE[n, g] = y_RE[: group - 2]
     add_few(y_NGHE.reshape(count, -1), out, nothing_P, x_ND)
     normed_ND = normalize(x_ND, ff_norm_D)

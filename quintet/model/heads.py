@@ -35,6 +35,10 @@ class TextImageHead(Linear):
         self.num_words = num_words
         self._few: dict[str, FewRows | None] = {}
 
+    def train(self, mode: bool = True) -> TextImageHead:
+        self._few.clear()  # an optimizer of fused steps writes without counting
+        return super().train(mode)
+
     def words(self, hidden_ND: Tensor) -> Tensor:
         """Logits [N, words + 1] where no picture is being drawn; the last is `No Output`."""
         return self._logits("words", hidden_ND, slice(self.num_words), slice(-1, None))

@@ -190,6 +190,10 @@ class Omni(nn.Module):
         self.trunk = None  # the weights may be other parameters afterwards
         return super()._apply(*given, **named)
 
+    def train(self, mode: bool = True) -> Self:
+        self.trunk = None  # an optimizer of fused steps writes without counting
+        return super().train(mode)
+
     @property
     def device(self) -> torch.device:
         return self.text_image_head.weight.device

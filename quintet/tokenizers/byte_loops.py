@@ -21,7 +21,7 @@ FAR = np.float32(1e15)  # beyond, squares leave the range of float32
 CENTRED = np.float32(2.0**-21)  # of a length: what centring rounds off in float32
 ABOVE = 0.5 * (1 + 1e-5)  # of a squared distance: more than half, also in float32
 NEVER = np.float32(-np.inf)  # a limit that nothing passes
-UNCERTAIN = 2.0**-18  # of squared lengths: what computing a bound in float32 may add to it
+UNCERTAIN = 2.0**-24  # of squared lengths for each number: what adding in float32 may be off by
 
 
 @compiled
@@ -86,10 +86,12 @@ def likely_groups(most_GN: Any, step_G: Any, nearest_G: Any, own_5N: Any, group_
 
 
 @compiled
-def likely_place(codes_X: Any, row_E: Any, first: int, step: Any, half_K: Any, sums_S: Any) -> int:
+def likely_place(
+    codes_X: Any, row_E: Any, start_1: Any, first: int, step: Any, half_K: Any, sums_S: Any
+) -> int:
     """The place of the code of a group, whose places begin with the `first`, that seems nearest to
     a vector; `step` is of both."""
-    products(codes_X, row_E, start_of(row_E), sums_S)
+    products(codes_X, row_E, start_1, sums_S)
     best, least = first, np.float32(np.inf)
     for s in range(min(GROUP, len(half_K) - first)):
         score = half_K[first + s] - np.float32(sums_S[s]) * step
@@ -99,10 +101,21 @@ def likely_place(codes_X: Any, row_E: Any, first: int, step: Any, half_K: Any, s
 
 
 @compiled
-def limit_of(square: float, length: Any, largest: Any) -> Any:
-    """What the bound of no code as near as this exceeds, in float32."""
+def bound_of(
+    half: Any, product: int, step: Any, longest: Any, error: Any, own_5N: Any, n: int
+) -> Any:
+    """What half of the squared distance of vector n is not below, but for what computing it in
+    float32 adds, of a code by half its square and its product; the others are of its group."""
+    bound = half + own_5N[1, n] - np.float32(product) * step * own_5N[0, n]
+    return bound - (longest * own_5N[2, n] + error * own_5N[3, n])
+
+
+@compiled
+def limit_of(square: float, width: int, length: Any, largest: Any) -> Any:
+    """What the bound of no code as near as this exceeds, in float32, where vectors have so many
+    numbers."""
     lengths = np.float64(length) * length + np.float64(largest) * largest
-    return np.float32(ABOVE * square + UNCERTAIN * lengths)
+    return np.float32(ABOVE * square + UNCERTAIN * (width + 32) * lengths)
 
 
 @compiled
@@ -115,6 +128,7 @@ def guess(
     of_groups_4G: Any,
     most_GN: Any,
     rows_NE: Any,
+    starts_N: Any,
     own_5N: Any,
     crowded_N: Any,
     ids_N: Any,
@@ -129,7 +143,8 @@ def guess(
         if not crowded_N[n]:
             g = group_N[n]
             step = step_G[g] * own_5N[0, n]
-            place = likely_place(codes_GX[g], rows_NE[n], g * GROUP, step, half_K, sums_S)
+            row_E, start_1 = rows_NE[n], starts_N[n:]
+            place = likely_place(codes_GX[g], row_E, start_1, g * GROUP, step, half_K, sums_S)
             ids_N[n] = code_K[place]
             square_N[n] = square_of(vectors_ND[n], codes_KD[ids_N[n]], squares_D)
 
@@ -144,6 +159,7 @@ def improve(
     of_groups_4G: Any,
     most_GN: Any,
     rows_NE: Any,
+    starts_N: Any,
     own_5N: Any,
     crowded_N: Any,
     ids_N: Any,
@@ -160,33 +176,33 @@ def improve(
         of_groups_4G: step, lowest half norm, largest norm, largest error.
         largest: norm of all.
     """
-    count, squares_D = len(ids_N), np.zeros(vectors_ND.shape[1])
+    count, width = len(ids_N), vectors_ND.shape[1]
+    squares_D = np.zeros(width)
     sums_S, compared_N = np.zeros(GROUP, np.int32), np.zeros(count, np.int64)
     limit_N, passes_N = np.empty(count, np.float32), np.empty(count, np.bool_)
     for n in range(count):
-        limit_N[n] = NEVER if crowded_N[n] else limit_of(square_N[n], own_5N[4, n], largest)
+        limit = limit_of(square_N[n], width, own_5N[4, n], largest)
+        limit_N[n] = NEVER if crowded_N[n] else limit
     for g in range(len(codes_GX)):
         step, lowest, longest, error = of_groups_4G[:, g]
         most_N, found = most_GN[g], 0
         for n in range(count):
-            bound = lowest + own_5N[1, n] - np.float32(most_N[n]) * step * own_5N[0, n]
-            bound -= longest * own_5N[2, n] + error * own_5N[3, n]
+            bound = bound_of(lowest, most_N[n], step, longest, error, own_5N, n)
             passes_N[n] = bound <= limit_N[n]
             found += passes_N[n]
         for n in range(count if found else 0):
             if not passes_N[n]:
                 continue
-            products(codes_GX[g], rows_NE[n], start_of(rows_NE[n]), sums_S)
+            products(codes_GX[g], rows_NE[n], starts_N[n:], sums_S)
             for place in range(g * GROUP, min((g + 1) * GROUP, len(half_K))):
-                bound = half_K[place] + own_5N[1, n]
-                bound -= np.float32(sums_S[place - g * GROUP]) * step * own_5N[0, n]
-                bound -= longest * own_5N[2, n] + error * own_5N[3, n]
+                product = sums_S[place - g * GROUP]
+                bound = bound_of(half_K[place], product, step, longest, error, own_5N, n)
                 if bound <= limit_N[n]:
                     code, compared_N[n] = code_K[place], compared_N[n] + 1
                     square = square_of(vectors_ND[n], codes_KD[code], squares_D)
                     if square < square_N[n] or (square == square_N[n] and code < ids_N[n]):
                         square_N[n], ids_N[n] = square, code
-                        limit_N[n] = limit_of(square, own_5N[4, n], largest)
+                        limit_N[n] = limit_of(square, width, own_5N[4, n], largest)
             if compared_N[n] > crowd:
                 crowded_N[n], limit_N[n] = True, NEVER
 
@@ -199,7 +215,7 @@ def _prepare() -> None:
     most_11, of_groups_41 = np.zeros((1, 1), np.int32), np.zeros((4, 1), np.float32)
     found = (
         vectors_11, vectors_11, pack(rows_14), ids_1, center_1, of_groups_41, most_11, rows_14,
-        own_51, crowded_1, ids_1, np.zeros(1),
+        np.zeros(1, np.int32), own_51, crowded_1, ids_1, np.zeros(1),
     )  # fmt: skip
     with first_call(improve):
         to_bytes(vectors_11, center_1, rows_14, np.zeros(1, np.int32), own_51, crowded_1)

@@ -85,7 +85,8 @@ class ByteSearch:
         most_Gn = self._most(rows_nE, starts_n)
         found = (
             vectors_nD.numpy(), self.codes_KD.numpy(), self.codes_GX, self.code_K.numpy(),
-            self.half_K.numpy(), self.of_groups_4G.numpy(), most_Gn, rows_nE, own_5n, crowded_n,
+            self.half_K.numpy(), self.of_groups_4G.numpy(), most_Gn, rows_nE, starts_n, own_5n,
+            crowded_n,
             ids_n, square_n,
         )  # fmt: skip
         guess(*found)

@@ -1,9 +1,9 @@
 """The nearest code of each vector: exact, in bounded memory, the same in every batch.
 
-A small codebook is compared whole, in float64. A large one takes three steps. A *screen*
-(`tokenizers.screens`; in bytes, where the processor multiplies them, `tokenizers.byte_search`)
-computes, with one matrix product a block, a lower bound of the distance from every vector to every
-code. Codes whose bound exceeds a distance that is already known cannot
+A small codebook is compared whole, in float64. A large one takes three steps. Lower bounds of the
+distance from every vector to every code are computed: by a *screen* (`tokenizers.screens`), with
+one matrix product a block, or where the processor adds products of bytes by
+`tokenizers.byte_search`. Codes whose bound exceeds a distance that is already known cannot
 be nearest; a few of 65,536 remain. Those are compared in float64, in an order of summation that
 depends on D alone. So the answer depends neither on the sizes of the blocks nor on how many
 vectors are searched together, as the last bits of a matrix product do: a stream gets the codes of
@@ -78,6 +78,8 @@ class CodeIndex(Kept):
         Distances are those of float64 arithmetic on the float32 numbers. What is not finite in a
         vector counts as 0.
         """
+        if vectors_ND.ndim != 2 or vectors_ND.shape[1] != self.codes_KD.shape[1]:
+            raise ValueError(f"Vectors of {list(vectors_ND.shape)} are not as wide as the codes.")
         with torch.autocast(vectors_ND.device.type, enabled=False):
             vectors_ND = _numbers(vectors_ND.float())
             if self.whole:

@@ -101,6 +101,10 @@ class _Convolution(nn.Module):
         self.narrow = channels <= 16 and self.stride in (4, 6, 8, 10)
         self._packed: PackedMatrix | None = None  # of the weights as they were at the last call
 
+    def train(self, mode: bool = True) -> _Convolution:
+        self._packed = None  # an optimizer of fused steps writes without counting
+        return super().train(mode)
+
     def fold(self) -> None:
         if is_parametrized(self.conv, "weight"):
             remove_parametrizations(self.conv, "weight")
@@ -136,7 +140,12 @@ class _Convolution(nn.Module):
 
     def _by_products(self, x_BCT: Tensor) -> bool:
         """Whether products of windows may replace the convolution for this input."""
-        return not is_parametrized(self.conv, "weight") and _without_gradient(x_BCT)
+        return (
+            not is_parametrized(self.conv, "weight")
+            and _without_gradient(x_BCT)
+            and self.conv.weight.dtype == torch.float32
+            and self.conv.in_channels == x_BCT.shape[1]
+        )
 
 
 class CausalConv(_Convolution):
@@ -276,6 +285,10 @@ class ResidualLSTM(nn.Module):
         self.lstm = nn.LSTM(dim, dim, num_layers, batch_first=True)
         self._packed: dict[int, tuple[PackedMatrix, np.ndarray]] = {}
 
+    def train(self, mode: bool = True) -> ResidualLSTM:
+        self._packed.clear()
+        return super().train(mode)
+
     def start(self, x_BCT: Tensor) -> State:
         zeros = x_BCT.new_zeros(len(x_BCT), self.lstm.num_layers, self.lstm.hidden_size)
         return zeros, zeros.clone()
@@ -284,7 +297,7 @@ class ResidualLSTM(nn.Module):
         if x_BCT.shape[-1] == 0:
             return x_BCT, self.start(x_BCT) if state is None else state
         x_BTH = x_BCT.mT
-        if _without_gradient(x_BCT):
+        if _without_gradient(x_BCT) and self.lstm.weight_hh_l0.dtype == torch.float32:
             y_BTH, state = self._steps(x_BTH, *(state or self.start(x_BCT)))
             return y_BTH.mT, state
         if state is not None:

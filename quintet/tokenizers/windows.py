@@ -48,8 +48,8 @@ def products_of_windows(
     x_BTC = _side_by_side(x_BCT)
     batch, time, channels = x_BTC.shape
     needed = (outputs - 1) * stride * channels + packed.inputs
-    assert x_BTC.dtype == np.float32, "compiled for float32"
-    assert needed <= time * channels, "the last window ends within its stream"
+    if x_BTC.dtype != np.float32 or packed.inputs % channels or needed > time * channels:
+        raise ValueError(f"Sound of {list(x_BCT.shape)}, {x_BCT.dtype}, does not fit the layer.")
     places_N = _places(batch, outputs, time * channels, stride * channels)
     out_NP = np.empty((batch * outputs, len(packed.bias_P)), np.float32)
     more_MP = packed.nothing_1P

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import make_config
 
-from quintet.model.few_rows import FEW
+from quintet.model.few_rows import FEW, FewRows
 from quintet.model.heads import TextImageHead
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
@@ -38,6 +38,31 @@ def test_a_row_is_the_same_in_every_batch() -> None:
     with torch.no_grad():
         alone = torch.cat([head.image_codes(row_1D) for row_1D in hidden_ND.split(1)])
         assert torch.equal(alone, head.image_codes(hidden_ND))
+
+
+def test_other_widths_and_precisions_take_the_plain_way() -> None:
+    head, width = _head(), make_config().model.d_model
+    with torch.no_grad():
+        with pytest.raises(RuntimeError, match="shape"):
+            head.words(torch.randn(2, width // 2))
+        with pytest.raises(ValueError, match="do not fit"):
+            FewRows(head.weight, slice(5))(torch.randn(2, width // 2))
+        with torch.autocast("cpu", torch.bfloat16):
+            assert head.words(torch.randn(2, width)).dtype == torch.bfloat16
+        assert head.double().words(torch.randn(2, width).double()).dtype == torch.float64
+
+
+def test_an_optimizer_that_counts_no_writes_is_seen_by_train() -> None:
+    head, hidden_ND = _head(), torch.randn(3, make_config().model.d_model)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=0.1, fused=True)
+    with torch.no_grad():
+        before = head.eval().words(hidden_ND)
+    head.train().words(hidden_ND).sum().backward()
+    optimizer.step()
+    with torch.no_grad():
+        after = head.eval().words(hidden_ND)
+    torch.testing.assert_close(after[:, 0], (hidden_ND @ head.weight[0]).detach(), **CLOSE)
+    assert not torch.allclose(before, after)
 
 
 def test_weights_that_changed_are_those_of_the_next_call() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -221,6 +223,28 @@ def test_weights_that_were_moved_are_those_of_the_next_row(moved: Callable[[Omni
     torch.testing.assert_close(heard(model), first, rtol=0.1, atol=0.1)
     _halved(model)
     torch.testing.assert_close(heard(model), model(row).detach(), **CLOSE)
+
+
+def test_two_threads_may_take_the_first_row_at_once() -> None:
+    config = _sized(WIDTHS[0])
+    for _ in range(4):
+        trunk = Trunk.of(make_model(config).transformer)
+        start = threading.Barrier(3)
+
+        def first(trunk: Trunk = trunk, start: threading.Barrier = start) -> Tensor:
+            cache, x = KVCache(config.model, 8), torch.ones(1, 1, config.model.d_model)
+            start.wait()
+            return _extend(trunk, cache, x, np.ones((1, 1), bool), 0, "_extend_by_few")
+
+        with ThreadPoolExecutor() as pool:
+            made = [future.result() for future in [pool.submit(first) for _ in range(3)]]
+        assert torch.equal(made[0], made[1]) and torch.equal(made[0], made[2])
+        assert torch.equal(first_alone(trunk, config), made[0])
+
+
+def first_alone(trunk: Trunk, config: OmniConfig) -> Tensor:
+    cache, x = KVCache(config.model, 8), torch.ones(1, 1, config.model.d_model)
+    return _extend(trunk, cache, x, np.ones((1, 1), bool), 0, "_extend_by_few")
 
 
 def test_a_cache_of_another_preset_is_refused() -> None:

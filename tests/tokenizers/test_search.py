@@ -1,13 +1,16 @@
 """The nearest-code search against its definition, however the vectors and codes are cut."""
 
 import copy
+import itertools
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from quintet.tokenizers import byte_search, screens, search
+from quintet.compiled import byte_products
+from quintet.tokenizers import byte_loops, byte_search, screens, search
 from quintet.tokenizers.byte_search import ByteSearch
 from quintet.tokenizers.quantize import VectorQuantizer
 from quintet.tokenizers.screens import FloatScreen, RoundedScreen
@@ -99,6 +102,44 @@ def test_bounds_are_below_the_distances(make: type, count: int) -> None:
         assert passes_KN[square_KN <= square_KN[code]].all()
     few_KN = ~(bounds_KN > screen.limit(square_KN.amin(0), block))
     assert few_KN.sum() < 0.2 * count * 64  # or it would drop nothing
+
+
+@pytest.mark.parametrize("kind", ["whole numbers", "trained"])
+def test_bounds_from_bytes_are_below_the_distances(kind: str) -> None:
+    """Of every pair, with what float32 may add; for whole numbers nothing is lost in bytes, so
+    that nothing else is between them."""
+    torch.manual_seed(0)
+    if kind == "trained":
+        codes, vectors = trained_like(300, 128), trained_like(60, 128)
+    else:
+        half, vectors = torch.randint(-127, 128, (210, 128)).float().split([150, 60])
+        half[:, 0], vectors[:, 0] = 127.0, 127.0  # a step is one
+        codes, vectors[0] = torch.cat([half, -half]), half[5]  # their mean is zero
+    index = ByteSearch(codes, torch.zeros(300, dtype=torch.bool))
+    rows_NE, starts_N = np.zeros((60, 128), np.int8), np.zeros(60, np.int32)
+    own_5N, crowded_N = np.zeros((5, 60), np.float32), np.zeros(60, bool)
+    center_D = index.center_D.numpy()
+    byte_loops.to_bytes(vectors.numpy(), center_D, rows_NE, starts_N, own_5N, crowded_N)
+    step_G, _, longest_G, error_G = index.of_groups_4G.numpy()
+    sums_S, near, pairs = np.zeros(32, np.int32), 0, 0
+    for g, n in itertools.product(range(len(index.codes_GX)), range(60)):
+        byte_products.products(index.codes_GX[g], rows_NE[n], starts_N[n:], sums_S)
+        for place in range(32 * g, min(32 * g + 32, 300)):
+            difference = codes[index.code_K[place]].double() - vectors[n].double()
+            square = float(difference.square().sum())
+            half, product = index.half_K.numpy()[place], sums_S[place % 32]
+            given = (step_G[g], longest_G[g], error_G[g], own_5N, n)
+            bound = byte_loops.bound_of(half, product, *given)
+            assert bound <= byte_loops.limit_of(square, 128, own_5N[4, n], index.largest)
+            near, pairs = near + (bound > 0.3 * square), pairs + 1
+    assert near > 0.5 * pairs  # or it would drop nothing
+
+
+def test_vectors_of_another_width_are_refused(small: str) -> None:
+    index = CodeIndex(torch.randn(500, 8))
+    for width in (4, 16):
+        with pytest.raises(ValueError, match="not as wide"):
+            index.nearest(torch.randn(3, width))
 
 
 def test_equal_codes_give_the_lowest_index(small: str) -> None:

@@ -83,6 +83,21 @@ def test_threads_change_no_digit() -> None:
 
 
 @torch.no_grad()
+def test_sound_of_other_channels_or_precision_is_refused_or_taken_plainly() -> None:
+    conv, turned = CausalConv(4, 6, 3), CausalConvTranspose(8, 4, 2)
+    conv.fold()
+    turned.fold()
+    for layer, channels in ((conv, (2, 8)), (turned, (4, 16))):
+        for wrong in channels:
+            with pytest.raises((RuntimeError, ValueError)):
+                layer(torch.randn(1, wrong, 20))
+    with pytest.raises((RuntimeError, ValueError)):
+        conv.double()(torch.randn(1, 4, 20))
+    made, _ = conv(torch.randn(1, 4, 20).double())
+    assert made.dtype == torch.float64
+
+
+@torch.no_grad()
 def test_each_step_holds_the_frames_that_the_configuration_says() -> None:
     codec = _codec(FRACTIONAL)
     state, counts = None, []
