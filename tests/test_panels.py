@@ -22,8 +22,8 @@ print(panels.LANES, byte_products.HAS_INSTRUCTION)
 for outputs in (1, 7, 24, 50):
     matrix_IO = rng.standard_normal((11, outputs), dtype=np.float32)
     x_NI = rng.standard_normal((13, 11), dtype=np.float32)
-    out_NP = np.empty((13, panels.filled_up(outputs)), np.float32)
-    places_N, bias_P = 44 * np.arange(13), panels.fill_up(np.zeros(outputs))
+    out_NP = np.empty((13, panels.padded_width(outputs)), np.float32)
+    places_N, bias_P = 44 * np.arange(13), panels.padded(np.zeros(outputs))
     given = (panels.pack(matrix_IO), bias_P, bias_P[None], out_NP, 0, out_NP.shape[1])
     panels.products(x_NI.reshape(-1), places_N, *given)
     assert np.allclose(out_NP[:, :outputs], x_NI @ matrix_IO, atol=1e-4)
@@ -39,8 +39,8 @@ assert (most_GN == [sums_KN[:32].max(0), sums_KN[32:].max(0)]).all()
 
 def _products(x_NI: np.ndarray, matrix_IO: np.ndarray, bias_O: np.ndarray) -> np.ndarray:
     (count, inputs), outputs = x_NI.shape, matrix_IO.shape[1]
-    out_NP = np.full((count, panels.filled_up(outputs)), np.nan, np.float32)
-    bias_P = panels.fill_up(bias_O)
+    out_NP = np.full((count, panels.padded_width(outputs)), np.nan, np.float32)
+    bias_P = panels.padded(bias_O)
     panels.products(
         x_NI.reshape(-1), 4 * inputs * np.arange(count), panels.pack(matrix_IO), bias_P,
         np.zeros_like(bias_P)[None], out_NP, 0, out_NP.shape[1],
@@ -77,7 +77,7 @@ def test_threads_share_rows_or_panels(count: int, inputs: int) -> None:
     x_X = rng.standard_normal((count - 1) * apart + inputs, dtype=np.float32)
     matrix_IO = rng.standard_normal((inputs, outputs), dtype=np.float32) / 64
     more_NP = rng.standard_normal((count, outputs), dtype=np.float32)
-    bias_P, places_N = panels.fill_up(np.ones(outputs)), 4 * apart * np.arange(count)
+    bias_P, places_N = panels.padded(np.ones(outputs)), 4 * apart * np.arange(count)
     made = []
     for threads in (1, 3):
         out_NP = np.full((count, outputs), np.nan, np.float32)
@@ -117,7 +117,7 @@ def test_sums_of_rows_with_weights(width: int) -> None:
     places_R, nothing = 36 * np.arange(len(weights_RS)), np.zeros(width, np.float32)
     for count in (0, 1, 7, 9):
         y_RE = np.full((len(weights_RS), width), np.nan, np.float32)
-        panels.mean_of_few(weights_RS, places_R, x_SE, count, nothing, y_RE)
+        panels.weighted_sums(weights_RS, places_R, x_SE, count, nothing, y_RE)
         if count:
             expected = weights_RS[:, :count] @ x_SE[:count]
             np.testing.assert_allclose(y_RE, expected, atol=1e-5)

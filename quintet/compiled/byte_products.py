@@ -13,6 +13,7 @@ Shapes: K codes in G groups of GROUP, N vectors, E bytes of each (a multiple of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -74,41 +75,38 @@ def _sums(loop: Loop, args: tuple[Any, ...], vectors: int) -> list[Any]:
     return loop.sums(fours, begin * 2, add)
 
 
-@told
-def _largest_by_instruction(
-    typing: Any, codes: Any, rows: Any, starts: Any, fours: Any, out: Any
-) -> Any:
-    """Of TOGETHER vectors, the largest product with a code of one group, at addresses."""
+def _by_instruction(vectors: int, write: Callable[[Loop, list[Any], Any], None]) -> Any:
+    """What `write` makes of the sums of so many vectors, at an address."""
 
-    def make(context: Any, builder: Any, signature: Any, args: tuple[Any, ...]) -> Any:
-        loop, out = Loop(builder, LANES), args[-1]
-        made, place = _sums(loop, args[:-1], TOGETHER), loop.pointer(out)
-        largest = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(INT, [INTS]), f"llvm.vector.reduce.smax.v{LANES}i32"
-        )
-        for v in range(TOGETHER):
-            one, two = made[v], made[TOGETHER + v]
-            most = builder.select(builder.icmp_signed(">", one, two), one, two)
-            loop.store(builder.call(largest, [most]), place, ir.Constant(out.type, 4 * v))
-        return context.get_dummy_value()
+    @told
+    def of_group(typing: Any, codes: Any, rows: Any, starts: Any, fours: Any, out: Any) -> Any:
+        def make(context: Any, builder: Any, signature: Any, args: tuple[Any, ...]) -> Any:
+            loop = Loop(builder, LANES)
+            write(loop, _sums(loop, args[:-1], vectors), args[-1])
+            return context.get_dummy_value()
 
-    return types.void(*[types.intp] * 5), make
+        return types.void(*[types.intp] * 5), make
+
+    return of_group
 
 
-@told
-def _all_by_instruction(
-    typing: Any, codes: Any, rows: Any, starts: Any, fours: Any, out: Any
-) -> Any:
-    """Of one vector, its products with the codes of one group, at addresses."""
+def _write_largest(loop: Loop, sums: list[Any], out: Any) -> None:
+    builder, place = loop.builder, loop.pointer(out)
+    largest = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(INT, [INTS]), f"llvm.vector.reduce.smax.v{LANES}i32"
+    )
+    for v, (one, two) in enumerate(zip(sums[:TOGETHER], sums[TOGETHER:], strict=True)):
+        most = builder.select(builder.icmp_signed(">", one, two), one, two)
+        loop.store(builder.call(largest, [most]), place, ir.Constant(out.type, 4 * v))
 
-    def make(context: Any, builder: Any, signature: Any, args: tuple[Any, ...]) -> Any:
-        loop, out = Loop(builder, LANES), args[-1]
-        place = loop.pointer(out)
-        for half, made in enumerate(_sums(loop, args[:-1], 1)):
-            loop.store(made, place, ir.Constant(out.type, 4 * LANES * half))
-        return context.get_dummy_value()
 
-    return types.void(*[types.intp] * 5), make
+def _write_all(loop: Loop, sums: list[Any], out: Any) -> None:
+    for half, made in enumerate(sums):
+        loop.store(made, loop.pointer(out), ir.Constant(out.type, 4 * LANES * half))
+
+
+_largest_by_instruction = _by_instruction(TOGETHER, _write_largest)
+_all_by_instruction = _by_instruction(1, _write_all)
 
 
 @compiled

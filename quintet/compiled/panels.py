@@ -40,7 +40,7 @@ NARROW, WIDE, WIDEST = LANES, 2 * LANES, 8 * LANES  # columns of panels
 FEW = 4  # rows of a smaller tile
 
 
-def filled_up(outputs: int) -> int:
+def padded_width(outputs: int) -> int:
     """P."""
     return -(-outputs // LANES) * LANES
 
@@ -49,7 +49,7 @@ def pack(matrix_IO: np.ndarray, width: int = WIDE) -> np.ndarray:
     """The matrix in panels of `width` columns, one after another, and what is left over in such of
     WIDE and of NARROW: float32 [I * P]."""
     inputs, outputs = matrix_IO.shape
-    filled_IP = np.zeros((inputs, filled_up(outputs)), np.float32)
+    filled_IP = np.zeros((inputs, padded_width(outputs)), np.float32)
     filled_IP[:, :outputs] = matrix_IO
     panels, first = [], 0
     while first < filled_IP.shape[1]:
@@ -68,9 +68,9 @@ def pack_for_few(weight_OI: np.ndarray) -> np.ndarray:
     return np.concatenate([packed, np.asarray(weight_OI[whole:], np.float32).reshape(-1)])
 
 
-def fill_up(bias_O: np.ndarray) -> np.ndarray:
+def padded(bias_O: np.ndarray) -> np.ndarray:
     """A bias, float32 [P]."""
-    return np.pad(np.asarray(bias_O, np.float32), (0, filled_up(len(bias_O)) - len(bias_O)))
+    return np.pad(np.asarray(bias_O, np.float32), (0, padded_width(len(bias_O)) - len(bias_O)))
 
 
 def _build(builder: Any, args: tuple[Any, ...], rows: int, columns: int) -> None:
@@ -160,12 +160,8 @@ def _columns_of(columns: int) -> Any:
         more, out = more_MP[0, first:].ctypes.data, out_NP[0, first:].ctypes.data
         n = 0
         while n < count:
-            left, row, made, begin = (
-                count - n,
-                more + n * more_apart,
-                out + n * apart,
-                places + 8 * n,
-            )
+            left, begin = count - n, places + 8 * n
+            row, made = more + n * more_apart, out + n * apart
             if left >= ROWS:
                 many(x, begin, panel, bias, row, made, length, width, apart, more_apart)
                 n += ROWS
@@ -228,7 +224,7 @@ def add_few(x_NI: Any, panels: Any, nothing_P: Any, out_NP: Any, backwards: bool
 
 
 @compiled
-def mean_of_few(
+def weighted_sums(
     weights_RS: Any, places_R: Any, x_SE: Any, count: int, nothing: Any, y_RE: Any
 ) -> None:
     """Of the first `count` rows of `x_SE`, which is in order, their sums with the weights of each
@@ -316,7 +312,7 @@ def _prepare() -> None:
         add_few(x[None], row, row, row[None].copy())
         products(x, place, row, row, row[None], row[None].copy(), 0, WIDE)
         few_11 = np.zeros((FEW, 1), np.float32)
-        mean_of_few(few_11, np.zeros(FEW, np.int64), x[None], 1, x, few_11.copy())
+        weighted_sums(few_11, np.zeros(FEW, np.int64), x[None], 1, x, few_11.copy())
 
 
 _prepare()

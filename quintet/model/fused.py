@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from quintet.compiled import LEAST, ONE, UNSEEN, ZERO, compiled, exp, rms_norm
-from quintet.compiled.panels import FEW, add_few, mean_of_few
+from quintet.compiled.panels import FEW, add_few, weighted_sums
 
 TINY = np.float32(1e-30)
 
@@ -72,7 +72,7 @@ def _attend(
     heads, filled up to what is added at once."""
     for h in range(len(heads_ME) - 2):
         _weigh(heads_ME[h], k_SE, order_S, last, weights_RS[h], bits)
-    mean_of_few(weights_RS, places_R, v_SE, len(order_S), nothing, y_RE)
+    weighted_sums(weights_RS, places_R, v_SE, len(order_S), nothing, y_RE)
 
 
 @compiled

@@ -7,7 +7,7 @@ length, its rounding's error, its length with that error, and its length.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -118,91 +118,85 @@ def limit_of(square: float, width: int, length: Any, largest: Any) -> Any:
     return np.float32(ABOVE * square + UNCERTAIN * (width + 32) * lengths)
 
 
+class Codes(NamedTuple):
+    """A codebook in groups. A code's place is where it stands in them."""
+
+    codes_KD: Any
+    codes_GX: Any  # in bytes, packed
+    code_K: Any  # which code stands at a place
+    half_K: Any  # half of the square of its length
+    of_groups_4G: Any  # step, lowest half, largest length, largest error
+    largest: Any  # length of all
+
+
+class Vectors(NamedTuple):
+    """Those to search for."""
+
+    vectors_ND: Any
+    rows_NE: Any  # in bytes
+    starts_N: Any
+    own_5N: Any
+    most_GN: Any  # the largest product with a code of each group
+
+
+class Found(NamedTuple):
+    """What is known of each vector."""
+
+    ids_N: Any  # a code
+    square_N: Any  # its squared distance
+    crowded_N: Any  # too many codes are around it to say: it is passed over
+
+
 @compiled
-def guess(
-    vectors_ND: Any,
-    codes_KD: Any,
-    codes_GX: Any,
-    code_K: Any,
-    half_K: Any,
-    of_groups_4G: Any,
-    most_GN: Any,
-    rows_NE: Any,
-    starts_N: Any,
-    own_5N: Any,
-    crowded_N: Any,
-    ids_N: Any,
-    square_N: Any,
-) -> None:
-    """A code that is near each vector, and its squared distance. See `improve`."""
-    step_G, nearest_G, _, _ = of_groups_4G
-    group_N, sums_S = np.zeros(len(ids_N), np.int64), np.zeros(GROUP, np.int32)
-    squares_D = np.zeros(vectors_ND.shape[1])
-    likely_groups(most_GN, step_G, nearest_G, own_5N, group_N)
-    for n in range(len(ids_N)):
-        if not crowded_N[n]:
+def guess(codes: Any, vectors: Any, found: Any) -> None:
+    """A code that is near each vector."""
+    step_G, nearest_G, _, _ = codes.of_groups_4G
+    group_N, sums_S = np.zeros(len(found.ids_N), np.int64), np.zeros(GROUP, np.int32)
+    squares_D = np.zeros(vectors.vectors_ND.shape[1])
+    likely_groups(vectors.most_GN, step_G, nearest_G, vectors.own_5N, group_N)
+    for n in range(len(found.ids_N)):
+        if not found.crowded_N[n]:
             g = group_N[n]
-            step = step_G[g] * own_5N[0, n]
-            row_E, start_1 = rows_NE[n], starts_N[n:]
-            place = likely_place(codes_GX[g], row_E, start_1, g * GROUP, step, half_K, sums_S)
-            ids_N[n] = code_K[place]
-            square_N[n] = square_of(vectors_ND[n], codes_KD[ids_N[n]], squares_D)
+            codes_X, step = codes.codes_GX[g], step_G[g] * vectors.own_5N[0, n]
+            row_E, start_1 = vectors.rows_NE[n], vectors.starts_N[n:]
+            place = likely_place(codes_X, row_E, start_1, g * GROUP, step, codes.half_K, sums_S)
+            code = codes.code_K[place]
+            found.ids_N[n] = code
+            vector_D, code_D = vectors.vectors_ND[n], codes.codes_KD[code]
+            found.square_N[n] = square_of(vector_D, code_D, squares_D)
 
 
 @compiled
-def improve(
-    vectors_ND: Any,
-    codes_KD: Any,
-    codes_GX: Any,
-    code_K: Any,
-    half_K: Any,
-    of_groups_4G: Any,
-    most_GN: Any,
-    rows_NE: Any,
-    starts_N: Any,
-    own_5N: Any,
-    crowded_N: Any,
-    ids_N: Any,
-    square_N: Any,
-    largest: Any,
-    crowd: int,
-) -> None:
+def improve(codes: Any, vectors: Any, found: Any, crowd: int) -> None:
     """The nearest code of each vector, of equally near ones the lowest, in place of a near one.
-    Vectors with more than a `crowd` of codes around them are left, and marked; those that are
-    marked already are passed over.
-
-    Args:
-        code_K: which code stands at a place; `half_K` is of places.
-        of_groups_4G: step, lowest half norm, largest norm, largest error.
-        largest: norm of all.
-    """
-    count, width = len(ids_N), vectors_ND.shape[1]
-    squares_D = np.zeros(width)
-    sums_S, compared_N = np.zeros(GROUP, np.int32), np.zeros(count, np.int64)
+    Vectors with more than a `crowd` of codes around them are left, and marked."""
+    own_5N, (ids_N, square_N, crowded_N) = vectors.own_5N, found
+    count, width = len(ids_N), vectors.vectors_ND.shape[1]
+    squares_D, sums_S = np.zeros(width), np.zeros(GROUP, np.int32)
     limit_N, passes_N = np.empty(count, np.float32), np.empty(count, np.bool_)
+    compared_N = np.zeros(count, np.int64)
     for n in range(count):
-        limit = limit_of(square_N[n], width, own_5N[4, n], largest)
+        limit = limit_of(square_N[n], width, own_5N[4, n], codes.largest)
         limit_N[n] = NEVER if crowded_N[n] else limit
-    for g in range(len(codes_GX)):
-        step, lowest, longest, error = of_groups_4G[:, g]
-        most_N, found = most_GN[g], 0
+    for g in range(len(codes.codes_GX)):
+        step, lowest, longest, error = codes.of_groups_4G[:, g]
+        most_N, some = vectors.most_GN[g], 0
         for n in range(count):
             bound = bound_of(lowest, most_N[n], step, longest, error, own_5N, n)
             passes_N[n] = bound <= limit_N[n]
-            found += passes_N[n]
-        for n in range(count if found else 0):
+            some += passes_N[n]
+        for n in range(count if some else 0):
             if not passes_N[n]:
                 continue
-            products(codes_GX[g], rows_NE[n], starts_N[n:], sums_S)
-            for place in range(g * GROUP, min((g + 1) * GROUP, len(half_K))):
-                product = sums_S[place - g * GROUP]
-                bound = bound_of(half_K[place], product, step, longest, error, own_5N, n)
-                if bound <= limit_N[n]:
-                    code, compared_N[n] = code_K[place], compared_N[n] + 1
-                    square = square_of(vectors_ND[n], codes_KD[code], squares_D)
+            products(codes.codes_GX[g], vectors.rows_NE[n], vectors.starts_N[n:], sums_S)
+            for place in range(g * GROUP, min((g + 1) * GROUP, len(codes.half_K))):
+                half, product = codes.half_K[place], sums_S[place - g * GROUP]
+                if bound_of(half, product, step, longest, error, own_5N, n) <= limit_N[n]:
+                    code, compared_N[n] = codes.code_K[place], compared_N[n] + 1
+                    square = square_of(vectors.vectors_ND[n], codes.codes_KD[code], squares_D)
                     if square < square_N[n] or (square == square_N[n] and code < ids_N[n]):
                         square_N[n], ids_N[n] = square, code
-                        limit_N[n] = limit_of(square, width, own_5N[4, n], largest)
+                        limit_N[n] = limit_of(square, width, own_5N[4, n], codes.largest)
             if compared_N[n] > crowd:
                 crowded_N[n], limit_N[n] = True, NEVER
 
@@ -213,14 +207,14 @@ def _prepare() -> None:
     own_51, crowded_1 = np.zeros((5, 1), np.float32), np.zeros(1, np.bool_)
     center_1, ids_1 = np.zeros(1, np.float32), np.zeros(1, np.int64)
     most_11, of_groups_41 = np.zeros((1, 1), np.int32), np.zeros((4, 1), np.float32)
-    found = (
-        vectors_11, vectors_11, pack(rows_14), ids_1, center_1, of_groups_41, most_11, rows_14,
-        np.zeros(1, np.int32), own_51, crowded_1, ids_1, np.zeros(1),
-    )  # fmt: skip
+    starts_1 = np.zeros(1, np.int32)
+    codes = Codes(vectors_11, pack(rows_14), ids_1, center_1, of_groups_41, ONE)
+    vectors = Vectors(vectors_11, rows_14, starts_1, own_51, most_11)
+    found = Found(ids_1, np.zeros(1), crowded_1)
     with first_call(improve):
-        to_bytes(vectors_11, center_1, rows_14, np.zeros(1, np.int32), own_51, crowded_1)
-        guess(*found)
-        improve(*found, ONE, 1)
+        to_bytes(vectors_11, center_1, rows_14, starts_1, own_51, crowded_1)
+        guess(codes, vectors, found)
+        improve(codes, vectors, found, 1)
 
 
 _prepare()

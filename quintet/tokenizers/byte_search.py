@@ -19,7 +19,15 @@ from torch import Tensor
 
 from quintet.compiled import side_by_side
 from quintet.compiled.byte_products import GROUP, TOGETHER, largest, pack
-from quintet.tokenizers.byte_loops import MOST, guess, improve, to_bytes
+from quintet.tokenizers.byte_loops import (
+    MOST,
+    Codes,
+    Found,
+    Vectors,
+    guess,
+    improve,
+    to_bytes,
+)
 from quintet.tokenizers.screens import CODES
 
 VECTORS = 12 * TOGETHER  # of a block: 1 MB of sums for 65,536 codes
@@ -36,35 +44,30 @@ class ByteSearch:
     """
 
     def __init__(self, codes_KD: Tensor, duplicate_K: Tensor) -> None:
-        self.codes_KD = codes_KD.contiguous()
-        self.center_D = codes_KD.mean(0)
-        square_K = torch.cat([(c - self.center_D).square().sum(1) for c in codes_KD.split(CODES)])
-        self.code_K = square_K.argsort()
-        norm_K = square_K[self.code_K].sqrt()
-        self.largest = float(norm_K[-1])
-        self.usable = 1e-15 < self.largest < 1e15  # beyond, squares leave the range of float32
-        half_K = 0.5 * norm_K.square()
-        self.half_K = half_K.masked_fill_(duplicate_K[self.code_K], torch.inf)
-        some = [slice(start, start + CODES) for start in range(0, len(codes_KD), CODES)]
-        reach_K = torch.cat([self._spread(places).abs().amax(1) for places in some])
+        center_D = codes_KD.mean(0)
+        square_K = torch.cat([(c - center_D).square().sum(1) for c in codes_KD.split(CODES)])
+        code_K = square_K.argsort()
+        norm_K = square_K[code_K].sqrt()
+        half_K = (0.5 * norm_K.square()).masked_fill_(duplicate_K[code_K], torch.inf)
+        parts = code_K.split(CODES)
+        reach_K = torch.cat([(codes_KD[some] - center_D).abs().amax(1) for some in parts])
         step_G = _of_groups(reach_K, torch.amax) / MOST
         step_K = step_G.repeat_interleave(GROUP)[: len(codes_KD)]
-        made = [_bytes(self._spread(places), step_K[places]) for places in some]
-        bytes_KD, error_K = (torch.cat(parts) for parts in zip(*made, strict=True))
+        made = [
+            _bytes(codes_KD[some] - center_D, step_k)
+            for some, step_k in zip(parts, step_K.split(CODES), strict=True)
+        ]
+        bytes_KD, error_K = (torch.cat(some) for some in zip(*made, strict=True))
         bytes_KE = torch.nn.functional.pad(bytes_KD, (0, -bytes_KD.shape[1] % 4))
-        self.codes_GX = pack(bytes_KE.numpy())
-        self.of_groups_4G = torch.stack(
-            [
-                step_G,
-                _of_groups(self.half_K, torch.amin),
-                _of_groups(norm_K, torch.amax),
-                _of_groups(error_K, torch.amax),
-            ]
-        )
-
-    def _spread(self, places: slice) -> Tensor:
-        """The codes at these places, centred."""
-        return self.codes_KD[self.code_K[places]] - self.center_D
+        lowest_G, largest = _of_groups(half_K, torch.amin), norm_K[-1]
+        bounds = (_of_groups(norm_K, torch.amax), _of_groups(error_K, torch.amax))
+        of_groups_4G = torch.stack([step_G, lowest_G, *bounds])
+        self.center_D = center_D.numpy()
+        self.usable = bool(1e-15 < largest < 1e15)  # beyond, squares leave the range of float32
+        self.codes = Codes(
+            codes_KD.contiguous().numpy(), pack(bytes_KE.numpy()), code_K.numpy(), half_K.numpy(),
+            of_groups_4G.numpy(), largest.numpy()[()],
+        )  # fmt: skip
 
     def nearest(self, vectors_ND: Tensor) -> tuple[Tensor, Tensor]:
         """Index of the nearest code of each vector [N], int64, of equally near ones the lowest;
@@ -74,33 +77,28 @@ class ByteSearch:
         return ids, crowded
 
     def _nearest(self, vectors_nD: Tensor) -> tuple[Tensor, Tensor]:
-        count, width = len(vectors_nD), self.codes_GX.shape[1] // GROUP
+        count, width = len(vectors_nD), self.codes.codes_GX.shape[1] // GROUP
         ids_n, crowded_n = np.zeros(count, np.int64), np.full(count, not self.usable)
         if not self.usable:
             return torch.from_numpy(ids_n), torch.from_numpy(crowded_n)
         padded = -(-count // TOGETHER) * TOGETHER
         rows_nE, starts_n = np.zeros((padded, width), np.int8), np.zeros(padded, np.int32)
-        own_5n, square_n = np.zeros((5, count), np.float32), np.zeros(count)
-        to_bytes(vectors_nD.numpy(), self.center_D.numpy(), rows_nE, starts_n, own_5n, crowded_n)
+        own_5n, found = np.zeros((5, count), np.float32), Found(ids_n, np.zeros(count), crowded_n)
+        to_bytes(vectors_nD.numpy(), self.center_D, rows_nE, starts_n, own_5n, crowded_n)
         most_Gn = self._most(rows_nE, starts_n)
-        found = (
-            vectors_nD.numpy(), self.codes_KD.numpy(), self.codes_GX, self.code_K.numpy(),
-            self.half_K.numpy(), self.of_groups_4G.numpy(), most_Gn, rows_nE, starts_n, own_5n,
-            crowded_n,
-            ids_n, square_n,
-        )  # fmt: skip
-        guess(*found)
-        improve(*found, np.float32(self.largest), CROWD)
+        vectors = Vectors(vectors_nD.numpy(), rows_nE, starts_n, own_5n, most_Gn)
+        guess(self.codes, vectors, found)
+        improve(self.codes, vectors, found, CROWD)
         return torch.from_numpy(ids_n), torch.from_numpy(crowded_n)
 
     def _most(self, rows_nE: np.ndarray, starts_n: np.ndarray) -> np.ndarray:
         """The largest product of each vector with a code of each group, int32 [G, n]."""
-        groups = len(self.codes_GX)
+        codes_GX, groups = self.codes.codes_GX, len(self.codes.codes_GX)
         most_Gn = np.empty((groups, len(rows_nE)), np.int32)
         threads = min(torch.get_num_threads(), max(1, most_Gn.size // WORTH))
         borders = [groups * number // threads for number in range(threads + 1)]
         side_by_side([
-            partial(largest, self.codes_GX[start:stop], rows_nE, starts_n, most_Gn[start:stop])
+            partial(largest, codes_GX[start:stop], rows_nE, starts_n, most_Gn[start:stop])
             for start, stop in pairwise(borders)
         ])  # fmt: skip
         return most_Gn

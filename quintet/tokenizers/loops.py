@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from quintet.compiled import ONE, ZERO, compiled, exp, first_call
-from quintet.compiled.panels import add_few, fill_up, pack, pack_for_few, products
+from quintet.compiled.panels import add_few, pack, pack_for_few, padded, products
 
 NUMBERS = 2_048  # at once, so that what is between stays in the cache
 TWO = np.float32(2)
@@ -98,7 +98,7 @@ def _prepare() -> None:
     """Compile, before a clock runs or a batch has begun."""
     row_111, into = np.zeros((1, 1, 1), np.float32), pack(np.zeros((1, 4), np.float32))
     back = pack_for_few(np.zeros((4, 1), np.float32))
-    bias_P, state_11 = fill_up(np.zeros(4)), np.zeros((1, 1), np.float32)
+    bias_P, state_11 = padded(np.zeros(4)), np.zeros((1, 1), np.float32)
     with first_call(lstm):
         join(row_111[:, :0], row_111, row_111.copy(), True)
         lstm(row_111, into, bias_P, back, state_11, state_11, row_111)

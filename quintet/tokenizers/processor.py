@@ -14,7 +14,11 @@ def rounded_products_are_fast(device: torch.device) -> bool:
 def byte_products_are_fast(device: torch.device) -> bool:
     """The same of products of bytes, of which an instruction adds four times as many as of float32
     numbers."""
-    return _has("vnni") and _is_open(device)
+    if not (_has("vnni") and _is_open(device)):
+        return False
+    from quintet.compiled.byte_products import HAS_INSTRUCTION  # Numba may be told not to use it
+
+    return HAS_INSTRUCTION
 
 
 def _is_open(device: torch.device) -> bool:

@@ -16,6 +16,7 @@ length, S the stride, H the width of an LSTM, L its layers.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -82,7 +83,7 @@ def elu(x_BCT: Tensor, before_BCT: Tensor | None = None) -> Tensor:
     return made_BCT if before_BCT is None else torch.cat([before_BCT, made_BCT], dim=-1)
 
 
-class _Convolution(nn.Module):
+class _Convolution(nn.Module, ABC):
     """A weight-normalized convolution that can be folded into plain weights.
 
     Args:
@@ -109,9 +110,9 @@ class _Convolution(nn.Module):
         if is_parametrized(self.conv, "weight"):
             remove_parametrizations(self.conv, "weight")
 
+    @abstractmethod
     def _matrix(self) -> Tensor:
         """The folded weight, as a matrix of what a window holds by what comes of it."""
-        raise NotImplementedError
 
     def _products(
         self,

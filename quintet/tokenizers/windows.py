@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quintet.compiled.panels import fill_up, pack, threaded_products
+from quintet.compiled.panels import pack, padded, threaded_products
 from quintet.kept import Kept
 
 
@@ -23,7 +23,7 @@ class PackedMatrix(Kept):
         super().__init__(*sources)
         self.inputs, self.outputs = matrix_IO.shape
         self.panels = pack(matrix_IO.detach().numpy())
-        self.bias_P = fill_up(bias_O.detach().numpy())
+        self.bias_P = padded(bias_O.detach().numpy())
         self.nothing_1P = np.zeros_like(self.bias_P)[None]
 
 

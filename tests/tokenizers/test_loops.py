@@ -6,15 +6,22 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from quintet.tokenizers import streaming
 from quintet.tokenizers.streaming import ResidualLSTM, elu
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
 
+@pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("batch", [1, 2, 3])
 @pytest.mark.parametrize(("width", "layers"), [(6, 1), (33, 2), (130, 3)])
-def test_an_lstm_equals_pytorchs(width: int, layers: int, batch: int) -> None:
-    """Whole, in pieces, from a state; wide enough that its weights are read in blocks."""
+def test_an_lstm_equals_pytorchs(
+    width: int, layers: int, batch: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole, in pieces, from a state, layers one after another or side by side; wide enough that
+    its weights are read in blocks."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(streaming, "STEPS", 5)
     torch.manual_seed(width)
     module = ResidualLSTM(width, layers)
     for weight in module.parameters():

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from quintet import compiled
 from quintet.compiled import byte_products
 from quintet.tokenizers import byte_loops, byte_search, screens, search
 from quintet.tokenizers.byte_search import ByteSearch
@@ -118,21 +119,37 @@ def test_bounds_from_bytes_are_below_the_distances(kind: str) -> None:
     index = ByteSearch(codes, torch.zeros(300, dtype=torch.bool))
     rows_NE, starts_N = np.zeros((60, 128), np.int8), np.zeros(60, np.int32)
     own_5N, crowded_N = np.zeros((5, 60), np.float32), np.zeros(60, bool)
-    center_D = index.center_D.numpy()
-    byte_loops.to_bytes(vectors.numpy(), center_D, rows_NE, starts_N, own_5N, crowded_N)
-    step_G, _, longest_G, error_G = index.of_groups_4G.numpy()
+    byte_loops.to_bytes(vectors.numpy(), index.center_D, rows_NE, starts_N, own_5N, crowded_N)
+    places = index.codes
+    step_G, _, longest_G, error_G = places.of_groups_4G
     sums_S, near, pairs = np.zeros(32, np.int32), 0, 0
-    for g, n in itertools.product(range(len(index.codes_GX)), range(60)):
-        byte_products.products(index.codes_GX[g], rows_NE[n], starts_N[n:], sums_S)
+    for g, n in itertools.product(range(len(places.codes_GX)), range(60)):
+        byte_products.products(places.codes_GX[g], rows_NE[n], starts_N[n:], sums_S)
         for place in range(32 * g, min(32 * g + 32, 300)):
-            difference = codes[index.code_K[place]].double() - vectors[n].double()
+            difference = codes[places.code_K[place]].double() - vectors[n].double()
             square = float(difference.square().sum())
-            half, product = index.half_K.numpy()[place], sums_S[place % 32]
+            half, product = places.half_K[place], sums_S[place % 32]
             given = (step_G[g], longest_G[g], error_G[g], own_5N, n)
             bound = byte_loops.bound_of(half, product, *given)
-            assert bound <= byte_loops.limit_of(square, 128, own_5N[4, n], index.largest)
+            assert bound <= byte_loops.limit_of(square, 128, own_5N[4, n], places.largest)
             near, pairs = near + (bound > 0.3 * square), pairs + 1
     assert near > 0.5 * pairs  # or it would drop nothing
+
+
+def test_threads_share_the_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes, vectors = torch.randn(2_000, 16), torch.randn(25, 16)
+    index, shared = ByteSearch(codes, torch.zeros(2_000, dtype=torch.bool)), []
+    alone = index.nearest(vectors)[0]
+
+    def note(jobs: list) -> list:
+        shared.append(len(jobs))
+        return compiled.side_by_side(jobs)
+
+    monkeypatch.setattr(byte_search, "WORTH", 1)
+    monkeypatch.setattr(byte_search, "side_by_side", note)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert torch.equal(index.nearest(vectors)[0], alone) and set(shared) == {3}
+    assert torch.equal(alone, brute(vectors, codes))
 
 
 def test_vectors_of_another_width_are_refused(small: str) -> None:
