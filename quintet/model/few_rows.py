@@ -11,7 +11,7 @@ from torch import Tensor
 
 from quintet.kept import Kept
 
-FEW = 32  # rows; for more, PyTorch's products are as fast
+FEW = 32  # rows: 4,096 outputs take 0.47 ms instead of 0.61; of 128 rows 5.0 instead of 2.7
 
 
 def suits(x_NI: Tensor, weight_OI: Tensor) -> bool:

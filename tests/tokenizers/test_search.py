@@ -136,6 +136,15 @@ def test_bounds_from_bytes_are_below_the_distances(kind: str) -> None:
     assert near > 0.5 * pairs  # or it would drop nothing
 
 
+def test_a_crowd_is_left_to_the_next_screen() -> None:
+    """Rather than compared one by one, which would take as long as no screen at all."""
+    codes = torch.randn(8) + 1e-6 * torch.randn(2_000, 8)
+    codes[:500] = 5 * torch.randn(500, 8)
+    index = ByteSearch(codes, torch.zeros(2_000, dtype=torch.bool))
+    _, crowded = index.nearest(torch.stack([codes[-1], codes[0]]))
+    assert crowded.tolist() == [True, False]
+
+
 def test_threads_share_the_codes(monkeypatch: pytest.MonkeyPatch) -> None:
     codes, vectors = torch.randn(2_000, 16), torch.randn(25, 16)
     index, shared = ByteSearch(codes, torch.zeros(2_000, dtype=torch.bool)), []
