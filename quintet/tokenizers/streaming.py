@@ -66,7 +66,8 @@ def _joined(before_BCT: Tensor, x_BCT: Tensor, falls: bool) -> Tensor:
     if before_BCT.shape[:2] != x_BCT.shape[:2]:
         raise ValueError("What stands before is of other streams, or channels.")
     before_BPC, x_BTC = (
-        np.ascontiguousarray(part_BCT.numpy().swapaxes(1, 2)) for part_BCT in (before_BCT, x_BCT)
+        np.ascontiguousarray(part_BCT.detach().numpy().swapaxes(1, 2))
+        for part_BCT in (before_BCT, x_BCT)
     )
     batch, time, channels = x_BTC.shape
     y_BSC = np.empty((batch, before_BPC.shape[1] + time, channels), np.float32)
@@ -125,12 +126,12 @@ class _Convolution(nn.Module, ABC):
         """Products of windows with the folded weights, and what else is added, [B, O, outputs]."""
         from quintet.tokenizers.windows import PackedMatrix, products_of_windows
 
-        weights = (self.conv.weight, bias_O)
-        if self._packed is None or not self._packed.fits(*weights):
+        weights, packed = (self.conv.weight, bias_O), self._packed
+        if packed is None or not packed.fits(*weights):
             matrix_IO = self._matrix()
             bias_O = bias_O.repeat(matrix_IO.shape[1] // len(bias_O))
-            self._packed = PackedMatrix(matrix_IO, bias_O, *weights)
-        return products_of_windows(x_BCT, self._packed, outputs, stride, more_BOT)
+            packed = self._packed = PackedMatrix(matrix_IO, bias_O, *weights)
+        return products_of_windows(x_BCT, packed, outputs, stride, more_BOT)
 
     def _convolved(self, x_BCT: Tensor) -> Tensor:
         """PyTorch's own convolution, in float32 where its bfloat16 is wrong."""
@@ -174,9 +175,7 @@ class CausalConv(_Convolution):
     def forward(
         self, x_BCT: Tensor, state: State = None, more_BOT: Tensor | None = None
     ) -> tuple[Tensor, State]:
-        """Args:
-        more_BOT: what is added to the output.
-        """
+        """The output, to which `more_BOT` is added, and the next state."""
         if state is None:
             state = self.start(x_BCT)
         by_products = self._by_products(x_BCT)
