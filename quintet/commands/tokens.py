@@ -127,6 +127,10 @@ def decode_file(path: Path, out: Path | None, model: str, first: int | None = No
 
 
 def _read_tokens(path: Path) -> tuple[np.ndarray, dict[str, str]]:
+    if path.is_dir():
+        raise UserError(
+            f"{path} is a folder; name a token file, such as {path / 'say.safetensors'}."
+        )
     if not path.is_file():
         raise UserError(f"There is no token file {path}; check the name.")
     if path.stat().st_size > MAX_TOKEN_BYTES:

@@ -68,6 +68,10 @@ def test_a_folder_is_no_place_for_a_result(model_folder: Path, tmp_path: Path) -
     told = f"^{folder} is a folder; name a file with --out.$"
     with pytest.raises(UserError, match=told):
         encode_file(path, folder, "nonsense")  # judged before the model is looked for
+    with pytest.raises(
+        UserError, match=r"is a folder; name a token file, such as .*\.safetensors\."
+    ):
+        decode_file(tmp_path, None, str(model_folder))
     with pytest.raises(UserError, match="is a folder; name a file, or see quintet tokenize"):
         encode_file(folder, None, "nonsense")
     encode_file(path, None, str(model_folder))
