@@ -2,9 +2,9 @@
 
 The peer is the Llama of `transformers` with random weights, the same width, depth, heads and
 feed-forward, as many entries as our text+image vocabulary, the same batches, precision and
-optimizer. Both run their text head, and its loss, at the same asked rows alone; a Llama as it
-comes would compute logits at every row. Ours has a second head (the audio head speaks four
-codebooks), which its peer has not.
+optimizer; both as they are, and with their layers compiled the same way. Both run their text
+head, and its loss, at the same asked rows alone; a Llama as it comes would compute logits at every
+row. Ours has a second head (the audio head speaks four codebooks), which its peer has not.
 
     quintet bench train
 """
@@ -26,6 +26,7 @@ from quintet.model.omni import Batch, Omni
 from quintet.timeline.streams import Stream
 from quintet.timeline.targets import Sample, Vocabulary, live_sample
 from quintet.timeline.timeline import Timeline
+from quintet.train.parallel import has_compiler
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 BATCH, STEPS, ROUNDS = 12, 48, 8
@@ -41,12 +42,17 @@ def run(model: str = "nano") -> list[Row]:
     llama = peer(config)
     count = batch.rows.step.numel()
     rows = []
-    for name, precision in PRECISIONS.items():
-        mine, theirs = _seconds(
-            _trainer(omni, lambda: omni.losses(batch)["loss"], precision),
-            _trainer(llama, lambda: _llama_loss(llama, batch), precision),
-        )
-        rows.append(row(f"training, {name}", "rows / s", count / mine, count / theirs))
+    for way in ("", ", compiled"):
+        if way and not has_compiler():
+            continue
+        for layer in (*omni.transformer.layers, *llama.model.layers) if way else ():
+            layer.forward = torch.compile(layer.forward, dynamic=True)
+        for name, precision in PRECISIONS.items():
+            mine, theirs = _seconds(
+                _trainer(omni, lambda: omni.losses(batch)["loss"], precision),
+                _trainer(llama, lambda: _llama_loss(llama, batch), precision),
+            )
+            rows.append(row(f"training, {name}{way}", "rows / s", count / mine, count / theirs))
     sizes = [sum(p.numel() for p in m.parameters()) / 1e6 for m in (omni, llama)]
     return [*rows, row("parameters", "million", *sizes)]
 

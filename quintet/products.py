@@ -108,9 +108,17 @@ class _Product(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             for_x = _product(gradient_NO, weight_OI.t()).view(x.shape)
         if ctx.needs_input_grad[1]:
-            x_NI = x_NI if _is_dense(x_NI) else x_NI.contiguous()
-            for_weight = _product(gradient_NO.t(), x_NI.t())
+            for_weight = _for_weight(x_NI, gradient_NO)
         return for_x, for_weight
+
+
+def _for_weight(x_NI: Tensor, gradient_NO: Tensor) -> Tensor:
+    """[O, I]. The operator copies what it is given first; that shall be the narrower of both."""
+    if x_NI.shape[1] < gradient_NO.shape[1]:
+        gradient_NO = gradient_NO if _is_dense(gradient_NO) else gradient_NO.contiguous()
+        return _product(x_NI.t(), gradient_NO.t()).t().contiguous()
+    x_NI = x_NI if _is_dense(x_NI) else x_NI.contiguous()
+    return _product(gradient_NO.t(), x_NI.t())
 
 
 class Linear(nn.Linear):

@@ -10,8 +10,7 @@ Shapes: N rows, I inputs, O outputs.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -20,6 +19,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from quintet.compiled.instructions import float_of_bits
 from quintet.config import UserError
 
 UNSEEN = np.float32(-1e30)  # whose exp is 0
@@ -80,19 +80,6 @@ def first_call(function: Any) -> Iterator[None]:
         ) from error
 
 
-_threads = ThreadPoolExecutor(thread_name_prefix="compiled")
-
-
-def side_by_side(jobs: Sequence[Callable[[], Any]]) -> list[Any]:
-    """What the jobs give: the first is done here, the others by threads, which compiled functions
-    let run. When this returns or raises, all have ended."""
-    others = [_threads.submit(job) for job in jobs[1:]]
-    try:
-        return [job() for job in jobs[:1]] + [other.result() for other in others]
-    finally:
-        wait(others)
-
-
 @compiled
 def _add_four(y_O: Any, o: int, a: Any, b: Any, c: Any, d: Any) -> None:
     y_O[o] += a
@@ -151,19 +138,16 @@ def rms_norm(x_I: Any, weight_I: Any, y_I: Any) -> None:
 
 
 @compiled
-def exp(x: Any, count: int, bits: Any) -> None:
-    """exp of the first so many numbers, in place; zero of what is unseen. `bits`: int32 scratch."""
-    powers = bits.view(np.float32)
-    for i in range(count):  # 2**n, as the bits of a float32
-        exponent = (LEAST if x[i] < LEAST else x[i]) * PER_LOG2
-        bits[i] = (np.int32(np.floor(exponent + HALF)) + 127) << 23
-    for i in range(count):
-        exponent = (LEAST if x[i] < LEAST else x[i]) * PER_LOG2
-        rest = exponent - np.floor(exponent + HALF)
-        power = POWERS[0] * rest + POWERS[1]
-        power = power * rest + POWERS[2]
-        power = power * rest + POWERS[3]
-        power = power * rest + POWERS[4]
-        power = power * rest + POWERS[5]
-        power = power * rest + POWERS[6]
-        x[i] = ZERO if x[i] <= UNSEEN else power * powers[i]
+def exp(x: Any) -> Any:
+    """Of a number up to 87; zero of what is unseen."""
+    exponent = (LEAST if x < LEAST else x) * PER_LOG2
+    whole = np.floor(exponent + HALF)
+    rest = exponent - whole
+    power = POWERS[0] * rest + POWERS[1]
+    power = power * rest + POWERS[2]
+    power = power * rest + POWERS[3]
+    power = power * rest + POWERS[4]
+    power = power * rest + POWERS[5]
+    power = power * rest + POWERS[6]
+    made = power * float_of_bits(np.int32((np.int32(whole) + 127) << 23))
+    return ZERO if x <= UNSEEN else made

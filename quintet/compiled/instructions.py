@@ -12,6 +12,7 @@ from typing import Any
 
 import numba
 from llvmlite import ir
+from numba import types
 from numba.core import codegen
 from numba.extending import intrinsic
 
@@ -92,3 +93,13 @@ def told(function: Callable[..., Any]) -> Any:
     """A function of addresses and counts for compiled functions to call. The one that is decorated
     says of which types, and how it is built."""
     return intrinsic(function)
+
+
+@told
+def float_of_bits(typing: Any, bits: Any) -> Any:
+    """The float32 that an int32 is the bits of."""
+
+    def make(context: Any, builder: Any, signature: Any, args: tuple[Any, ...]) -> Any:
+        return builder.bitcast(args[0], FLOAT)
+
+    return types.float32(types.int32), make

@@ -21,8 +21,9 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from quintet.compiled import ZERO, compiled, first_call, side_by_side
+from quintet.compiled import ZERO, compiled, first_call
 from quintet.compiled.instructions import FLOAT, Loop, has, told
+from quintet.compiled.threads import side_by_side
 
 WORTH = 16_000_000  # multiplications of a thread: a quarter of a millisecond
 
@@ -75,7 +76,7 @@ def padded(bias_O: np.ndarray) -> np.ndarray:
 
 def _build(builder: Any, args: tuple[Any, ...], rows: int, columns: int) -> None:
     """The instructions of `_tile`."""
-    *addresses, length, width, apart, more_apart = args
+    *addresses, length, width, between, apart, more_apart = args
     tile, numbers = Loop(builder, LANES), ir.VectorType(FLOAT, LANES)
     x, places, panel, bias, more, out = map(tile.pointer, addresses)
 
@@ -90,7 +91,7 @@ def _build(builder: Any, args: tuple[Any, ...], rows: int, columns: int) -> None
 
     def add(i: Any, totals: list[Any]) -> list[Any]:
         of_columns = registers(builder.gep(panel, [builder.mul(i, width)]))
-        values = [tile.spread(tile.load(x, builder.mul(i, count(4)), FLOAT)) for x in begins]
+        values = [tile.spread(tile.load(x, builder.mul(i, between), FLOAT)) for x in begins]
         pairs = [(value, column) for value in values for column in of_columns]
         return [
             builder.call(multiply_add, [value, column, total])
@@ -118,8 +119,8 @@ def _build(builder: Any, args: tuple[Any, ...], rows: int, columns: int) -> None
 def _tile(rows: int, columns: int) -> Any:
     """The sums of so many rows with so many registers of the columns of a panel, at addresses: the
     rows' numbers, where each begins, in bytes (int64), the panel, the bias, what else is added to
-    the rows, the sums; and counts: of inputs, and of bytes between the rows of the panel, of the
-    sums and of what is added."""
+    the rows, the sums; and counts: of inputs, and of bytes between the rows of the panel, the
+    numbers of a row, the rows of the sums and of what is added."""
 
     @told
     def tile(
@@ -132,6 +133,7 @@ def _tile(rows: int, columns: int) -> Any:
         out: Any,
         length: Any,
         width: Any,
+        between: Any,
         apart: Any,
         more_apart: Any,
     ) -> Any:
@@ -139,15 +141,49 @@ def _tile(rows: int, columns: int) -> Any:
             _build(builder, args, rows, columns)
             return context.get_dummy_value()
 
-        return types.void(*[types.intp] * 10), make
+        return types.void(*[types.intp] * 11), make
 
     return tile
 
 
+def _rows_of(columns: int) -> Any:
+    """What `_tile` does, for any `count` of rows."""
+    many, four, three, two, one = (_tile(rows, columns) for rows in (ROWS, FEW, 3, 2, 1))
+
+    @numba.njit(nogil=True)
+    def add(
+        x: int, places: int, panel: int, bias: int, more: int, out: int, count: int,
+        length: int, width: int, between: int, apart: int, more_apart: int,
+    ) -> None:  # fmt: skip
+        n = 0
+        while n < count:
+            left, begin = count - n, places + 8 * n
+            row, made = more + n * more_apart, out + n * apart
+            if left >= ROWS:
+                many(x, begin, panel, bias, row, made, length, width, between, apart, more_apart)
+                n += ROWS
+            elif left >= FEW:
+                four(x, begin, panel, bias, row, made, length, width, between, apart, more_apart)
+                n += FEW
+            elif left == 3:
+                three(x, begin, panel, bias, row, made, length, width, between, apart, more_apart)
+                n += 3
+            elif left == 2:
+                two(x, begin, panel, bias, row, made, length, width, between, apart, more_apart)
+                n += 2
+            else:
+                one(x, begin, panel, bias, row, made, length, width, between, apart, more_apart)
+                n += 1
+
+    return add
+
+
+add_rows_wide, add_rows_narrow = _rows_of(2), _rows_of(1)
+
+
 def _columns_of(columns: int) -> Any:
     """The products of all rows with one panel of so many registers of columns."""
-    width = 4 * LANES * columns
-    many, four, three, two, one = (_tile(rows, columns) for rows in (ROWS, FEW, 3, 2, 1))
+    width, add_rows = 4 * LANES * columns, add_rows_wide if columns == 2 else add_rows_narrow
 
     @numba.njit(nogil=True)
     def add(
@@ -158,25 +194,7 @@ def _columns_of(columns: int) -> Any:
         more_apart = apart if len(more_MP) > 1 else 0
         places, bias = places_N.ctypes.data, bias_P[first:].ctypes.data
         more, out = more_MP[0, first:].ctypes.data, out_NP[0, first:].ctypes.data
-        n = 0
-        while n < count:
-            left, begin = count - n, places + 8 * n
-            row, made = more + n * more_apart, out + n * apart
-            if left >= ROWS:
-                many(x, begin, panel, bias, row, made, length, width, apart, more_apart)
-                n += ROWS
-            elif left >= FEW:
-                four(x, begin, panel, bias, row, made, length, width, apart, more_apart)
-                n += FEW
-            elif left == 3:
-                three(x, begin, panel, bias, row, made, length, width, apart, more_apart)
-                n += 3
-            elif left == 2:
-                two(x, begin, panel, bias, row, made, length, width, apart, more_apart)
-                n += 2
-            else:
-                one(x, begin, panel, bias, row, made, length, width, apart, more_apart)
-                n += 1
+        add_rows(x, places, panel, bias, more, out, count, length, width, 4, apart, more_apart)
 
     return add
 
@@ -202,11 +220,11 @@ def add_few(x_NI: Any, panels: Any, nothing_P: Any, out_NP: Any, backwards: bool
         panel, out = panels[first * length :].ctypes.data, out_NP[0, first:].ctypes.data
         for n in range(0, whole, FEW):
             for column in range(0, 4 * WIDEST, 4 * WIDE):
-                sums, part = out + n * apart + column, panel + column
-                few_of_two(x, places + 8 * n, part, bias, sums, sums, length, width, apart, apart)
+                sums, part, begin = out + n * apart + column, panel + column, places + 8 * n
+                few_of_two(x, begin, part, bias, sums, sums, length, width, 4, apart, apart)
         for n in range(whole, count):
-            sums = out + n * apart
-            _one_of_eight(x, places + 8 * n, panel, bias, sums, sums, length, width, apart, apart)
+            sums, begin = out + n * apart, places + 8 * n
+            _one_of_eight(x, begin, panel, bias, sums, sums, length, width, 4, apart, apart)
     for first in range(wide * WIDEST, filled if count else 0, WIDE):
         panel = panels[first * length :].ctypes.data
         if filled - first >= WIDE:
@@ -240,9 +258,9 @@ def weighted_sums(
         for first in range(0, whole, WIDE):
             part, made = x_SE[0, first:].ctypes.data, out + 4 * first
             if whole - first >= WIDE:
-                few_of_two(x, begin, part, none, none, made, count, apart, apart, 0)
+                few_of_two(x, begin, part, none, none, made, count, apart, 4, apart, 0)
             else:
-                few_of_one(x, begin, part, none, none, made, count, apart, apart, 0)
+                few_of_one(x, begin, part, none, none, made, count, apart, 4, apart, 0)
         for row in range(r, r + FEW):
             y_RE[row, whole:] = ZERO
             for s in range(count if whole < width else 0):

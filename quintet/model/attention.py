@@ -17,6 +17,7 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex
 
 from quintet.config import ModelConfig
 from quintet.model.rotary import turn
+from quintet.model.whole_lines import attend_whole, suits
 from quintet.products import Linear
 from quintet.timeline.masks import Sight
 
@@ -122,17 +123,19 @@ class Attention(nn.Module):
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None) -> Tensor:
     """[B, H, T, E] in the dtype of `q`, of keys and values [B, G, T, E]."""
-    causal = mask is None
     if isinstance(mask, BlockMask):
         made: Tensor = _flex(q.device.type)(q, k, v, block_mask=mask, enable_gqa=True)
         return made
     if q.device.type == "cuda" and mask is not None:  # whose kernels for masks know no groups
         k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
     if q.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
-        return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal, enable_gqa=True)
-    # Backward, the CPU's bfloat16 kernel takes twice as long as its float32 one.
+        return _attend(q, k, v, mask)
+    # In bfloat16, PyTorch's kernel for a CPU takes twice as long backward as in float32.
     with torch.autocast("cpu", enabled=False):
-        y = F.scaled_dot_product_attention(
-            q.float(), k.float(), v.float(), mask, is_causal=causal, enable_gqa=True
-        )
-    return y.to(q.dtype)
+        return _attend(q.float(), k.float(), v.float(), mask).to(q.dtype)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    if suits(q, k, mask):
+        return attend_whole(q, k, v, mask)
+    return F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None, enable_gqa=True)

@@ -103,7 +103,7 @@ class Trunk:
         self, x_BTD: Tensor, cache: KVCache, place: Place, turns_BTP2: Tensor | None
     ) -> Tensor:
         """Rows that are nobody's are left out, and come back as zeros."""
-        from quintet.compiled import side_by_side  # Numba, which training has no use for
+        from quintet.compiled.threads import side_by_side  # Numba, which training has no use for
         from quintet.model import fused
 
         self._check(x_BTD, cache, turns_BTP2)

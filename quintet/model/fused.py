@@ -22,7 +22,7 @@ TINY = np.float32(1e-30)
 
 
 @compiled
-def _weigh(q_E: Any, k_SE: Any, order_S: Any, last: int, scores_S: Any, bits: Any) -> None:
+def _weigh(q_E: Any, k_SE: Any, order_S: Any, last: int, scores_S: Any) -> None:
     """How much a head's query takes of each row, the row at place `last` included."""
     seen, width = len(order_S), len(q_E)
     scale, most, total = ONE / np.sqrt(np.float32(width)), UNSEEN, TINY
@@ -46,10 +46,10 @@ def _weigh(q_E: Any, k_SE: Any, order_S: Any, last: int, scores_S: Any, bits: An
     for s in range(seen):
         most = max(most, scores_S[s])
     for s in range(seen):
-        scores_S[s] = UNSEEN if scores_S[s] <= UNSEEN else scores_S[s] - most
-    exp(scores_S, seen, bits)
-    for s in range(seen):
-        total += scores_S[s]
+        weight = exp(scores_S[s] - most)
+        weight = ZERO if scores_S[s] <= UNSEEN else weight
+        scores_S[s] = weight
+        total += weight
     share = ONE / total
     for s in range(seen):
         scores_S[s] *= share
@@ -64,26 +64,22 @@ def _attend(
     last: int,
     weights_RS: Any,
     places_R: Any,
-    bits: Any,
     nothing: Any,
     y_RE: Any,
 ) -> None:
     """The queries of a group of one row, which sees its session's rows up to the `last`. R: query
     heads, filled up to what is added at once."""
     for h in range(len(heads_ME) - 2):
-        _weigh(heads_ME[h], k_SE, order_S, last, weights_RS[h], bits)
+        _weigh(heads_ME[h], k_SE, order_S, last, weights_RS[h])
     weighted_sums(weights_RS, places_R, v_SE, len(order_S), nothing, y_RE)
 
 
 @compiled
-def _gate(gate: Any, up: Any, bits: Any) -> None:
-    """up *= silu(gate), of which exp(-gate) takes the place."""
+def _gate(gate: Any, up: Any) -> None:
+    """up *= silu(gate)."""
     for i in range(len(gate)):
-        up[i] *= gate[i]
-        gate[i] = -LEAST if gate[i] < LEAST else -gate[i]
-    exp(gate, len(gate), bits)
-    for i in range(len(gate)):
-        up[i] /= ONE + gate[i]
+        fall = exp(-LEAST if gate[i] < LEAST else -gate[i])
+        up[i] = up[i] * gate[i] / (ONE + fall)
 
 
 @compiled
@@ -155,7 +151,6 @@ def extend_layer(
     filled = -(-(group - 2) // FEW) * FEW
     up_NF, weights_RS = np.zeros_like(gate_NF), np.zeros((filled, slots), np.float32)
     places_R, y_RE = 4 * slots * np.arange(filled), np.empty((filled, head), np.float32)
-    bits = np.empty(max(slots, gate_NF.size), np.int32)
     nothing_P = np.zeros(max(len(qkv) // width, hidden, width, head), np.float32)
     add_few(normalize(x_ND, norm_D), qkv, nothing_P, heads_NGME.reshape(count, -1))
     for n in range(count):
@@ -167,11 +162,11 @@ def extend_layer(
         order_S = orders_BC[session, : _in_use(orders_BC[session])]
         for g in range(groups):
             _attend(heads_NGME[n, g], keys[session, g], values[session, g], order_S,
-                    order_S[slot_N[n]], weights_RS, places_R, bits, nothing_P, y_RE)  # fmt: skip
+                    order_S[slot_N[n]], weights_RS, places_R, nothing_P, y_RE)  # fmt: skip
             y_NGHE[n, g] = y_RE[: group - 2]
     add_few(y_NGHE.reshape(count, -1), out, nothing_P, x_ND)
     normed_ND = normalize(x_ND, ff_norm_D)
     add_few(normed_ND, gate, nothing_P, gate_NF)
     add_few(normed_ND, up, nothing_P, up_NF)
-    _gate(gate_NF.reshape(-1), up_NF.reshape(-1), bits)
+    _gate(gate_NF.reshape(-1), up_NF.reshape(-1))
     add_few(up_NF, down, nothing_P, x_ND)

@@ -27,21 +27,18 @@ def mix(
     """What a later sub-head reads, of the hidden vector and the choices before it."""
     size = len(hidden_D)
     mixed_2D = np.empty((2, size), np.float32)
-    gate_2D, bits = np.empty((2, size), np.float32), np.empty(size, np.int32)
+    gate_1D = np.empty((1, size), np.float32)
     for i in range(size):
         mixed_2D[0, i] = hidden_D[i] + summed_D[i]
     rms_norm(mixed_2D[0], norm_D, mixed_2D[1])
-    gate_2D[0] = in_D
-    multiply(mixed_2D[1:], in_DD, gate_2D[:1])
+    gate_1D[0] = in_D
+    multiply(mixed_2D[1:], in_DD, gate_1D)
     for i in range(size):  # SiLU, by exp of what is never positive
-        gate_2D[1, i] = -abs(gate_2D[0, i])
-    exp(gate_2D[1], size, bits)
-    for i in range(size):
-        fall = gate_2D[1, i]
-        gate_2D[0, i] *= (ONE if gate_2D[0, i] >= 0 else fall) / (ONE + fall)
+        fall = exp(-abs(gate_1D[0, i]))
+        gate_1D[0, i] *= (ONE if gate_1D[0, i] >= 0 else fall) / (ONE + fall)
     for i in range(size):
         state_D[i] = mixed_2D[0, i] + out_D[i]
-    multiply(gate_2D[:1], out_DD, state_D.reshape(1, size))
+    multiply(gate_1D, out_DD, state_D.reshape(1, size))
 
 
 @compiled
@@ -70,12 +67,9 @@ def choose(logits_R: Any, temperature: Any, top_p: Any, uniform: Any) -> int:
     if temperature <= 0:
         return best
     size, most = len(logits_R), logits_R[best]
-    weights_R, bits = np.empty(size, np.float32), np.empty(size, np.int32)
+    weights_R, total = np.empty(size, np.float32), ZERO
     for r in range(size):
-        weights_R[r] = max((logits_R[r] - most) / temperature, UNSEEN)
-    exp(weights_R, size, bits)
-    total = ZERO
-    for r in range(size):
+        weights_R[r] = exp(max((logits_R[r] - most) / temperature, UNSEEN))
         total += weights_R[r]
     order_R = np.empty(size, np.int64)
     kept, reached, limit = 0, ZERO, top_p * total
@@ -140,14 +134,11 @@ def _last_share(logits_R: Any) -> Any:
     size, most = len(logits_R), logits_R[0]
     for r in range(size):
         most = max(most, logits_R[r])
-    weights_R, bits = np.empty(size, np.float32), np.empty(size, np.int32)
+    last, total = ZERO, ZERO
     for r in range(size):
-        weights_R[r] = max(logits_R[r] - most, UNSEEN)
-    exp(weights_R, size, bits)
-    total = ZERO
-    for r in range(size):
-        total += weights_R[r]
-    return weights_R[size - 1] / total
+        last = exp(max(logits_R[r] - most, UNSEEN))
+        total += last
+    return last / total
 
 
 def _prepare() -> None:

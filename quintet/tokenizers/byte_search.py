@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from quintet.compiled import side_by_side
 from quintet.compiled.byte_products import GROUP, TOGETHER, largest, pack
+from quintet.compiled.threads import side_by_side
 from quintet.tokenizers.byte_loops import (
     MOST,
     Codes,

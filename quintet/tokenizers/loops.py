@@ -13,7 +13,6 @@ import numpy as np
 from quintet.compiled import ONE, ZERO, compiled, exp, first_call
 from quintet.compiled.panels import add_few, pack, pack_for_few, padded, products
 
-NUMBERS = 2_048  # at once, so that what is between stays in the cache
 TWO = np.float32(2)
 
 
@@ -21,7 +20,6 @@ TWO = np.float32(2)
 def join(before_BPC: Any, x_BTC: Any, y_BSC: Any, falls: bool) -> None:
     """In time, one after the other: what was before, and x, or, where it `falls`, ELU of it: x, or
     exp(x) - 1 where that is less than 0. S = P + T."""
-    less, bits = np.empty(NUMBERS, np.float32), np.empty(NUMBERS, np.int32)
     past = before_BPC.shape[1]
     for stream in range(len(x_BTC)):
         y_BSC[stream, :past] = before_BPC[stream]
@@ -29,13 +27,9 @@ def join(before_BPC: Any, x_BTC: Any, y_BSC: Any, falls: bool) -> None:
             y_BSC[stream, past:] = x_BTC[stream]
             continue
         x_L, y_L = x_BTC[stream].reshape(-1), y_BSC[stream, past:].reshape(-1)
-        for start in range(0, len(x_L), NUMBERS):
-            x, y = x_L[start : start + NUMBERS], y_L[start : start + NUMBERS]
-            for i in range(len(x)):
-                less[i] = x[i] if x[i] < 0 else ZERO
-            exp(less, len(x), bits)
-            for i in range(len(x)):
-                y[i] = less[i] - ONE if x[i] < 0 else x[i]
+        for i in range(len(x_L)):
+            less = exp(min(x_L[i], ZERO)) - ONE
+            y_L[i] = less if x_L[i] < 0 else x_L[i]
 
 
 @compiled
@@ -56,24 +50,21 @@ def lstm(
     places_N, nothing_1P = 4 * inputs * np.arange(rows), nothing_P.reshape(1, filled)
     gates_NP, x_X = gates_TBP.reshape(rows, filled), x_TBI.reshape(rows * inputs)
     products(x_X, places_N, into, bias_P, nothing_1P, gates_NP, 0, filled)
-    falls_G, bits = np.empty(gates, np.float32), np.empty(gates, np.int32)
+    falls_G = np.empty(gates, np.float32)
     for t in range(steps):
         before_BH = hidden_BH if t == 0 else made_TBH[t - 1]
         # Every other step goes through the weights backwards and finds some of them still in the
         # cache: 4 MB a layer at 512 channels, four times what a core's own holds.
         add_few(before_BH, back, nothing_P, gates_TBP[t], t % 2 == 1)
         for b in range(batch):
-            _step(gates_TBP[t, b, :gates], falls_G, cell_BH[b], bits, made_TBH[t, b], width)
+            _step(gates_TBP[t, b, :gates], falls_G, cell_BH[b], made_TBH[t, b], width)
 
 
 @compiled
-def _step(gates_G: Any, falls_G: Any, cell_H: Any, bits: Any, made_H: Any, width: int) -> None:
+def _step(gates_G: Any, falls_G: Any, cell_H: Any, made_H: Any, width: int) -> None:
     """exp of what is never positive, so that it never overflows."""
     for i in range(len(gates_G)):
-        falls_G[i] = -abs(gates_G[i])
-    for i in range(2 * width, 3 * width):
-        falls_G[i] *= TWO
-    exp(falls_G, len(gates_G), bits)
+        falls_G[i] = exp(-abs(gates_G[i]) * (TWO if 2 * width <= i < 3 * width else ONE))
     for i in range(width):
         fall = falls_G[i + 2 * width]
         change = (ONE - fall) / (ONE + fall)
@@ -83,10 +74,7 @@ def _step(gates_G: Any, falls_G: Any, cell_H: Any, bits: Any, made_H: Any, width
         fall, rise = falls_G[i + width], ONE if gates_G[i + width] >= 0 else falls_G[i + width]
         cell_H[i] = cell_H[i] * (rise / (ONE + fall)) + into * change
     for i in range(width):
-        made_H[i] = -TWO * abs(cell_H[i])
-    exp(made_H, width, bits)
-    for i in range(width):
-        fall = made_H[i]
+        fall = exp(-TWO * abs(cell_H[i]))
         squashed = (ONE - fall) / (ONE + fall)
         squashed = squashed if cell_H[i] >= 0 else -squashed
         fall = falls_G[i + 3 * width]

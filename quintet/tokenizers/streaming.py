@@ -309,7 +309,7 @@ class ResidualLSTM(nn.Module):
         """The LSTM's equations. Nothing is repacked at each call, as in PyTorch's own. With threads
         to spare, layers go side by side: one is at some steps while the one before it is at the
         next."""
-        from quintet.compiled import side_by_side
+        from quintet.compiled.threads import side_by_side
         from quintet.tokenizers.loops import lstm  # Numba, which training has no use for
 
         layers, time = self.lstm.num_layers, x_BTH.shape[1]

@@ -125,10 +125,16 @@ def test_pieces_are_whole_sessions_of_like_size() -> None:
     assert _pieces(np.zeros(0, np.int64), 2) == _pieces(np.zeros(0, np.int64), 1) == []
 
 
+@compiled.compiled
+def _exponentials(x):
+    for i in range(len(x)):
+        x[i] = compiled.exp(x[i])
+
+
 def test_exponentials() -> None:
     x = np.linspace(-87, 87, 10_001, dtype=np.float32)
     made = np.append(x, [fused.UNSEEN, np.float32(-1e3)]).astype(np.float32)
-    compiled.exp(made, len(made), np.zeros(len(made), np.int32))
+    _exponentials(made)
     np.testing.assert_allclose(made[:-2], np.exp(x.astype(np.float64)), rtol=1e-5)
     near = np.abs(x) < 1
     np.testing.assert_allclose(made[:-2][near], np.exp(x[near].astype(np.float64)), rtol=4e-7)

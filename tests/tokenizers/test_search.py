@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from quintet import compiled
 from quintet.compiled import byte_products
+from quintet.compiled.threads import side_by_side
 from quintet.tokenizers import byte_loops, byte_search, screens, search
 from quintet.tokenizers.byte_search import ByteSearch
 from quintet.tokenizers.quantize import VectorQuantizer
@@ -152,7 +152,7 @@ def test_threads_share_the_codes(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def note(jobs: list) -> list:
         shared.append(len(jobs))
-        return compiled.side_by_side(jobs)
+        return side_by_side(jobs)
 
     monkeypatch.setattr(byte_search, "WORTH", 1)
     monkeypatch.setattr(byte_search, "side_by_side", note)
