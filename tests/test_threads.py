@@ -1,7 +1,11 @@
 """Jobs side by side give what each gives alone, and all have ended when one fails."""
 
+import os
+import signal
+import sys
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -10,14 +14,65 @@ from quintet.compiled import threads
 from quintet.compiled.threads import side_by_side
 
 
+@pytest.fixture(autouse=True)
+def interrupts() -> Iterator[None]:
+    """That of a timer is an interrupt."""
+    before = signal.signal(signal.SIGVTALRM, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGVTALRM, before)
+
+
 @pytest.fixture(params=["team", "pool"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """PyTorch's threads, or, where they are not found, our own."""
     if request.param == "pool":
         monkeypatch.setattr(threads, "_openmp", None)
     elif threads._openmp is None:
-        pytest.skip("PyTorch's threads are not found here")
+        pytest.skip("PyTorch has no such threads here")
     return request.param
+
+
+def test_pytorchs_threads_are_found() -> None:
+    expected = sys.platform == "linux" and torch.backends.openmp.is_available()
+    assert (threads._openmp is not None) == expected
+
+
+def test_no_thread_is_started_that_pytorch_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    if threads._openmp is None or not os.path.isdir("/proc/self/task"):
+        pytest.skip("PyTorch has no such threads here, or the system does not tell which")
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        x, met = torch.arange(4_000_000.0), set()
+        for _ in range(5):
+            torch.sin(x)
+            there = set(os.listdir("/proc/self/task"))
+            side_by_side([lambda: met.add(str(threading.get_native_id()))] * 3)
+            torch.sin(x)
+            assert met <= there and set(os.listdir("/proc/self/task")) == there
+        assert len(met) == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_is_never_lost_with_a_job() -> None:
+    """It comes while nobody could catch it, too."""
+    if threads._openmp is None:
+        pytest.skip("PyTorch has no such threads here")
+    interrupts = 0
+    until = time.monotonic() + 20
+    while interrupts < 30 and time.monotonic() < until:
+        try:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 2e-4 * (1 + interrupts % 7))
+            for _ in range(200):
+                made = side_by_side([lambda: sum(range(300)) > 0] * 2)
+                assert made == [True, True]
+        except KeyboardInterrupt:
+            interrupts += 1
+        finally:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    assert interrupts == 30
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 9])
@@ -34,6 +89,7 @@ def test_each_is_done_once(way: str, count: int) -> None:
     assert sorted(done) == list(range(count))
 
 
+@pytest.mark.skipif("OMP_THREAD_LIMIT" in os.environ, reason="there may be one thread only")
 def test_two_run_at_once(way: str) -> None:
     meet = threading.Barrier(2, timeout=20)
     first, second = side_by_side([lambda: (meet.wait(), threading.get_ident())[1]] * 2)

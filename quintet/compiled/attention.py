@@ -1,11 +1,12 @@
 """Attention of whole lines and its gradients, with products and sums in registers.
 
-For the short heads of a small model PyTorch's kernels for a CPU take ten times as long as their
+For the short heads of a small model PyTorch's kernels for a CPU take three times as long as their
 products would (docs/log.md, 2026-11-29). Here the scores of a block of queries stay in the second
-cache, and every product is one of `panels`. A key-value head of a line is worked on by one thread,
-in one order, so that the number of threads changes no digit.
+cache (of a megabyte, for lines of up to 3,000 rows), and every product is one of `panels`. A
+key-value head of a line is worked on by one thread, in one order, so that the number of threads
+changes no digit.
 
-Shapes: B batch, T rows, H query heads, G key-value heads, E head width, a whole number of LANES;
+Shapes: B batch, T rows, H query heads, G key-value heads, E head width, whole registers (LANES);
 R queries of a block, S rows filled up to whole panels, K blocks.
 """
 
@@ -20,12 +21,13 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 
-from quintet.compiled import ONE, UNSEEN, ZERO, compiled, exp, first_call
+from quintet.compiled import ONE, ZERO, compiled, exp, first_call
 from quintet.compiled.instructions import FLOAT, INT, Loop, told
 from quintet.compiled.panels import LANES, ROWS, WIDE, add_rows_narrow, add_rows_wide
 from quintet.compiled.threads import side_by_side
 
 BLOCK = 4 * ROWS  # R
+HIDDEN = np.float32(-np.inf)  # the score of what is not seen
 
 
 class Lines(NamedTuple):
@@ -126,7 +128,7 @@ def _largest(typing: Any, x: Any, count: Any) -> Any:
 
     def make(context: Any, builder: Any, signature: Any, args: tuple[Any, ...]) -> Any:
         loop, numbers = Loop(builder, LANES), ir.VectorType(FLOAT, LANES)
-        pointer, least = loop.pointer(args[0]), ir.Constant(numbers, [float(UNSEEN)] * LANES)
+        pointer, least = loop.pointer(args[0]), ir.Constant(numbers, [float(HIDDEN)] * LANES)
 
         def more(one: Any, other: Any) -> Any:
             return builder.select(builder.fcmp_ordered(">", one, other), one, other)
@@ -208,14 +210,12 @@ def _gather(
 def _hide(scores_S: Any, seen_TT: Any, t: int, begin: int, end: int, low: int, high: int) -> None:
     """Mark what row t does not see, of the scores from `begin` to `end`."""
     stop = high if len(seen_TT) else t + 1
-    for s in range(begin, low):
-        scores_S[s] = UNSEEN
-    for s in range(stop, end):
-        scores_S[s] = UNSEEN
-    if len(seen_TT):
-        seen_T = seen_TT[t]
-        for s in range(low, high):
-            scores_S[s] = scores_S[s] if seen_T[s] else UNSEEN
+    scores_S[begin:low] = HIDDEN
+    scores_S[stop:end] = HIDDEN
+    if len(seen_TT):  # from 0 on, or Numba takes one number after another
+        part, seen = scores_S[low:high], seen_TT[t, low:high]
+        for s in range(len(part)):
+            part[s] = part[s] if seen[s] else HIDDEN
 
 
 @compiled
@@ -224,7 +224,7 @@ def _weigh(scores_S: Any, scale: Any, largest: Any) -> Any:
     total = ZERO
     for s in range(len(scores_S)):
         weight = exp((scores_S[s] - largest) * scale)
-        weight = ZERO if scores_S[s] <= UNSEEN else weight
+        weight = ZERO if scores_S[s] == HIDDEN else weight
         scores_S[s] = weight
         total += weight
     return total
@@ -234,8 +234,8 @@ def _weigh(scores_S: Any, scale: Any, largest: Any) -> Any:
 def _slope(scores_S: Any, slopes_S: Any, scale: Any, log: Any, mean: Any) -> None:
     """Scores become shares, and slopes of shares, whose mean is given, those of scores."""
     for s in range(len(scores_S)):
-        share = exp(scores_S[s] * scale - log)
-        share = ZERO if scores_S[s] <= UNSEEN else share
+        share = exp(min(scores_S[s] * scale - log, ZERO))
+        share = ZERO if scores_S[s] == HIDDEN else share
         scores_S[s] = share
         slopes_S[s] = share * (slopes_S[s] - mean) * scale
 
@@ -250,7 +250,8 @@ def _forward(lines: Any, scratch: Any, first: int, last: int) -> None:
     for pair in range(first, last):
         b, g = divmod(pair, groups)
         seen_TT = lines.seen_BTT[min(b, len(lines.seen_BTT) - 1)]
-        _look(seen_TT, rows, scratch.sees_K2)
+        if g == 0 or pair == first:
+            _look(seen_TT, rows, scratch.sees_K2)
         _lay_out(lines.k_BTGE[b, :, g], scratch.keys)
         for job in range(heads // groups * len(scratch.sees_K2)):
             h, block = divmod(job, len(scratch.sees_K2))
@@ -283,7 +284,8 @@ def _backward(lines: Any, slopes: Any, scratch: Any, first: int, last: int) -> N
     for pair in range(first, last):
         b, g = divmod(pair, groups)
         seen_TT = lines.seen_BTT[min(b, len(lines.seen_BTT) - 1)]
-        _look(seen_TT, rows, scratch.sees_K2)
+        if g == 0 or pair == first:
+            _look(seen_TT, rows, scratch.sees_K2)
         _lay_out(lines.k_BTGE[b, :, g], scratch.keys)
         _lay_out(lines.v_BTGE[b, :, g], scratch.values)
         scratch.for_keys_SE[:] = ZERO

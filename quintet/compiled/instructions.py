@@ -21,7 +21,8 @@ from quintet.config import UserError
 CONFIG: Any = numba.config
 if CONFIG.DISABLE_JIT:
     raise UserError(
-        "NUMBA_DISABLE_JIT is set, and what hears, speaks and answers has to be compiled; unset it."
+        "NUMBA_DISABLE_JIT is set, and what hears, speaks, answers and learns has to be compiled; "
+        "unset it."
     )
 BYTE, FLOAT, INT = ir.IntType(8), ir.FloatType(), ir.IntType(32)
 

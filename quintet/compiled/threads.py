@@ -1,38 +1,29 @@
 """Jobs side by side, on the threads that PyTorch's operators have.
 
 These wait for the next operator awake, for some milliseconds: a thread of our own beside them would
-have to share its core with one that does nothing.
+have to share its core with one that does nothing (docs/log.md, 2026-11-29).
 """
 
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-import torch  # loads the library of threads
-
-NAMES = ("libgomp", "libiomp5")  # which give the same interface
+import torch
 
 
 def _library() -> Any:
-    """Of the threads, which is the one that is already here; None where there is none that we know
-    how to ask."""
+    """Of OpenMP, the one that PyTorch is linked with; None where it has no such interface."""
     try:
-        maps = Path("/proc/self/maps").read_text(encoding="utf-8")
-    except OSError:
+        # What is looked for there is looked for in what it is linked with, too.
+        library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
+        return library if library.GOMP_parallel and library.omp_get_thread_num else None
+    except (OSError, AttributeError):
         return None
-    paths = {line.split(maxsplit=5)[-1] for line in maps.splitlines() if ".so" in line}
-    found = sorted(path for path in paths if Path(path).name.startswith(NAMES))
-    # Of several, that of PyTorch.
-    home = str(Path(torch.__file__).parent)
-    found = [path for path in found if path.startswith(home)] or found
-    if len(found) != 1:
-        return None
-    library = ctypes.CDLL(found[0])
-    return library if hasattr(library, "GOMP_parallel") else None
 
 
 _openmp = _library()
@@ -42,28 +33,34 @@ _pool = ThreadPoolExecutor(thread_name_prefix="compiled")
 
 def side_by_side(jobs: Sequence[Callable[[], Any]]) -> list[Any]:
     """What the jobs give, which compiled functions let run beside one another. When this returns or
-    raises, all have ended."""
+    raises, all have ended. (As with PyTorch's operators, not in a process that was forked after
+    they had run.)"""
     if len(jobs) < 2:
         return [job() for job in jobs]
     return _by_pool(jobs) if _openmp is None else _by_team(jobs)
 
 
 def _by_team(jobs: Sequence[Callable[[], Any]]) -> list[Any]:
-    made: list[Any] = [None] * len(jobs)
+    made: dict[int, Any] = {}
     errors: list[BaseException] = []
 
     def part(_: object) -> None:
-        # A team may be smaller than was asked for.
-        for index in range(_openmp.omp_get_thread_num(), len(jobs), _openmp.omp_get_num_threads()):
-            try:
+        try:
+            # A team may be smaller than was asked for.
+            first, team = _openmp.omp_get_thread_num(), _openmp.omp_get_num_threads()
+            for index in range(first, len(jobs), team):
                 made[index] = jobs[index]()
-            except BaseException as error:
-                errors.append(error)
+        except BaseException as error:
+            errors.append(error)
 
-    _openmp.GOMP_parallel(_part(part), None, len(jobs), 0)
+    # A smaller team than an operator's would end the other threads, to be started anew.
+    _openmp.GOMP_parallel(_part(part), None, max(len(jobs), torch.get_num_threads()), 0)
     if errors:
         raise errors[0]
-    return made
+    if len(made) < len(jobs):  # interrupted before `part` could catch it
+        main = threading.current_thread() is threading.main_thread()
+        raise KeyboardInterrupt if main else RuntimeError("A thread did not begin its job.")
+    return [made[index] for index in range(len(jobs))]
 
 
 def _by_pool(jobs: Sequence[Callable[[], Any]]) -> list[Any]:

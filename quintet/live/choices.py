@@ -149,7 +149,7 @@ class Choices:
             w.device.type == "cpu" and w.dtype == torch.float32 and w.is_contiguous()
             for w in weights
         ):
-            # Numba, which training has no use for.
+            # Numba, which takes a second to load.
             self.fused = importlib.import_module("quintet.model.fused_heads")
             self._words, self._sub_heads = _array(text), tuple(map(_array, sub_heads))
             self._codes = tuple(map(_array, codes))

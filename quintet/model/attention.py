@@ -136,6 +136,6 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None) -> Tensor:
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    if suits(q, k, mask):
+    if suits(q, k, v, mask):
         return attend_whole(q, k, v, mask)
     return F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None, enable_gqa=True)

@@ -38,7 +38,7 @@ class _Layer(Kept):
     """The weights of a layer as compiled functions take them."""
 
     def __init__(self, *weights: Tensor) -> None:
-        from quintet.compiled.panels import pack_for_few  # Numba, which training has no use for
+        from quintet.compiled.panels import pack_for_few  # Numba, which takes a second to load
 
         super().__init__(*weights)
         norm, qkv, query_norm, key_norm, output, ff_norm, gate, up, down = (
@@ -103,7 +103,7 @@ class Trunk:
         self, x_BTD: Tensor, cache: KVCache, place: Place, turns_BTP2: Tensor | None
     ) -> Tensor:
         """Rows that are nobody's are left out, and come back as zeros."""
-        from quintet.compiled.threads import side_by_side  # Numba, which training has no use for
+        from quintet.compiled.threads import side_by_side  # Numba, which takes a second to load
         from quintet.model import fused
 
         self._check(x_BTD, cache, turns_BTP2)

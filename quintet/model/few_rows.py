@@ -40,7 +40,7 @@ class FewRows(Kept):
     """
 
     def __init__(self, weight_OI: Tensor, *places: slice) -> None:
-        from quintet.compiled.panels import pack_for_few  # Numba, which training has no use for
+        from quintet.compiled.panels import pack_for_few  # Numba, which takes a second to load
 
         super().__init__(weight_OI)
         rows_OI = np.concatenate([weight_OI.detach().numpy()[some] for some in places])

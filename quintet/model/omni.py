@@ -235,7 +235,7 @@ class Omni(nn.Module):
             zero_11[..., None].expand(1, 1, self.config.audio.num_codebooks), zero_11 > 0,
             zero_11, zero_11, zero_11.float(), zero_11,
         )  # fmt: skip
-        from quintet.compiled import first_call  # Numba, which training has no use for
+        from quintet.compiled import first_call  # Numba, which takes a second to load
         from quintet.model.fused import extend_layer
 
         with first_call(extend_layer):

@@ -1,6 +1,7 @@
 """Attention of whole lines on a CPU as one compiled function, with its gradients.
 
-Half of the time that PyTorch's kernels take (docs/log.md, 2026-11-29).
+On the processor where it was measured it takes half the time of PyTorch's kernels, and two thirds
+with a mask (docs/log.md, 2026-11-29). Gradients of gradients and `torch.func` are not for it.
 
 Shapes: B batch, T rows, H query heads, G key-value heads, E head width.
 """
@@ -14,25 +15,31 @@ import torch
 from torch import Tensor
 
 LEAST_WORK = 1_000_000  # pairs of rows, of all heads; below, the calls cost more than they save
-LANES = 16  # numbers of the widest register, of which heads are whole ones
+MULTIPLE = 16  # of so many numbers are heads: whole registers, on any processor
 
 
-def suits(q: Tensor, k: Tensor, mask: Tensor | None) -> bool:
+def suits(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> bool:
     """Whether lines, as `attention.attend` has them, may take this way."""
-    batch, heads, rows, width = q.shape
+    (batch, heads, rows, width), groups = q.shape, k.shape[1]
     return (
         type(q) is Tensor  # whole, here, and with numbers
-        and q.device.type == "cpu"
-        and q.dtype == torch.float32
-        and k.shape[2] == rows
-        and width % LANES == 0
-        and batch * heads * rows * rows >= LEAST_WORK
+        and q.device.type == k.device.type == v.device.type == "cpu"
+        and q.dtype == k.dtype == v.dtype == torch.float32
+        and k.shape == v.shape == (batch, groups, rows, width)
+        and width % MULTIPLE == 0
         and (mask is None or (mask.dtype == torch.bool and mask.shape == (batch, 1, rows, rows)))
+        # A compiler would make variants for what depends on the size.
+        and (torch.compiler.is_compiling() or _pays(batch, heads, rows, groups))
     )
 
 
+def _pays(batch: int, heads: int, rows: int, groups: int) -> bool:
+    enough = batch * heads * rows * rows >= LEAST_WORK
+    return enough and 2 * batch * groups >= torch.get_num_threads()  # which share these
+
+
 def attend_whole(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """[B, H, T, E], of keys and values [B, G, T, E]; float32, on a CPU."""
+    """[B, H, T, E], of keys and values [B, G, T, E]; what `suits`, of any size."""
     y_BTHE: Tensor
     y_BTHE, _ = _attend(*(x.transpose(1, 2) for x in (q, k, v)), mask)
     return y_BTHE.transpose(1, 2)
@@ -54,6 +61,9 @@ def _attend(
     from quintet.compiled.attention import forward  # compiled where it is first asked for
 
     q, k, v = map(_numbers, (q_BTHE, k_BTGE, v_BTGE))
+    assert {x.dtype for x in (q, k, v)} == {np.dtype(np.float32)} and k.shape == v.shape
+    assert q.shape[:2] == k.shape[:2] and q.shape[3] == k.shape[3], "other rows, or heads"
+    assert q.shape[3] % MULTIPLE == 0 and q.shape[2] % k.shape[2] == 0, "no whole heads"
     lines = forward(q, k, v, _seen(mask_B1TT), torch.get_num_threads())
     return torch.from_numpy(lines.y_BTHE), torch.from_numpy(lines.log_BHT)
 
@@ -86,6 +96,7 @@ def _(q: Tensor, k: Tensor, v: Tensor, *given: Any) -> tuple[Tensor, Tensor, Ten
 
 
 def _keep(ctx: Any, inputs: tuple[Tensor | None, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.mark_non_differentiable(output[1])
     ctx.save_for_backward(*inputs, *output)
 
 

@@ -61,7 +61,7 @@ def _joined(before_BCT: Tensor, x_BCT: Tensor, falls: bool) -> Tensor:
     """One after the other in time, or where it `falls`, ELU of the other; channels side by side.
     Compiled: the threads of PyTorch's operators go on turning round and round for milliseconds, on
     the cores that products want."""
-    from quintet.tokenizers.loops import join  # Numba, which training has no use for
+    from quintet.tokenizers.loops import join  # Numba, which takes a second to load
 
     if before_BCT.shape[:2] != x_BCT.shape[:2]:
         raise ValueError("What stands before is of other streams, or channels.")
@@ -310,7 +310,7 @@ class ResidualLSTM(nn.Module):
         to spare, layers go side by side: one is at some steps while the one before it is at the
         next."""
         from quintet.compiled.threads import side_by_side
-        from quintet.tokenizers.loops import lstm  # Numba, which training has no use for
+        from quintet.tokenizers.loops import lstm  # Numba, which takes a second to load
 
         layers, time = self.lstm.num_layers, x_BTH.shape[1]
         state = (len(x_BTH), layers, self.lstm.hidden_size)

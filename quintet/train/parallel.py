@@ -24,6 +24,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch._dynamo import config as dynamo
 from torch.distributed import ProcessGroup
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
@@ -42,6 +43,8 @@ from quintet.model.transformer import Block
 from quintet.train.context import attend_together
 from quintet.train.processes import Place
 from quintet.train.task import TrainConfig
+
+VARIANTS = 64  # of a block's forward that may be compiled
 
 
 def parallelize(model: Omni, config: TrainConfig, place: Place) -> Place:
@@ -62,6 +65,9 @@ def parallelize(model: Omni, config: TrainConfig, place: Place) -> Place:
         if config.checkpoint_activations:
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)
         if config.compile and has_compiler():
+            # With and without a mask, learning and not, few rows and many, and that for each stage
+            # of a chain: after eight such variants the compiler gives up by default.
+            dynamo.recompile_limit = max(dynamo.recompile_limit, VARIANTS)
             block.forward = torch.compile(block.forward, dynamic=True)
     if place.mesh is None:
         model.to(place.device)

@@ -1,15 +1,26 @@
 """Attention of whole lines, compiled, is PyTorch's, backward, too."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from quintet.model import whole_lines
 from quintet.model.attention import attend
-from quintet.model.whole_lines import LANES, attend_whole, suits
+from quintet.model.whole_lines import MULTIPLE, attend_whole, suits
 
-SHAPES = [(1, 1, 1, 1, LANES), (2, 47, 6, 2, 32), (1, 161, 4, 4, 64), (3, 90, 2, 1, 3 * LANES)]
+SHAPES = [
+    (1, 1, 1, 1, MULTIPLE),
+    (2, 47, 6, 2, 32),
+    (1, 161, 4, 4, 64),
+    (3, 90, 2, 1, 3 * MULTIPLE),
+]
 
 
 def drawn(batch: int, rows: int, heads: int, groups: int, width: int) -> list[Tensor]:
@@ -104,13 +115,71 @@ def test_the_operator_keeps_pytorchs_rules() -> None:
 
 
 def test_only_what_suits_takes_this_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    q, k, *_ = drawn(2, 64, 4, 2, 32)
-    assert not suits(q, k, None)  # too little
+    q, k, v, _ = drawn(2, 64, 4, 2, 32)
+    assert not suits(q, k, v, None)  # too little
     monkeypatch.setattr(whole_lines, "LEAST_WORK", 1)
-    assert suits(q, k, None) and suits(q, k, window(2, 64))
-    assert not suits(q[..., :24], k, None) and not suits(q, k[:, :, :60], None)
-    assert not suits(q.double(), k, None) and not suits(q, k, window(2, 64).float())
-    assert not suits(q, k, window(1, 64)) and not suits(q.to("meta"), k, None)
+    mask = window(2, 64)
+    assert suits(q, k, v, None) and suits(q, k, v, mask)
+    assert not suits(q, k, v, mask.float()) and not suits(q, k, v, window(1, 64))
+    assert not suits(q.double(), k.double(), v.double(), None)
+    assert not suits(q, k.double(), v, None) and not suits(q, k, v.double(), None)
+    assert not suits(q, k[:, :, :60], v[:, :, :60], None) and not suits(q, k, v[:, :, :60], None)
+    assert not suits(*(x[..., :24] for x in (q, k, v)), None)
+    assert not suits(*(x.to("meta") for x in (q, k, v)), None)
+    with FakeTensorMode():
+        assert not suits(*drawn(2, 64, 4, 2, 32)[:3], None)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 9)  # of which four would have work
+    assert not suits(q, k, v, None)
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    q, k, v, _ = drawn(2, 20, 4, 2, 32)
+    for given in [(q, k.double(), v), (q, k, v[:, :, :9]), (q[..., :24], k[..., :24], v[..., :24])]:
+        with pytest.raises(AssertionError):
+            attend_whole(*given, None)
+
+
+def test_memory_may_lie_anyhow() -> None:
+    """A mask of one line for all, a gradient of one number for all, rows from the middle."""
+    q, k, v, _ = drawn(3, 70, 4, 2, 32)
+    mask, gradient = window(1, 70).expand(3, -1, -1, -1), torch.ones(1).expand(3, 4, 70, 32)
+    wide = [torch.cat([x, x], -1)[..., 32:] for x in (q, k, v)]
+    made = with_gradients(lambda q, k, v: attend_whole(q, k, v, mask), [*wide, gradient])
+    plain = [*(x.contiguous() for x in (q, k, v)), gradient.contiguous()]
+    expected = with_gradients(
+        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, mask, enable_gqa=True), plain
+    )
+    for one, other in zip(made, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e3, 1e8])
+def test_scores_far_apart_or_beyond_any_number(scale: float) -> None:
+    q, k, v, _ = drawn(1, 50, 2, 2, 32)
+    made = attend_whole(scale * q, scale * k, v, None)
+    expected = F.scaled_dot_product_attention(
+        scale * q.double(), scale * k.double(), v.double(), is_causal=True
+    )
+    torch.testing.assert_close(made.double(), expected, rtol=1e-4, atol=1e-4)
+    same = attend_whole(torch.full_like(q, 1e15), torch.full_like(k, -1e15), v, None)
+    torch.testing.assert_close(same[0, 0, -1], v[0, 0].mean(0), rtol=1e-4, atol=1e-5)
+
+
+def test_other_processors_give_the_same(tmp_path: Path) -> None:
+    """With narrower registers, and tiles of fewer rows."""
+    code = (
+        "import sys, torch; from tests.model.test_whole_lines import *;"
+        "given = drawn(2, 47, 6, 2, 32);"
+        "made = with_gradients(lambda q, k, v: attend_whole(q, k, v, window(2, 47)), given);"
+        "torch.save(made, sys.argv[1])"
+    )
+    given = drawn(2, 47, 6, 2, 32)
+    here = with_gradients(lambda q, k, v: attend_whole(q, k, v, window(2, 47)), given)
+    environment = os.environ | {"NUMBA_CPU_NAME": "generic", "NUMBA_CACHE_DIR": str(tmp_path)}
+    made = tmp_path / "made.pt"
+    subprocess.run([sys.executable, "-c", code, made], env=environment, check=True, timeout=300)
+    for one, other in zip(torch.load(made, weights_only=True), here, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("autocast", [False, True])
