@@ -43,6 +43,7 @@ from quintet.train.loop import LOG
 
 SEED = 1_000  # of the questions that are judged here; those of the stage's evaluations have others
 TIMED, MAX_ROWS = 100, 256
+STAGES = ("internalize", "think")
 
 
 def trained(context: Context) -> Omni:
@@ -141,7 +142,7 @@ def main(runs: Path, name: str, count: int, json_file: Path | None) -> None:
     recipe, console = Recipe.load(name, runs), Console(width=100)
     rows: list[ScoreRow] = []
     for context in recipe.stages:
-        if context.settings["stage"] == "internalize" and (context.folder / MODEL_FILE).exists():
+        if context.settings["stage"] in STAGES and (context.folder / MODEL_FILE).exists():
             rows += rows_of(context, count)
     console.print(_show(rows))
     for context in recipe.only("internalize"):

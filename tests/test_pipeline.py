@@ -26,6 +26,7 @@ OPTIONAL = {
     "own_answers",
     "prefer",
     "internalize",
+    "think",
 }  # stages that the bundled model went without
 # No whole system from nothing.
 PARTS = (

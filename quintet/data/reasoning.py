@@ -40,6 +40,7 @@ class Problem:
     reasoning: str
     answer: str
     kind: str = "product"  # of question
+    sums: tuple[int, ...] = ()  # behind each digit of a product
 
 
 def split_of(*operands: object) -> Split:
@@ -85,7 +86,24 @@ def long_multiplication(a: int, b: int, digits: int) -> Problem:
         shown = f"({written(total, width)})" if 0 < place < digits - 1 else ""
         parts.append(written(partial, width) + shown)
     question = f"{written(a, digits)}*{written(b, digits)}"
-    return Problem(question, "+".join(parts), written(a * b, 2 * digits))
+    sums = tuple(running_sums(a, b, digits))
+    return Problem(question, "+".join(parts), written(a * b, 2 * digits), sums=sums)
+
+
+def running_sums(a: int, b: int, digits: int) -> list[int]:
+    """Of each place of a * b, the lowest first: the products of digits that fall there, and what
+    the place before carries into it. Its last digit is that of the product."""
+    carried, sums = 0, []
+    for place in range(2 * digits):
+        fallen = (a // 10**i % 10 * (b // 10 ** (place - i) % 10) for i in range(place + 1))
+        sums.append(sum(fallen) + carried)
+        carried = sums[-1] // 10
+    return sums
+
+
+def most_carried(digits: int) -> int:
+    """By a running sum of numbers of so many digits."""
+    return max(running_sums(10**digits - 1, 10**digits - 1, digits)) // 10
 
 
 ORDINALS = (
@@ -210,6 +228,12 @@ class FreshProducts:
 
     def batch(self, step: int) -> list[Sample]:
         """The samples of training step `step`; all of one length, and from position 0 on."""
+        return [self.maker.sample(problem) for problem in self._problems(step)]
+
+    def sums(self, step: int) -> np.ndarray:
+        """The running sums behind their answers, int64 [B, 2 * digits]."""
+        return np.array([problem.sums for problem in self._problems(step)], np.int64)
+
+    def _problems(self, step: int) -> list[Problem]:
         rng = np.random.default_rng((self.seed, 2, step))
-        problems = (product(rng, self.digits, self.split) for _ in range(self.batch_size))
-        return [self.maker.sample(problem) for problem in problems]
+        return [product(rng, self.digits, self.split) for _ in range(self.batch_size)]

@@ -38,8 +38,8 @@ from quintet.whole_file import write_whole
 RECIPES = Path(__file__).parent.parent / "recipes"
 STAGES = (
     "text_tokenizer", "audio_tokenizer", "image_tokenizer", "documents", "pretrain", "audio",
-    "unfrozen", "instruct", "internalize", "scripts", "transcribe", "describe", "realtime",
-    "own_answers", "prefer", "average", "audio_decoder", "judges", "release",
+    "unfrozen", "instruct", "internalize", "think", "scripts", "transcribe", "describe",
+    "realtime", "own_answers", "prefer", "average", "audio_decoder", "judges", "release",
 )  # fmt: skip
 TRANSFORMER_STAGES = {  # which may train on many devices; see docs/many-devices.md
     "pretrain", "audio", "unfrozen", "instruct", "internalize", "scripts", "transcribe",
@@ -47,7 +47,7 @@ TRANSFORMER_STAGES = {  # which may train on many devices; see docs/many-devices
 }  # fmt: skip
 # What later stages take from earlier ones, and the stages that make it.
 MAKERS = {
-    "transformer": TRANSFORMER_STAGES | {"average"},
+    "transformer": TRANSFORMER_STAGES | {"average", "think"},
     "codec": {"audio_tokenizer", "audio_decoder"},
     "image tokenizer": {"image_tokenizer"},
     "samples": {DOCUMENTS},
