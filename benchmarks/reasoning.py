@@ -7,9 +7,9 @@ trains it, or the synthetic world's spelling and counting, as the recipe spellin
     ms           of a core, for one answer alone as turn mode writes it: the question read into a
                  fresh cache, then entry after entry (the median; one thread)
 
-The three models have the same sizes: "explicit" writes its reasoning, "internalize" goes on from
-it until none is left, "direct" never had any and trains for as many steps as the two together. The
-second table is internalization on its way: held-out answers right, by rows of reasoning removed.
+The models have the same sizes: "explicit" writes its reasoning, "internalize" goes on from it until
+none is left, "direct" never had any and trains for as many steps as the two together; "think", of
+three digits, never writes any either, and a layer of it is told running sums. The second table is internalization on its way: held-out answers right, by rows of reasoning removed.
 
     quintet train multiplication
     python -m benchmarks.reasoning [--runs FOLDER] [--recipe NAME] [--json FILE]
@@ -37,6 +37,7 @@ from quintet.model.omni import Omni
 from quintet.stages.context import MODEL_FILE, Context
 from quintet.stages.internalize import maker_of
 from quintet.stages.recipe import Recipe
+from quintet.stages.think import DIGITS
 from quintet.timeline.targets import Sample
 from quintet.tokenizers.weight_files import load_weights
 from quintet.train.loop import LOG
@@ -91,7 +92,8 @@ def questions(maker: ReasoningMaker, digits: int, count: int) -> tuple[list[Samp
 def rows_of(context: Context, count: int) -> list[ScoreRow]:
     """All figures of one model."""
     model, maker = trained(context), maker_of(context)
-    samples, kinds = questions(maker, context.settings.get("digits", 0), count)
+    usual = DIGITS if context.settings["stage"] == "think" else 0
+    samples, kinds = questions(maker, context.settings.get("digits", usual), count)
     right, entries = right_answers(model, maker.text, maker.mark, samples)
     mean, timed = float(entries.mean()), samples[:TIMED]
     ms = milliseconds(model, maker, timed)
@@ -145,8 +147,8 @@ def main(runs: Path, name: str, count: int, json_file: Path | None) -> None:
         if context.settings["stage"] in STAGES and (context.folder / MODEL_FILE).exists():
             rows += rows_of(context, count)
     console.print(_show(rows))
-    for context in recipe.only("internalize"):
-        if (context.folder / LOG).exists():
+    for context in recipe.stages:
+        if context.name == "internalize" and (context.folder / LOG).exists():
             table = Table("rows removed", "right")
             for removed, right in curve(context):
                 table.add_row(str(removed), f"{right:.3f}")

@@ -42,6 +42,10 @@ stage = "internalize"
 digits = 2
 reasoning = "none"
 train = { steps = 1 }
+[[stages]]
+name = "think"
+digits = 2
+train = { steps = 1 }
 """
 SPELLING = """
 preset = "nano"
@@ -66,7 +70,7 @@ def test_one_command_prints_all_figures(tmp_path: Path, monkeypatch: pytest.Monk
     path = tmp_path / "mine.toml"
     path.write_text(RECIPE)
     stages = Recipe.load(str(path), tmp_path).stages
-    for context in stages[:3]:
+    for context in (*stages[:3], stages[4]):
         run_stage(context)
     told, kept = CliRunner(), tmp_path / "scores.json"
     done = told.invoke(
@@ -75,7 +79,7 @@ def test_one_command_prints_all_figures(tmp_path: Path, monkeypatch: pytest.Monk
     assert done.exit_code == 0, done.output
     rows = {row["name"]: row for row in json.loads(kept.read_text())["rows"]}
     assert set(rows) == {
-        f"{model}, {figure}" for model in ("explicit", "internalize")  # the third has not run
+        f"{model}, {figure}" for model in ("explicit", "internalize", "think")  # another has not run
         for figure in ("right", "entries", "answer")
     }  # fmt: skip
     assert rows["internalize, answer"]["value"] > 0 and rows["internalize, answer"]["n"] == 4
