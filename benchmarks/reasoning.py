@@ -9,7 +9,8 @@ trains it, or the synthetic world's spelling and counting, as the recipe spellin
 
 The models have the same sizes: "explicit" writes its reasoning, "internalize" goes on from it until
 none is left, "direct" never had any and trains for as many steps as the two together; "think", of
-three digits, never writes any either, and a layer of it is told running sums. The second table is internalization on its way: held-out answers right, by rows of reasoning removed.
+three digits, never writes any either, and a layer of it is told running sums. The second table is
+internalization on its way: held-out answers right, by rows of reasoning removed.
 
     quintet train multiplication
     python -m benchmarks.reasoning [--runs FOLDER] [--recipe NAME] [--json FILE]

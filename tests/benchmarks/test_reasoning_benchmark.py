@@ -79,7 +79,7 @@ def test_one_command_prints_all_figures(tmp_path: Path, monkeypatch: pytest.Monk
     assert done.exit_code == 0, done.output
     rows = {row["name"]: row for row in json.loads(kept.read_text())["rows"]}
     assert set(rows) == {
-        f"{model}, {figure}" for model in ("explicit", "internalize", "think")  # another has not run
+        f"{model}, {figure}" for model in ("explicit", "internalize", "think")  # not "direct"
         for figure in ("right", "entries", "answer")
     }  # fmt: skip
     assert rows["internalize, answer"]["value"] > 0 and rows["internalize, answer"]["n"] == 4
