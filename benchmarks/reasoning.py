@@ -7,10 +7,10 @@ trains it, or the synthetic world's spelling and counting, as the recipe spellin
     ms           of a core, for one answer alone as turn mode writes it: the question read into a
                  fresh cache, then entry after entry (the median; one thread)
 
-The models have the same sizes: "explicit" writes its reasoning, "internalize" goes on from it until
-none is left, "direct" never had any and trains for as many steps as the two together; "think", of
-three digits, never writes any either, and a layer of it is told running sums. The second table is
-internalization on its way: held-out answers right, by rows of reasoning removed.
+The models of a recipe have the same sizes: "explicit" writes its reasoning, "internalize" goes on
+from it until none is left, "direct" never had any; "think" neither, and a layer of it is told
+running sums. The second table is internalization on its way: held-out answers right, by rows of
+reasoning removed.
 
     quintet train multiplication
     python -m benchmarks.reasoning [--runs FOLDER] [--recipe NAME] [--json FILE]
@@ -38,7 +38,7 @@ from quintet.model.omni import Omni
 from quintet.stages.context import MODEL_FILE, Context
 from quintet.stages.internalize import maker_of
 from quintet.stages.recipe import Recipe
-from quintet.stages.think import DIGITS
+from quintet.stages.think import digits_of
 from quintet.timeline.targets import Sample
 from quintet.tokenizers.weight_files import load_weights
 from quintet.train.loop import LOG
@@ -93,8 +93,9 @@ def questions(maker: ReasoningMaker, digits: int, count: int) -> tuple[list[Samp
 def rows_of(context: Context, count: int) -> list[ScoreRow]:
     """All figures of one model."""
     model, maker = trained(context), maker_of(context)
-    usual = DIGITS if context.settings["stage"] == "think" else 0
-    samples, kinds = questions(maker, context.settings.get("digits", usual), count)
+    thinks = context.settings["stage"] == "think"
+    digits = digits_of(context) if thinks else context.settings.get("digits", 0)
+    samples, kinds = questions(maker, digits, count)
     right, entries = right_answers(model, maker.text, maker.mark, samples)
     mean, timed = float(entries.mean()), samples[:TIMED]
     ms = milliseconds(model, maker, timed)

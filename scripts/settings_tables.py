@@ -73,7 +73,7 @@ MEANINGS = {
     "pairs": "the earlier stage `own_answers` from whose pairs it learns, in place of documents",
     "digits": "long multiplication with so many digits, new numbers at every step; 0: shards",
     "think.digits": "long multiplication with so many digits, new numbers at every step",
-    "layer": "counted from the first: whose hidden vectors tell the sums",
+    "layer": "counted from the first: of whose hidden vectors the probe reads the sums",
     "reasoning": "whether it goes, stays, or never was",
     "explicit_steps": "steps before the first rows go",
     "longer": "steps until the next removal, by rows that have gone, where they are not "
@@ -102,7 +102,7 @@ DEFAULTS = {
     "shards": "all there are", "documents.shards": "none", "sources": "none", "recordings": "none",
     "photograph_folder": "none", "image_tokenizer.crop": "the preset's image size",
     "image_tokenizer.largest": "`crop`", "about": "the world's sentence",
-    "forms": "all", "of": "needed", "think.layer": "at three quarters of all",
+    "forms": "all", "of": "needed", "think.layer": "at three quarters of all, rounded down",
 }  # fmt: skip
 # Fields of dataclasses without a comment of their own.
 FIELDS = {

@@ -28,7 +28,7 @@ from quintet.settings import Count, Natural, Range
 from quintet.stages.context import Context
 from quintet.stages.documents import check_counts, mixed_in, samples_of
 from quintet.stages.omni_task import SHARD_SETTINGS, OmniTask
-from quintet.timeline.targets import Vocabulary
+from quintet.timeline.targets import Sample, Vocabulary
 from quintet.tokenizers.folders import TEXT_FILE
 from quintet.tokenizers.text import TextTokenizer
 from quintet.train import TrainConfig
@@ -152,14 +152,11 @@ class InternalizeTask(OmniTask):
 def run(context: Context) -> dict[str, float]:
     config, settings = context.train, context.settings
     maker, fresh = maker_of(context), None
-    answered = max(ANSWERED, config.batch_size)
     if digits := settings.get("digits", 0):
-        fresh = FreshProducts(maker, digits, "train", config.batch_size, config.seed)
-        samples = fresh.batch(0)
-        tested = FreshProducts(maker, digits, "test", answered, config.seed).batch(0)
+        samples, tested, fresh = products_of(context, maker, digits)
     else:
         samples = samples_of(context, "reasoning") + mixed_in(context, "reasoning")
-        tested = samples_of(context, "reasoning_test")[:answered]
+        tested = samples_of(context, "reasoning_test")[: max(ANSWERED, config.batch_size)]
     check_counts(context, len(samples), len(tested))
     longest = max(len(maker.reasoning_rows(sample)) for sample in samples)
     removal = Removal(
@@ -179,6 +176,17 @@ def run(context: Context) -> dict[str, float]:
         removal=removal, maker=maker, fresh=fresh,
     )  # fmt: skip
     return train.run(task, config, context.folder, context.name)
+
+
+def products_of(
+    context: Context, maker: ReasoningMaker, digits: int
+) -> tuple[list[Sample], list[Sample], FreshProducts]:
+    """A first batch of products, some that are kept out of training, and what makes more."""
+    config = context.train
+    fresh = FreshProducts(maker, digits, "train", config.batch_size, config.seed)
+    answered = max(ANSWERED, config.batch_size)
+    tested = FreshProducts(maker, digits, "test", answered, config.seed).batch(0)
+    return fresh.batch(0), tested, fresh
 
 
 def maker_of(context: Context) -> ReasoningMaker:

@@ -1,11 +1,11 @@
-"""Think: products whose running sums are told to an inner layer, and never written.
+"""Think: products of which an inner layer is told the running sums, and nothing is written.
 
-A transformer that has learned to multiply without a word holds, in its middle, the running sum of
-each place of the product: all products of digits that fall there, and what is carried into it. One
-that is only shown the answers does not come upon it (Bai et al. 2025, arXiv 2510.00184). Here a
-probe reads that sum from the hidden vector of a layer, where a digit of the answer is asked for,
-and both learn; then the probe is thrown away. They fit the sum as a number; here its last digit
-and what is carried on are two choices.
+Bai et al. (2025, arXiv 2510.00184) found in a transformer that multiplies without a word the
+running sum of each place of the product: all products of digits that fall there, and what is
+carried into it; and that one which is shown the answers alone does not come upon it, but does where
+a probe has to read that sum from its layers. So a probe reads it here from the hidden vectors of
+one layer, where a digit of the answer is asked for, and both learn; then the probe is thrown away.
+They fit the sum as a number; here its last digit and what is carried on are two choices.
 
 Data: long multiplications, new ones at every step. Flag 1 on the answer, and loss there only.
 """
@@ -26,7 +26,7 @@ from quintet.data.reasoning import FreshProducts, most_carried
 from quintet.model.omni import Batch, Omni
 from quintet.settings import Count, Range
 from quintet.stages.context import MODEL_FILE, Context
-from quintet.stages.internalize import ANSWERED, InternalizeTask, Removal, maker_of
+from quintet.stages.internalize import InternalizeTask, Removal, maker_of, products_of
 from quintet.train import TrainConfig
 
 SETTINGS = {
@@ -52,9 +52,10 @@ class SumProbe(nn.Module):
 
 
 class ThinkTask(InternalizeTask):
-    """Learns answers, and at the same rows the sums behind them from the `layer`-th block on.
+    """Learns answers, and at the same rows the sums behind them.
 
     Args:
+        layer: counted from 1: the block from whose hidden vectors the probe reads.
         fresh: makes the batches.
     """
 
@@ -63,30 +64,33 @@ class ThinkTask(InternalizeTask):
     def __init__(self, *args: Any, layer: int, fresh: FreshProducts, **settings: Any) -> None:
         super().__init__(*args, fresh=fresh, **settings)
         self.layer, self.products = layer, fresh
-        self.heard_BTD: Tensor | None = None  # what the layer gave for the batch at hand
 
     def record(self) -> dict[str, Any]:
         return super().record() | {"layer": self.layer}
 
     def module(self) -> nn.Module:
         model = super().module()
-        assert isinstance(model, Omni)
         model.add_module(PROBE, SumProbe(self.preset.model.d_model, self.products.digits))
-        model.transformer.layers[self.layer - 1].register_forward_hook(self._hear)
         return model
 
-    def _hear(self, block: nn.Module, given: object, made_BTD: Tensor) -> None:
-        self.heard_BTD = made_BTD
-
     def losses(self, module: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
-        losses, probe = super().losses(module, batch, step), getattr(module, PROBE)
-        assert self.heard_BTD is not None and isinstance(probe, SumProbe)
-        # The first questions of each sample are for the digits of its answer.
-        asked_BQ = batch.text_at.view(len(self.heard_BTD), -1)[:, : 2 * self.products.digits]
-        heard_ND, self.heard_BTD = self.heard_BTD.flatten(0, 1)[asked_BQ.flatten()], None
-        sums_N = torch.from_numpy(self.products.sums(step).reshape(-1)).to(heard_ND.device)
-        told = probe.loss(heard_ND, sums_N)
-        return losses | {"sums": told, "loss": losses["loss"] + told}
+        assert isinstance(module, Omni)
+        made: list[Tensor] = []
+        hook = module.transformer.layers[self.layer - 1].register_forward_hook(
+            lambda block, given, made_BTD: made.append(made_BTD)
+        )
+        try:
+            losses = super().losses(module, batch, step)
+        finally:
+            hook.remove()
+        sums_BS = torch.from_numpy(self.products.sums(step)).to(batch.text_at.device)
+        count, places = sums_BS.shape
+        # Each sample asks for the digits of its answer, its end, and silence.
+        assert len(batch.text_at) == count * (places + 2), "an answer of another length"
+        asked_N = batch.text_at.view(count, -1)[:, :places].flatten()
+        probe = getattr(module, PROBE)
+        sums_loss = probe.loss(made[0].flatten(0, 1)[asked_N], sums_BS.flatten())
+        return losses | {"sums": sums_loss, "loss": losses["loss"] + sums_loss}
 
     def export(self, module: nn.Module, folder: Path) -> None:
         kept = {k: v for k, v in module.state_dict().items() if not k.startswith(f"{PROBE}.")}
@@ -100,25 +104,37 @@ def check(context: Context) -> None:
             f"Stage {context.name!r} has layer = {context.settings['layer']} and the preset "
             f"{context.preset.name!r} {counted(blocks, 'layer')}; choose one of these."
         )
+    if context.train.together > 1:
+        raise UserError(
+            f"Stage {context.name!r} runs in one process; set tensor_parallel and "
+            "context_parallel to 1 in its own table train."
+        )
+
+
+def digits_of(context: Context) -> int:
+    return int(context.settings.get("digits", DIGITS))
+
+
+def usual_layer(blocks: int) -> int:
+    """At three quarters of all, so that some are left for the answer."""
+    return max(1, 3 * blocks // 4)
 
 
 def run(context: Context) -> dict[str, float]:
-    config, settings = context.train, context.settings
-    maker, digits = maker_of(context), settings.get("digits", DIGITS)
-    if len(maker.text.encode("0123456789")) != 10:
+    settings, start = context.settings, context.settings.get("start_from")
+    maker = maker_of(context)
+    if any(len(maker.text.encode(f"{pair:02}")) != 2 for pair in range(100)):
         raise UserError(
             f"Stage {context.name!r} needs an entry for each digit, and the text tokenizer has "
-            'some for several; give the stage text_tokenizer characters = "0123456789*+()#".'
+            'some for several; give the stage text_tokenizer characters = "0123456789*+()#", or '
+            "take the tokenizers of a model that has one for each, as nano has."
         )
-    fresh = FreshProducts(maker, digits, "train", config.batch_size, config.seed)
-    answered = max(ANSWERED, config.batch_size)
-    samples, start = fresh.batch(0), settings.get("start_from")
+    samples, tested, fresh = products_of(context, maker, digits_of(context))
     longest = max(len(maker.reasoning_rows(sample)) for sample in samples)
     task = ThinkTask(
-        context.preset, config, samples,
-        FreshProducts(maker, digits, "test", answered, config.seed).batch(0),
+        context.preset, context.train, samples, tested,
         start_from=context.start(start) if start else None, maker=maker, fresh=fresh,
         removal=Removal("none", longest, explicit_steps=0, steps_between=1, rows_at_once=1),
-        layer=settings.get("layer", -(-3 * context.preset.model.num_layers // 4)),
+        layer=settings.get("layer", usual_layer(context.preset.model.num_layers)),
     )  # fmt: skip
-    return train.run(task, config, context.folder, context.name)
+    return train.run(task, context.train, context.folder, context.name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +21,8 @@ from quintet.stages.context import Context
 from quintet.stages.internalize import Removal, maker_of
 from quintet.stages.recipe import run_stage
 from quintet.stages.think import PROBE, SumProbe, ThinkTask, run
+from quintet.tokenizers.folders import TEXT_FILE
+from quintet.tokenizers.text import TextTokenizer
 from quintet.tokenizers.weight_files import load_weights
 from quintet.train import TrainConfig
 
@@ -73,12 +74,16 @@ def test_running_sums() -> None:
     assert most_carried(1) == 8 and most_carried(3) == 26
 
 
-def test_sums_are_told_where_the_digits_are_asked_for(runs: Path) -> None:
-    task = _task(runs)
-    model, batch, heard = task.module(), task.batch(5), {}
-    assert isinstance(model, Omni)
-    model.transformer.layers[0].register_forward_hook(
-        lambda block, given, made: heard.update(made=made)
+@pytest.mark.parametrize("packed_rows", [0, 40])
+@pytest.mark.parametrize("layer", [1, 2])
+def test_sums_are_told_where_the_digits_are_asked_for(
+    runs: Path, layer: int, packed_rows: int
+) -> None:
+    task = _task(runs, layer, replace(SETTINGS, packed_rows=packed_rows))
+    model, batch, made = task.module(), task.batch(5), []
+    assert isinstance(model, Omni) and len(batch.rows.step) == (3 if packed_rows else 8)
+    model.transformer.layers[layer - 1].register_forward_hook(
+        lambda block, given, made_BTD: made.append(made_BTD)
     )
     told = []
     probe = getattr(model, PROBE)
@@ -90,9 +95,9 @@ def test_sums_are_told_where_the_digits_are_asked_for(runs: Path) -> None:
     digits = torch.tensor(task.maker.text.encode("0123456789"))
     assert torch.equal(digits[sums_N.view(8, 4) % 10], targets)
     at = batch.text_at.view(8, -1)[:, :4]
-    assert torch.equal(hidden_ND.view(8, 4, -1), heard["made"].flatten(0, 1)[at])
+    assert torch.equal(hidden_ND.view(8, 4, -1), made[0].flatten(0, 1)[at])
     assert torch.equal(sums_N.view(8, 4), torch.from_numpy(task.products.sums(5)))
-    assert task.heard_BTD is None
+    assert len(model.transformer.layers[layer - 1]._forward_hooks) == 1  # that of this test
 
 
 def test_the_probe_tells_sums_apart() -> None:
@@ -140,10 +145,18 @@ def test_killed_and_resumed_equals_never_stopped(runs: Path, tmp_path: Path) -> 
     assert all(torch.equal(whole[name], again[name]) for name in whole)
 
 
-def test_what_cannot_be_is_told(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_usual_layer_leaves_some_for_the_answer() -> None:
+    assert [think.usual_layer(blocks) for blocks in (1, 2, 3, 4, 6, 12)] == [1, 1, 2, 3, 4, 9]
+
+
+def test_what_cannot_be_is_told(runs: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="layer = 3 and the preset 'multiplication' 2 layers"):
-        think.check(_context(runs, layer=3))
-    pairs = SimpleNamespace(text=SimpleNamespace(encode=lambda text: [*range(len(text) // 2)]))
-    monkeypatch.setattr(think, "maker_of", lambda context: pairs)
+        think.check(_context(runs, layer=3, train={"steps": 1, "batch_size": 2}))
+    table = {"steps": 1, "batch_size": 2, "tensor_parallel": 2}
+    with pytest.raises(UserError, match="set tensor_parallel and context_parallel to 1"):
+        think.check(_context(runs, train=table))
+    (tmp_path / "text_tokenizer").mkdir()
+    lines = [f"{1000 * n} and {500 + n} are # * numbers" for n in range(200)]
+    TextTokenizer.train(lines, 300).save(tmp_path / "text_tokenizer" / TEXT_FILE)
     with pytest.raises(UserError, match="needs an entry for each digit"):
-        run(_context(runs, train={"steps": 1, "batch_size": 2}))
+        run(_context(tmp_path, train={"steps": 1, "batch_size": 2}))
