@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
+
+from quintet.config import UserError
 
 RESAMPLES = 2_000  # of the bootstrap
 
@@ -48,3 +52,12 @@ def interval(values: np.ndarray) -> tuple[float, float, float]:
     means = values[rng.integers(len(values), size=(RESAMPLES, len(values)))].mean(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
     return float(values.mean()), float(low), float(high)
+
+
+def as_command(main: Callable[[], None]) -> None:
+    """Run it; a person's mistake is one sentence, as with the commands."""
+    try:
+        main()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)

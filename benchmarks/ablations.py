@@ -40,6 +40,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from benchmarks import as_command
 from benchmarks.ablation_models import MODELS, with_silence
 from quintet import train
 from quintet.config import STEPS_PER_SECOND, OmniConfig, from_dict
@@ -108,7 +109,7 @@ def shards(variant: Variant, out: Path, kind: str) -> list[Sample]:
     if variant.codec:
         table = {
             "steps": CODEC_STEPS, "batch_size": 6, "learning_rate": 1.5e-3, "betas": (0.9, 0.98),
-            "precision": "bfloat16", "evaluate_every": CODEC_STEPS,
+            "precision": "auto", "evaluate_every": CODEC_STEPS,
         }  # fmt: skip
         settings: dict[str, Any] = {"train": table, "utterances": 4_000}
         context = Context("audio_tokenizer", preset, settings, folder)
@@ -143,7 +144,7 @@ def train_variant(name: str, out: Path, steps: int, seed: int) -> dict[str, floa
     samples += [s for kind in ("transcribe", "describe") for s in shards(variant, out, kind)]
     config = TrainConfig(
         steps, BATCH, learning_rate=1.5e-3, warmup_steps=100, decay_fraction=0.4, seed=seed,
-        evaluate_every=steps, checkpoint_every=500, precision="bfloat16",
+        evaluate_every=steps, checkpoint_every=500, precision="auto",
     )  # fmt: skip
     task = AblationTask(preset, config, samples, held_out, None)
     task.variant = variant
@@ -269,4 +270,4 @@ def _one_thread() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

@@ -14,6 +14,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import as_command
 from quintet.data.world.things import THINGS, Thing
 from quintet.evals.live_scores import names_only
 from quintet.live import Quintet, load
@@ -67,4 +68,4 @@ def main(model: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

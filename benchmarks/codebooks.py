@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks import codebook_ways
+from benchmarks import as_command, codebook_ways
 from quintet import train
 from quintet.config import SAMPLE_RATE, AudioConfig
 from quintet.data.world.speech_bank import SpeechBank
@@ -186,7 +186,7 @@ def main(
 
     def settings(steps: int, every: int) -> TrainConfig:
         return TrainConfig(
-            steps, 12, 4e-4, 100, betas=(0.8, 0.95), precision="bfloat16", decay_fraction=0.2,
+            steps, 12, 4e-4, 100, betas=(0.8, 0.95), precision="auto", decay_fraction=0.2,
             evaluate_every=every, checkpoint_every=200,
         )  # fmt: skip
 
@@ -207,4 +207,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

@@ -17,6 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import as_command
 from quintet.config import SAMPLE_RATE, STEP_SAMPLES
 from quintet.serve import sound_buffer
 
@@ -141,4 +142,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

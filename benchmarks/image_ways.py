@@ -18,7 +18,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import interval
+from benchmarks import as_command, interval
 from benchmarks.image_codes import CROP, LARGEST, PAGES, PHOTOGRAPHS
 from benchmarks.image_quality import Codec, PictureSet, judge, ours, page_sets, thing_set
 from benchmarks.picture_scores import SCORES
@@ -50,7 +50,7 @@ def train_way(way: str, steps: int) -> Path:
     mixture = Mixture(CROP, LARGEST, PAGES, PHOTOGRAPHS)
     config = TrainConfig(
         steps, 8, learning_rate=1.5e-3, betas=(0.9, 0.98), decay_fraction=0.5,
-        precision="bfloat16", evaluate_every=steps,
+        precision="auto", evaluate_every=steps,
     )  # fmt: skip
     task = ImageTokenizerTask(
         image, settings, picture_bank(RUNS / "pictures", mixture, PICTURES, 0),
@@ -87,4 +87,4 @@ def main(ways: tuple[str, ...], steps: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

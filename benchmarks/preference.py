@@ -33,6 +33,7 @@ from rich.progress import track
 from rich.table import Table
 
 import quintet
+from benchmarks import as_command
 from benchmarks.ablations import judge
 from quintet.config import OmniConfig, UserError, from_dict
 from quintet.data.scene_rows import SceneEncoder
@@ -198,4 +199,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

@@ -28,7 +28,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import ScoreRow, interval
+from benchmarks import ScoreRow, as_command, interval
 from quintet.data.reasoning import FreshProducts, ReasoningMaker, world_problem
 from quintet.evals.reasoning import LONGER, question_of, right_answers, written_in
 from quintet.live.decoder import TipDecoder
@@ -160,4 +160,4 @@ def main(runs: Path, name: str, count: int, json_file: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

@@ -28,6 +28,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import as_command
 from benchmarks.ablations import BATCH, HELD_OUT, Variant, preset_of, shards, trained
 from quintet.config import OmniConfig
 from quintet.data.loader import Loader
@@ -163,4 +164,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

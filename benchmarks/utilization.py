@@ -19,7 +19,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import Row, row
+from benchmarks import Row, as_command, row
 from benchmarks.train import random_scene
 from quintet.config import OmniConfig, load_preset
 from quintet.model.omni import Batch, Omni
@@ -99,4 +99,4 @@ def main(preset: str, lines: int, rows: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

@@ -30,8 +30,8 @@ OPTIONAL = {
 }  # stages that the bundled model went without
 # No whole system from nothing.
 PARTS = (
-    "codec", "pictures-4k", "pictures-65k", "multiplication", "multiplication-2", "spelling",
-    "further", "voices",
+    "codec", "pictures-4k", "pictures-65k", "multiplication", "multiplication-2",
+    "multiplication-4", "spelling", "further", "voices",
 )  # fmt: skip
 
 
@@ -97,7 +97,11 @@ TYPING_MISTAKES = [
     ("recognizer = { steps = 2, batch_size = 2 }", "recognizer = 2", "'recognizer' to 2.* a table"),
     ("recognizer = { steps = 2,", "recognizer = { steps = 2.5,", "'steps' to 2.5; make it a whole"),
     ("steps = 6", 'steps = "many"', "'steps' to 'many'; make it a whole number"),
-    ("steps = 6", 'steps = 6\nprecision = "half"', "'half'; make it 'float32' or 'bfloat16'"),
+    (
+        "steps = 6",
+        'steps = 6\nprecision = "half"',
+        "'half'; make it 'float32' or 'bfloat16' or 'auto'",
+    ),
     ("steps = 6", "steps = 6\nbetas = [0.9]", "'betas' to .0.9.; make it a list of 2 numbers"),
     ("[train]", "[[train]]", "sets 'train' to .*; make it a table"),
 ]

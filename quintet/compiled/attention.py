@@ -241,6 +241,13 @@ def _slope(scores_S: Any, slopes_S: Any, scale: Any, log: Any, mean: Any) -> Non
 
 
 @compiled
+def _queries_of(job: int, sees_K2: Any, first_head: int, rows: int) -> tuple[int, int, int]:
+    """A job's head, first query, and how many there are."""
+    h, block = divmod(job, len(sees_K2))
+    return first_head + h, block * BLOCK, min(BLOCK, rows - block * BLOCK)
+
+
+@compiled
 def _forward(lines: Any, scratch: Any, first: int, last: int) -> None:
     _, rows, heads, width = lines.q_BTHE.shape
     groups = lines.k_BTGE.shape[2]
@@ -254,9 +261,9 @@ def _forward(lines: Any, scratch: Any, first: int, last: int) -> None:
             _look(seen_TT, rows, scratch.sees_K2)
         _lay_out(lines.k_BTGE[b, :, g], scratch.keys)
         for job in range(heads // groups * len(scratch.sees_K2)):
-            h, block = divmod(job, len(scratch.sees_K2))
-            h, t, (low, high) = h + g * (heads // groups), block * BLOCK, scratch.sees_K2[block]
-            count, begin, end = min(BLOCK, rows - t), low // WIDE * WIDE, -(-high // WIDE) * WIDE
+            h, t, count = _queries_of(job, scratch.sees_K2, g * (heads // groups), rows)
+            low, high = scratch.sees_K2[t // BLOCK]
+            begin, end = low // WIDE * WIDE, -(-high // WIDE) * WIDE
             q, y = lines.q_BTHE[b, t, h].ctypes.data, lines.y_BTHE[b, t, h].ctypes.data
             _score(q, count, scratch.keys, scores_RS, begin, end, scratch)
             for r in range(count):
@@ -291,9 +298,9 @@ def _backward(lines: Any, slopes: Any, scratch: Any, first: int, last: int) -> N
         scratch.for_keys_SE[:] = ZERO
         scratch.for_values_SE[:] = ZERO
         for job in range(heads // groups * len(scratch.sees_K2)):
-            h, block = divmod(job, len(scratch.sees_K2))
-            h, t, (low, high) = h + g * (heads // groups), block * BLOCK, scratch.sees_K2[block]
-            count, begin, end = min(BLOCK, rows - t), low // WIDE * WIDE, -(-high // WIDE) * WIDE
+            h, t, count = _queries_of(job, scratch.sees_K2, g * (heads // groups), rows)
+            low, high = scratch.sees_K2[t // BLOCK]
+            begin, end = low // WIDE * WIDE, -(-high // WIDE) * WIDE
             q, for_y = lines.q_BTHE[b, t, h].ctypes.data, slopes.y_BTHE[b, t, h].ctypes.data
             _score(q, count, scratch.keys, scores_RS, begin, end, scratch)
             _score(for_y, count, scratch.values, slopes_RS, begin, end, scratch)

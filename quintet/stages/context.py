@@ -84,8 +84,8 @@ class Context:
             )
         if not path.exists():
             raise UserError(
-                f"Stage {self.name!r} needs {path}, which stage {stage!r} makes; "
-                f"run that stage first (quintet train RECIPE --stage {stage})."
+                f"Stage {self.name!r} needs {path}, which stage {stage!r} makes; run that stage "
+                f"first (quintet train RECIPE --stage {stage}), or add it where it is missing."
             )
         return path
 

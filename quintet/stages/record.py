@@ -85,11 +85,20 @@ def check_same(context: Context) -> None:
             was, says = (
                 f"{values[name]!r:.60}" if name in values else "nothing" for values in (before, now)
             )
+            remedy = "restore that setting"
+            if _is_auto(context, table, inner):
+                says += ', which is what "auto" means on this machine'
+                remedy = f"write {inner} = {was} there"
             raise UserError(
                 f"Stage {context.name!r} was made with {name} = {was} and the recipe now says "
-                f"{says}; restore that setting, or delete {context.folder}, and the folders of "
-                "later stages that use it, to run it again."
+                f"{says}; {remedy}, or delete {context.folder}, and the folders of later stages "
+                "that use it, to run it again."
             )
+
+
+def _is_auto(context: Context, table: str, inner: str) -> bool:
+    says = context.settings.get(table)
+    return inner == "precision" and isinstance(says, dict) and says.get(inner) == "auto"
 
 
 def _trained(context: Context) -> list[str]:

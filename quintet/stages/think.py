@@ -30,7 +30,7 @@ from quintet.stages.internalize import InternalizeTask, Removal, maker_of, produ
 from quintet.train import TrainConfig
 
 SETTINGS = {
-    "train": TrainConfig, "start_from": str, "digits": Annotated[int, Range(1, 9)], "layer": Count,
+    "train": TrainConfig, "start_from": str, "digits": Annotated[int, Range(2, 9)], "layer": Count,
 }  # fmt: skip
 DIGITS, PROBE = 3, "sums"  # unless set; the probe's name in the module
 

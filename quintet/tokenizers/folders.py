@@ -43,9 +43,9 @@ def find(name: str, files: Sequence[str] = MODEL_FILES) -> Path:
         if (folder / CONFIG_FILE).is_file():
             return folder
     if Path(name).is_dir():
-        raise UserError(
-            f"{name} holds no {CONFIG_FILE}, so it is not a model; name another folder."
-        )
+        within = next(Path(name).glob(f"*/{CONFIG_FILE}"), None)
+        other = f"{within.parent}, which does" if within else "another folder"
+        raise UserError(f"{name} holds no {CONFIG_FILE}, so it is not a model; name {other}.")
     # A mistyped path such as runs/typo looks like a hub id, but its parent folder exists.
     if name.count("/") == 1 and not name.startswith((".", "/")) and not Path(name).parent.exists():
         return _from_hub(name, files, bundled)

@@ -20,9 +20,10 @@ from torch import nn
 
 from quintet.config import UserError
 from quintet.train.exports import export
+from quintet.train.interrupts import heard_late
 from quintet.train.loggers import LOG, Loggers
 from quintet.train.prefetch import Prefetch
-from quintet.train.processes import Place, join
+from quintet.train.processes import Place, fastest_precision, join
 from quintet.train.replay import Replay
 from quintet.train.task import Task, TrainConfig
 
@@ -58,6 +59,7 @@ def run(task: Task, config: TrainConfig, folder: Path, name: str) -> dict[str, f
     from quintet.train.checkpoint import Checkpoints
 
     place = join()
+    _tell_slow(config, name, place)
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     module = task.module()
@@ -80,6 +82,7 @@ def run(task: Task, config: TrainConfig, folder: Path, name: str) -> dict[str, f
         loggers,
         _batches(task, first, config.steps) as next_batch,
         _progress(place) as progress,
+        heard_late(place, name) as interrupted,
     ):
         bar = progress.add_task(name, total=config.steps, completed=first, note="")
         for step in range(first, config.steps):
@@ -97,8 +100,11 @@ def run(task: Task, config: TrainConfig, folder: Path, name: str) -> dict[str, f
             done = step + 1
             if done % config.evaluate_every == 0 and step < last:
                 loggers.evaluated(step, _evaluate(task, module, done, loggers.samples(done)))
-            if (done % config.checkpoint_every == 0 and not bad_steps) or step == last:
+            stops = interrupted()
+            if (not bad_steps and (stops or done % config.checkpoint_every == 0)) or step == last:
                 checkpoints.save(module, optimizer, done)
+            if stops:
+                raise KeyboardInterrupt
         done = config.steps
         scores = _evaluate(task, module, done, loggers.samples(done))
         loggers.evaluated(last, scores, last=True)
@@ -115,6 +121,15 @@ def _batches(task: Task, first: int, last: int) -> Iterator[Callable[[], Any]]:
         return
     with Prefetch(task.batch, first, last) as ahead:
         yield ahead.take
+
+
+def _tell_slow(config: TrainConfig, name: str, place: Place) -> None:
+    if config.precision == "bfloat16" != fastest_precision() and place.leads:
+        print(
+            f"{name} trains in bfloat16, which this processor has no instructions for; float32 is "
+            'several times as fast here, and precision = "auto" takes it.',
+            file=sys.stderr,
+        )
 
 
 def _is_good(values: dict[str, Any]) -> bool:

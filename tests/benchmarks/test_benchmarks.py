@@ -10,8 +10,8 @@ import pytest
 import torch
 from conftest import needs_world
 
-from benchmarks import Row, codec, decode, live, sessions, train, utilization, world
-from quintet.config import load_preset
+from benchmarks import Row, as_command, codec, decode, live, sessions, train, utilization, world
+from quintet.config import UserError, load_preset
 
 
 @pytest.fixture(autouse=True)
@@ -124,3 +124,13 @@ def test_world(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {row["unit"] for row in rows} == {"times real time", "scenes / s", "%"}
     assert sum(row["value"] for row in rows if row["unit"] == "%") == pytest.approx(100)
     assert all(row["value"] > 0 for row in rows[:5])
+
+
+def test_a_mistake_is_one_sentence_here_too(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        raise UserError("There is no recipe 'mul'.")
+
+    with pytest.raises(SystemExit) as ended:
+        as_command(main)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "There is no recipe 'mul'.\n"

@@ -8,7 +8,10 @@ from pathlib import Path
 
 from conftest import make_config, make_samples
 
+from quintet.config import OmniConfig
+from quintet.stages.context import Context
 from quintet.stages.omni_task import OmniTask
+from quintet.stages.recipe import run_stage
 from quintet.timeline.targets import NOT_ASKED, Sample
 from quintet.train import Task, TrainConfig
 
@@ -49,6 +52,13 @@ def uneven_samples(count: int) -> list[Sample]:
 def omni(config: TrainConfig = SETTINGS) -> DyingOmni:
     samples = make_samples(10)
     return DyingOmni(make_config(), config, samples[:8], samples[8:], start_from=None)
+
+
+def with_characters(runs: Path, preset: OmniConfig) -> Path:
+    """The folder of runs, with a text tokenizer that has an entry for each digit."""
+    settings = {"stage": "text_tokenizer", "characters": "0123456789*+()#"}
+    run_stage(Context("text_tokenizer", preset, settings, runs))
+    return runs
 
 
 def log_of(folder: Path) -> list[dict[str, float]]:

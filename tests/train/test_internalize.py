@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from short_runs import Dying, Killed, log_of
+from short_runs import Dying, Killed, log_of, with_characters
 
 from quintet import train
 from quintet.config import ModelConfig, UserError, load_preset
@@ -20,7 +20,6 @@ from quintet.evals.reasoning import right_answers
 from quintet.stages import internalize
 from quintet.stages.context import Context
 from quintet.stages.internalize import InternalizeTask, Removal, maker_of, run
-from quintet.stages.recipe import run_stage
 from quintet.train import TrainConfig
 
 PRESET = replace(
@@ -36,11 +35,7 @@ REMOVAL = Removal("removed", longest=9, explicit_steps=3, steps_between=2, rows_
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of runs that has the text tokenizer of characters."""
-    runs = tmp_path_factory.mktemp("runs")
-    settings = {"stage": "text_tokenizer", "characters": "0123456789*+()#"}
-    run_stage(Context("text_tokenizer", PRESET, settings, runs))
-    return runs
+    return with_characters(tmp_path_factory.mktemp("runs"), PRESET)
 
 
 def _context(runs: Path, **settings: object) -> Context:

@@ -220,7 +220,7 @@ def test_a_plan_that_does_not_fit_says_what_would(tmp_path: Path, capsys) -> Non
         ("reference --gpus 1024 --price nan", "--price is nan; make it a number above 0"),
         ("reference --gpus 1024 --training-rows -1", "--training-rows is -1.0; make it a number"),
         ("codec-12hz --gpus 1", "a tokenizer alone"),
-        ("pictures-4k --gpus 1", "use one of: multiplication, nano, reference, sketch, small, t"),
+        ("pictures-4k --gpus 1", "use one of: multiplication, multiplication-4, nano, reference"),
     ],
 )
 def test_a_mistake_is_one_sentence(arguments: str, complaint: str, capsys) -> None:

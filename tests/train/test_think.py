@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from short_runs import Dying, Killed, log_of
+from short_runs import Dying, Killed, log_of, with_characters
 
 from quintet import train
 from quintet.config import ModelConfig, UserError, load_preset
@@ -19,7 +19,6 @@ from quintet.model.omni import Omni
 from quintet.stages import think
 from quintet.stages.context import Context
 from quintet.stages.internalize import Removal, maker_of
-from quintet.stages.recipe import run_stage
 from quintet.stages.think import PROBE, SumProbe, ThinkTask, run
 from quintet.tokenizers.folders import TEXT_FILE
 from quintet.tokenizers.text import TextTokenizer
@@ -41,11 +40,7 @@ def _context(runs: Path, **settings: object) -> Context:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of runs that has the text tokenizer of characters."""
-    runs = tmp_path_factory.mktemp("runs")
-    settings = {"stage": "text_tokenizer", "characters": "0123456789*+()#"}
-    run_stage(Context("text_tokenizer", PRESET, settings, runs))
-    return runs
+    return with_characters(tmp_path_factory.mktemp("runs"), PRESET)
 
 
 class _Dying(Dying, ThinkTask):
