@@ -9,8 +9,8 @@ trains it, or the synthetic world's spelling and counting, as the recipe spellin
 
 The models of a recipe have the same sizes: "explicit" writes its reasoning, "internalize" goes on
 from it until none is left, "direct" never had any; "think" neither, and a layer of it is told
-running sums. The second table is internalization on its way: held-out answers right, by rows of
-reasoning removed.
+running sums. The second table is what some of the questions were and what was written to them; the
+third is internalization on its way: held-out answers right, by rows of reasoning removed.
 
     quintet train multiplication
     python -m benchmarks.reasoning [--runs FOLDER] [--recipe NAME] [--json FILE]
@@ -30,7 +30,7 @@ from rich.table import Table
 
 from benchmarks import ScoreRow, as_command, interval
 from quintet.data.reasoning import FreshProducts, ReasoningMaker, world_problem
-from quintet.evals.reasoning import LONGER, question_of, right_answers, written_in
+from quintet.evals.reasoning import LONGER, after, question_of, right_answers, write, written_in
 from quintet.live.decoder import TipDecoder
 from quintet.live.sampling import Sampling
 from quintet.model.cache import KVCache
@@ -45,6 +45,7 @@ from quintet.train.loop import LOG
 
 SEED = 1_000  # of the questions that are judged here; those of the stage's evaluations have others
 TIMED, MAX_ROWS = 100, 256
+SHOWN = 4  # questions of each model whose answers are shown
 STAGES = ("internalize", "think")
 
 
@@ -90,12 +91,16 @@ def questions(maker: ReasoningMaker, digits: int, count: int) -> tuple[list[Samp
     return [sample for sample, _ in found.values()], [kind for _, kind in found.values()]
 
 
+def product_digits(context: Context) -> int:
+    """Of the factors that a stage multiplies; 0 where it asks the world's questions."""
+    thinks = context.settings["stage"] == "think"
+    return digits_of(context) if thinks else context.settings.get("digits", 0)
+
+
 def rows_of(context: Context, count: int) -> list[ScoreRow]:
     """All figures of one model."""
     model, maker = trained(context), maker_of(context)
-    thinks = context.settings["stage"] == "think"
-    digits = digits_of(context) if thinks else context.settings.get("digits", 0)
-    samples, kinds = questions(maker, digits, count)
+    samples, kinds = questions(maker, product_digits(context), count)
     right, entries = right_answers(model, maker.text, maker.mark, samples)
     mean, timed = float(entries.mean()), samples[:TIMED]
     ms = milliseconds(model, maker, timed)
@@ -112,6 +117,25 @@ def rows_of(context: Context, count: int) -> list[ScoreRow]:
          "ratio": None, "low": low, "high": high, "n": n}
         for name, unit, value, low, high, n in figures
     ]  # fmt: skip
+
+
+def shown(context: Context) -> list[tuple[str, str, str]]:
+    """Some questions, what the model writes to each, and the right answer."""
+    model, maker = trained(context), maker_of(context)
+    samples, _ = questions(maker, product_digits(context), SHOWN)
+    budget = max(len(written_in(sample)) for sample in samples) + LONGER
+    asked = [question_of(sample) for sample in samples]
+    decode = maker.text.decode
+    return [
+        (
+            decode(question.tokens[:, 0].tolist()).strip(),
+            decode(written).strip(),
+            decode(after(maker.mark, written_in(sample))).strip(),
+        )
+        for question, written, sample in zip(
+            asked, write(model, maker.text, asked, budget), samples, strict=True
+        )
+    ]
 
 
 def curve(context: Context) -> list[tuple[int, float]]:
@@ -141,14 +165,18 @@ def _show(rows: list[ScoreRow]) -> Table:
 @click.option("--count", default=1_000, show_default=True, help="Questions to be drawn and judged.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path))
 def main(runs: Path, name: str, count: int, json_file: Path | None) -> None:
-    """Judge what the recipe has trained; print two tables."""
+    """Judge what the recipe has trained; print three tables."""
     torch.set_num_threads(1)
     recipe, console = Recipe.load(name, runs), Console(width=100)
     rows: list[ScoreRow] = []
+    answers = Table("model", "asked", "written", "right")
     for context in recipe.stages:
         if context.settings["stage"] in STAGES and (context.folder / MODEL_FILE).exists():
             rows += rows_of(context, count)
+            for asked, written, right in shown(context):
+                answers.add_row(context.name, asked, written, right)
     console.print(_show(rows))
+    console.print(answers)
     for context in recipe.stages:
         if context.name == "internalize" and (context.folder / LOG).exists():
             table = Table("rows removed", "right")

@@ -122,7 +122,8 @@ def listen(host: str, port: int) -> socket.socket:
 def _no_port(error: OSError, host: str, port: int) -> UserError:
     if error.errno == errno.EADDRINUSE:
         return UserError(
-            f"Port {port} is taken; stop the other program or choose another with --port."
+            f"Port {port} is taken; stop the other program or choose another with --port "
+            "(make live PORT=NUMBER)."
         )
     if error.errno == errno.EACCES:
         return UserError(f"Port {port} needs more rights; choose one above 1023 with --port.")

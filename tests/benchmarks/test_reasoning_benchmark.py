@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import reasoning
-from benchmarks.reasoning import SEED, curve, main, rows_of
+from benchmarks.reasoning import SEED, SHOWN, curve, main, rows_of, shown
 from quintet.data.reasoning import FreshProducts, world_problem
 from quintet.stages import internalize
 from quintet.stages.internalize import maker_of
@@ -90,6 +90,11 @@ def test_one_command_prints_all_figures(tmp_path: Path, monkeypatch: pytest.Monk
     # Two digits: 3 + 1 + 4 rows and the mark; removed before steps 0 and 1, none is left.
     assert [removed for removed, _ in curve(stages[2])] == [5, 9]
     assert "rows removed" in done.output
+    for asked, _, right in shown(stages[1]):
+        first, second = (int(number[::-1]) for number in asked.split("*"))
+        assert 10 <= first <= 99 and right == f"{first * second:04d}"[::-1]
+        assert asked in done.output
+    assert len(shown(stages[1])) == SHOWN
 
 
 def test_questions_of_the_world_are_judged_too(
