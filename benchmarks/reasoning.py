@@ -173,8 +173,8 @@ def main(runs: Path, name: str, count: int, json_file: Path | None) -> None:
     for context in recipe.stages:
         if context.settings["stage"] in STAGES and (context.folder / MODEL_FILE).exists():
             rows += rows_of(context, count)
-            for asked, written, right in shown(context):
-                answers.add_row(context.name, asked, written, right)
+            for asked, written, answer in shown(context):
+                answers.add_row(context.name, asked, written, answer)
     console.print(_show(rows))
     console.print(answers)
     for context in recipe.stages:

@@ -7,6 +7,11 @@ Products are written as Deng, Choi and Shieber (arXiv 2405.14838) write them: th
 first, a partial product for each digit of the second number, with the running sum in brackets.
 
     397 x 842: 793*248, 4970+08851(47661)+006713, 472433
+
+Or in columns: of each place of the product the digits' products that fall there, summed, before
+anything is carried. What stands for one place needs nothing of what stands for another.
+
+    397 x 842: 793*248, 410640890480420 (14, 46, 98, 84, 24), 472433
 """
 
 from __future__ import annotations
@@ -29,7 +34,10 @@ from quintet.tokenizers.text import TextTokenizer
 MARK = "#"  # between the reasoning and the answer; goes when the last of the reasoning has gone
 TEST_SHARE = 16  # of so many questions one is a test question
 
+SUM_WIDTH = 3  # digits of a column's sum, for factors of up to twelve digits
+
 Split = Literal["train", "test"]
+Form = Literal["rows", "columns"]  # of the reasoning of a product
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ def _drawn(
             return operands
 
 
-def product(rng: np.random.Generator, digits: int, split: Split) -> Problem:
+def product(rng: np.random.Generator, digits: int, split: Split, form: Form = "rows") -> Problem:
     """Two numbers of so many digits each, to be multiplied. All of a size are of one length."""
 
     def draw(rng: np.random.Generator) -> tuple[int, int]:
@@ -69,34 +77,54 @@ def product(rng: np.random.Generator, digits: int, split: Split) -> Problem:
     a, b = _drawn(rng, split, draw)  # in order, so that both orders are of one split
     if rng.random() < 0.5:
         a, b = b, a
+    if form == "columns":
+        return multiplication_in_columns(a, b, digits)
     return long_multiplication(a, b, digits)
+
+
+def _written(number: int, width: int) -> str:
+    """The lowest digit first."""
+    return str(number).zfill(width)[::-1]
+
+
+def _product_problem(a: int, b: int, digits: int, reasoning: str) -> Problem:
+    question = f"{_written(a, digits)}*{_written(b, digits)}"
+    sums = tuple(running_sums(a, b, digits))
+    return Problem(question, reasoning, _written(a * b, 2 * digits), sums=sums)
+
+
+def multiplication_in_columns(a: int, b: int, digits: int) -> Problem:
+    """a * b by what falls into each place of the product; the answer is left to carry."""
+    columns = column_sums(a, b, digits)[:-1]  # into the last one, only what is carried
+    return _product_problem(a, b, digits, "".join(_written(one, SUM_WIDTH) for one in columns))
 
 
 def long_multiplication(a: int, b: int, digits: int) -> Problem:
     """a * b by one digit of b after another, as one does it on paper."""
-
-    def written(number: int, width: int) -> str:
-        return str(number).zfill(width)[::-1]
-
     total, parts = 0, []
     for place in range(digits):
         partial = a * (b // 10**place % 10) * 10**place
         total += partial
         width = digits + 1 + place
-        shown = f"({written(total, width)})" if 0 < place < digits - 1 else ""
-        parts.append(written(partial, width) + shown)
-    question = f"{written(a, digits)}*{written(b, digits)}"
-    sums = tuple(running_sums(a, b, digits))
-    return Problem(question, "+".join(parts), written(a * b, 2 * digits), sums=sums)
+        shown = f"({_written(total, width)})" if 0 < place < digits - 1 else ""
+        parts.append(_written(partial, width) + shown)
+    return _product_problem(a, b, digits, "+".join(parts))
+
+
+def column_sums(a: int, b: int, digits: int) -> list[int]:
+    """Of each place of a * b, the lowest first: the products of digits that fall there."""
+    return [
+        sum(a // 10**i % 10 * (b // 10 ** (place - i) % 10) for i in range(place + 1))
+        for place in range(2 * digits)
+    ]
 
 
 def running_sums(a: int, b: int, digits: int) -> list[int]:
     """Of each place of a * b, the lowest first: the products of digits that fall there, and what
     the place before carries into it. Its last digit is that of the product."""
     carried, sums = 0, []
-    for place in range(2 * digits):
-        fallen = (a // 10**i % 10 * (b // 10 ** (place - i) % 10) for i in range(place + 1))
-        sums.append(sum(fallen) + carried)
+    for fallen in column_sums(a, b, digits):
+        sums.append(fallen + carried)
         carried = sums[-1] // 10
     return sums
 
@@ -221,9 +249,10 @@ class FreshProducts:
     step."""
 
     def __init__(
-        self, maker: ReasoningMaker, digits: int, split: Split, batch_size: int, seed: int
-    ) -> None:
-        self.maker, self.digits, self.split = maker, digits, split
+        self, maker: ReasoningMaker, digits: int, split: Split, batch_size: int, seed: int,
+        form: Form = "rows",
+    ) -> None:  # fmt: skip
+        self.maker, self.digits, self.split, self.form = maker, digits, split, form
         self.batch_size, self.seed = batch_size, seed
 
     def batch(self, step: int) -> list[Sample]:
@@ -236,4 +265,4 @@ class FreshProducts:
 
     def _problems(self, step: int) -> list[Problem]:
         rng = np.random.default_rng((self.seed, 2, step))
-        return [product(rng, self.digits, self.split) for _ in range(self.batch_size)]
+        return [product(rng, self.digits, self.split, self.form) for _ in range(self.batch_size)]

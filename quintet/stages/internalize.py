@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from quintet import train
 from quintet.config import UserError
-from quintet.data.reasoning import FreshProducts, ReasoningMaker
+from quintet.data.reasoning import Form, FreshProducts, ReasoningMaker
 from quintet.evals.reasoning import right_answers
 from quintet.model.omni import Batch, Omni
 from quintet.settings import Count, Natural, Range
@@ -39,9 +39,9 @@ ANSWERED = 128  # held-out questions that are answered in an evaluation; never l
 Reasoning = Literal["removed", "written", "none"]
 SETTINGS = {
     "train": TrainConfig, "start_from": str, **SHARD_SETTINGS,
-    "digits": Annotated[int, Range(0, 9)], "reasoning": Reasoning, "explicit_steps": Natural,
-    "steps_between": Count, "rows_at_once": Count, "longer": dict[str, Count],
-    "moves_up_at": Natural,
+    "digits": Annotated[int, Range(0, 9)], "form": Form, "reasoning": Reasoning,
+    "explicit_steps": Natural, "steps_between": Count, "rows_at_once": Count,
+    "longer": dict[str, Count], "moves_up_at": Natural,
 }  # fmt: skip
 
 
@@ -149,6 +149,14 @@ class InternalizeTask(OmniTask):
         return {"right": float(right.mean()), "entries": float(entries.mean())}
 
 
+def check(context: Context) -> None:
+    if "form" in context.settings and not context.settings.get("digits"):
+        raise UserError(
+            f"Stage {context.name!r} has a form of multiplications and makes none; set digits, or "
+            "leave form out."
+        )
+
+
 def run(context: Context) -> dict[str, float]:
     config, settings = context.train, context.settings
     maker, fresh = maker_of(context), None
@@ -182,10 +190,10 @@ def products_of(
     context: Context, maker: ReasoningMaker, digits: int
 ) -> tuple[list[Sample], list[Sample], FreshProducts]:
     """A first batch of products, some that are kept out of training, and what makes more."""
-    config = context.train
-    fresh = FreshProducts(maker, digits, "train", config.batch_size, config.seed)
+    config, form = context.train, context.settings.get("form", "rows")
+    fresh = FreshProducts(maker, digits, "train", config.batch_size, config.seed, form)
     answered = max(ANSWERED, config.batch_size)
-    tested = FreshProducts(maker, digits, "test", answered, config.seed).batch(0)
+    tested = FreshProducts(maker, digits, "test", answered, config.seed, form).batch(0)
     return fresh.batch(0), tested, fresh
 
 

@@ -16,6 +16,7 @@ from quintet.data.reasoning import (
     FreshProducts,
     ReasoningMaker,
     long_multiplication,
+    multiplication_in_columns,
     product,
     split_of,
     world_problem,
@@ -55,6 +56,21 @@ def test_products_add_up(digits: int) -> None:
         assert sum(int(part[::-1]) for part in parts) == a * b == int(made.answer[::-1])
         lengths.add((len(made.question), len(made.reasoning), len(made.answer)))
     assert len(lengths) == 1  # nothing is padding
+
+
+@pytest.mark.parametrize("digits", [1, 2, 3, 4, 9])
+def test_columns_add_up(digits: int) -> None:
+    assert multiplication_in_columns(397, 842, 3).reasoning == "410640890480420"
+    rng = np.random.default_rng(digits)
+    for _ in range(50):
+        made = product(rng, digits, "train", "columns")
+        a, b = (int(part[::-1]) for part in made.question.split("*"))
+        columns = re.findall("...", made.reasoning)
+        assert len(made.reasoning) == 3 * len(columns) == 3 * (2 * digits - 1)
+        total = sum(int(column[::-1]) * 10**place for place, column in enumerate(columns))
+        assert total == a * b == int(made.answer[::-1])
+    rows = product(np.random.default_rng(5), digits, "test")
+    assert product(np.random.default_rng(5), digits, "test", "columns").question == rows.question
 
 
 def test_no_question_is_of_both_splits() -> None:

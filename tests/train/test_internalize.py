@@ -191,6 +191,19 @@ def test_large_batches_train_and_too_few_samples_are_told(
         run(_context(runs, **settings))
 
 
+def test_reasoning_has_the_form_that_is_set(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "run", lambda task, *_: {"task": task})
+    settings: dict[str, object] = {"digits": 2, "train": {"steps": 20, "batch_size": 4}}
+    for form, rows in (({}, 3 + 1 + 4 + 1), ({"form": "columns"}, 3 * 3 + 1)):
+        context = _context(runs, **settings, **form)
+        task: Any = run(context)["task"]
+        assert task.removal.longest == rows
+        made = task.fresh.batch(7) + task.held_out.samples
+        assert {len(task.maker.reasoning_rows(sample)) for sample in made} == {rows}
+    with pytest.raises(UserError, match="form of multiplications and makes none; set digits"):
+        internalize.check(_context(runs, form="rows"))
+
+
 def test_a_schedule_without_end_is_told(runs: Path) -> None:
     table = {"steps": 8, "batch_size": 4}
     with pytest.raises(UserError, match="with 1 of 9 rows of reasoning left; give it more steps"):
