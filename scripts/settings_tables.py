@@ -71,8 +71,8 @@ MEANINGS = {
     "least_gap": "decibels by which the two of a pair differ at least",
     "own_voice": "share of requests that are answered in the model's own voice, and not another's",
     "pairs": "the earlier stage `own_answers` from whose pairs it learns, in place of documents",
-    "form": "of a multiplication's reasoning: a partial product for each digit, as published, or what falls "
-    "into each place",
+    "form": "of a multiplication's reasoning: a partial product for each digit, as published, or "
+    "what falls into each place",
     "digits": "long multiplication with so many digits, new numbers at every step; 0: shards",
     "think.digits": "long multiplication with so many digits, new numbers at every step",
     "layer": "counted from the first: of whose hidden vectors the probe reads the sums",
