@@ -52,7 +52,7 @@ from quintet.timeline.targets import Sample, Vocabulary
 from quintet.tokenizers.folders import AUDIO_FILE, BUNDLED, IMAGE_FILE, TEXT_FILE, read_config
 from quintet.tokenizers.weight_files import load_weights
 from quintet.train import TrainConfig
-from quintet.train.processes import join
+from quintet.train.processes import fastest_precision, join
 
 NANO = BUNDLED / "nano"
 KINDS = {"realtime": 20, "realtime_test": 1, "transcribe": 20, "describe": 20}  # shards of 250
@@ -144,7 +144,8 @@ def train_variant(name: str, out: Path, steps: int, seed: int) -> dict[str, floa
     samples += [s for kind in ("transcribe", "describe") for s in shards(variant, out, kind)]
     config = TrainConfig(
         steps, BATCH, learning_rate=1.5e-3, warmup_steps=100, decay_fraction=0.4, seed=seed,
-        evaluate_every=steps, checkpoint_every=500, precision="auto",
+        evaluate_every=steps, checkpoint_every=500,
+        precision=fastest_precision(torch.cuda.is_available()),
     )  # fmt: skip
     task = AblationTask(preset, config, samples, held_out, None)
     task.variant = variant

@@ -34,6 +34,7 @@ from quintet.data.world.tongues import any_line
 from quintet.stages.audio_tokenizer import AudioTokenizerTask, CodecSettings, CodecTraining
 from quintet.train import Task, TrainConfig
 from quintet.train.checkpoint import weights
+from quintet.train.processes import fastest_precision
 
 CHANNELS, LATENT_DIM, STRIDES = 8, 64, (2, 4, 5, 8)
 FILL_VECTORS = 1.25  # encoder outputs a code, from which moving averages start
@@ -186,8 +187,8 @@ def main(
 
     def settings(steps: int, every: int) -> TrainConfig:
         return TrainConfig(
-            steps, 12, 4e-4, 100, betas=(0.8, 0.95), precision="auto", decay_fraction=0.2,
-            evaluate_every=every, checkpoint_every=200,
+            steps, 12, 4e-4, 100, betas=(0.8, 0.95), precision=fastest_precision(False),
+            decay_fraction=0.2, evaluate_every=every, checkpoint_every=200,
         )  # fmt: skip
 
     def quick() -> TrainConfig:

@@ -9,12 +9,12 @@ likely.
 
 from __future__ import annotations
 
-import sys
-
+import click
 import numpy as np
 import torch
 from rich.progress import track
 
+from benchmarks import as_command
 from quintet.data.picture_bank import Mixture
 from quintet.tokenizers.image import ImageTokenizer, to_images
 from quintet.tokenizers.image_folder import load_image_tokenizer
@@ -40,6 +40,9 @@ def codes_of(tokenizer: ImageTokenizer, count: int) -> torch.Tensor:
     return torch.cat(ids)[:count]
 
 
+@click.command()
+@click.argument("model")
+@click.argument("count", metavar="NUM_VECTORS", type=click.IntRange(1), default=1_048_576)
 def main(model: str, count: int) -> None:
     """Print the figures."""
     torch.set_num_threads(1)
@@ -54,4 +57,4 @@ def main(model: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 1_048_576)
+    as_command(main)

@@ -28,6 +28,7 @@ from quintet.data.picture_bank import Mixture, held_out_crops, picture_bank
 from quintet.stages.image_tokenizer import ImageSettings, ImageTokenizerTask
 from quintet.tokenizers.image_folder import load_image_tokenizer
 from quintet.train import TrainConfig
+from quintet.train.processes import fastest_precision
 
 RUNS = Path("runs/image_ways")
 PICTURES = 4_000
@@ -50,7 +51,7 @@ def train_way(way: str, steps: int) -> Path:
     mixture = Mixture(CROP, LARGEST, PAGES, PHOTOGRAPHS)
     config = TrainConfig(
         steps, 8, learning_rate=1.5e-3, betas=(0.9, 0.98), decay_fraction=0.5,
-        precision="auto", evaluate_every=steps,
+        precision=fastest_precision(False), evaluate_every=steps,
     )  # fmt: skip
     task = ImageTokenizerTask(
         image, settings, picture_bank(RUNS / "pictures", mixture, PICTURES, 0),

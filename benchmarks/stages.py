@@ -10,13 +10,14 @@ nor are evaluations and checkpoints.
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import as_command
 from quintet.config import UserError
 
 FIRST = 10  # steps left out of the speed: what is compiled and loaded once
@@ -61,9 +62,12 @@ def speeds(folder: Path) -> list[StageSpeed]:
     return found
 
 
-def main(folder: str) -> None:
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+def main(folder: Path) -> None:
+    """What the stages of the run in FOLDER took."""
     table = Table("stage", "steps", "minutes", "rows / s", "waiting for data, %")
-    for speed in speeds(Path(folder)):
+    for speed in speeds(folder):
         rows = "" if speed.rows_per_second is None else f"{speed.rows_per_second:,.0f}"
         table.add_row(
             speed.name, f"{speed.steps:,}", f"{speed.minutes:.1f}", rows,
@@ -73,9 +77,4 @@ def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    try:
-        main(sys.argv[1])
-    except UserError as error:
-        sys.exit(str(error))
+    as_command(main)

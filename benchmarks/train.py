@@ -43,7 +43,7 @@ def run(model: str = "nano") -> list[Row]:
     llama = peer(config)
     count = batch.rows.step.numel()
     precisions = dict(PRECISIONS)
-    if fastest_precision() == "float32":  # bfloat16 takes ten minutes, of either
+    if fastest_precision(False) == "float32":  # bfloat16 takes ten minutes, of either
         del precisions["bfloat16"]
     rows = []
     for way in ("", ", compiled"):

@@ -9,13 +9,14 @@ the scripts that the recipe `nano` trains on.
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import click
 from rich.progress import track
 
+from benchmarks import as_command
 from quintet.config import UserError
 from quintet.data.script_documents import training_scripts
 from quintet.data.world.script import Intent, Said, Script
@@ -100,9 +101,12 @@ def scores_of(
     }
 
 
-def main(name: str, orders: int = ORDERS) -> None:
+@click.command()
+@click.argument("model_name", metavar="MODEL")
+@click.argument("orders", type=click.IntRange(1), default=ORDERS)
+def main(model_name: str, orders: int) -> None:
     """Give so many orders to the model of that name or folder, and print what came of them."""
-    model = load(name)
+    model = load(model_name)
     writer = ModelWriter.of(model, Sampling(text_temperature=TEMPERATURE))
     written, refused = list[Written](), Counter[str]()
     for seed in track(range(SEED, SEED + orders), "orders", transient=True):
@@ -124,6 +128,4 @@ def main(name: str, orders: int = ORDERS) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (2, 3):
-        raise SystemExit("usage: python -m benchmarks.writing MODEL [ORDERS]")
-    main(sys.argv[1], *map(int, sys.argv[2:]))
+    as_command(main)

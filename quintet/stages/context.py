@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import torch
 
 from quintet.config import OmniConfig, UserError, from_dict
 from quintet.tokenizers.folders import find
 from quintet.train import TrainConfig
 from quintet.train.exports import is_whole
+from quintet.train.processes import fastest_precision
 
 DOCUMENTS = "documents"  # the stage that makes samples of the synthetic world
 TOKENIZER_STAGES = ("text_tokenizer", "audio_tokenizer", "image_tokenizer")
 MODEL_FILE = "model.safetensors"  # what a stage of the transformer exports
 SCORES = "scores.json"  # in a stage's folder, once it is finished
+RECORD = "settings.json"  # in a stage's folder: what it was made with
+# Stages that train where the processor computes, GPU or not.
+ON_CPU = {"audio_tokenizer", "image_tokenizer", "audio_decoder", "judges"}
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,18 @@ class Context:
             raise UserError(
                 f"Stage {self.name!r} does not say {missing[0]!r}; add it to the table {key!r}."
             )
-        return from_dict(TrainConfig, table, f"stage {self.name}, table {key},")
+        config = from_dict(TrainConfig, table, f"stage {self.name}, table {key},")
+        if config.precision != "auto":
+            return config
+        return replace(config, precision=self._fastest_precision(key))
+
+    def _fastest_precision(self, key: str) -> Literal["float32", "bfloat16"]:
+        """A stage that has begun keeps its own, on whatever machine it goes on."""
+        begun_in = recorded(self.folder).get(f"{key}.precision")
+        if begun_in in ("float32", "bfloat16"):
+            return begun_in
+        on_gpu = torch.cuda.is_available() and self.settings["stage"] not in ON_CPU
+        return fastest_precision(on_gpu)
 
     def start(self, stage: str) -> Path:
         """The transformer that this stage goes on from: that of `stage`, or of the stage or the
@@ -85,9 +103,19 @@ class Context:
         if not path.exists():
             raise UserError(
                 f"Stage {self.name!r} needs {path}, which stage {stage!r} makes; run that stage "
-                f"first (quintet train RECIPE --stage {stage}), or add it where it is missing."
+                f"first (quintet train RECIPE --stage {stage}), or add it to the recipe."
             )
         return path
+
+
+def recorded(folder: Path) -> dict[str, Any]:
+    """What a stage's folder says that it was made with; nothing, if it does not, as in earlier
+    versions."""
+    try:
+        found: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found
 
 
 def check_filling(fill_step: int, steps: int) -> None:

@@ -23,10 +23,10 @@ from typing import Any
 
 from quintet.config import OmniConfig, UserError, counted, from_dict, load_preset
 from quintet.settings import check_type, read_toml
-from quintet.stages.context import DOCUMENTS, SCORES, TOKENIZER_STAGES, Context
+from quintet.stages.context import DOCUMENTS, SCORES, TOKENIZER_STAGES, Context, recorded
 from quintet.stages.documents import HELD_OUT, KINDS, PREFERENCES, SHARD_SIZE, check_counts
 from quintet.stages.own_answers import requests_of
-from quintet.stages.record import alone, check_same, is_begun, record, recorded
+from quintet.stages.record import alone, check_same, is_begun, record
 from quintet.stages.sources import check_tokenizers, indexes
 from quintet.tokenizers.bundle import Tokenizers
 from quintet.tokenizers.folders import find as find_model

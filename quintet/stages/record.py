@@ -9,11 +9,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from quintet.config import UserError
-from quintet.stages.context import DOCUMENTS, MODEL_FILE, Context
+from quintet.stages.context import DOCUMENTS, MODEL_FILE, RECORD, Context, recorded
 from quintet.tokenizers.folders import AUDIO_FILE, IMAGE_FILE, TEXT_FILE, find
 from quintet.tokenizers.weight_files import weight_files
 from quintet.train import TrainConfig
@@ -24,7 +23,7 @@ from quintet.whole_file import write_whole
 
 # What stages without checkpoints go on from.
 KEPT = {DOCUMENTS: "*.safetensors", "own_answers": "*.safetensors", "text_tokenizer": TEXT_FILE}
-RECORD, LOCK = "settings.json", "lock"  # in a stage's folder
+LOCK = "lock"  # in a stage's folder
 # Digests of what a recipe takes from a finished model, and what that is.
 START_WEIGHTS, TOKENIZERS = "start_from_weights", "tokenizers"
 TAKEN = {TOKENIZERS: "tokenizers", START_WEIGHTS: "weights"}
@@ -39,15 +38,6 @@ def record(context: Context) -> None:
     """Write down with what the stage is made."""
     context.folder.mkdir(parents=True, exist_ok=True)
     write_whole(context.folder / RECORD, json.dumps(_made_with(context), indent=2) + "\n")
-
-
-def recorded(folder: Path) -> dict[str, Any]:
-    """What `record` wrote into a stage's folder; nothing, if it did not, as in earlier versions."""
-    try:
-        found: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found
 
 
 def is_begun(context: Context) -> bool:
@@ -85,20 +75,11 @@ def check_same(context: Context) -> None:
             was, says = (
                 f"{values[name]!r:.60}" if name in values else "nothing" for values in (before, now)
             )
-            remedy = "restore that setting"
-            if _is_auto(context, table, inner):
-                says += ', which is what "auto" means on this machine'
-                remedy = f"write {inner} = {was} there"
             raise UserError(
                 f"Stage {context.name!r} was made with {name} = {was} and the recipe now says "
-                f"{says}; {remedy}, or delete {context.folder}, and the folders of later stages "
-                "that use it, to run it again."
+                f"{says}; restore that setting, or delete {context.folder}, and the folders of "
+                "later stages that use it, to run it again."
             )
-
-
-def _is_auto(context: Context, table: str, inner: str) -> bool:
-    says = context.settings.get(table)
-    return inner == "precision" and isinstance(says, dict) and says.get(inner) == "auto"
 
 
 def _trained(context: Context) -> list[str]:

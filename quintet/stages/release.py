@@ -11,8 +11,8 @@ from quintet.data.world.speakers import named_speaker
 from quintet.data.world.things import THINGS
 from quintet.live.pretrained import assemble
 from quintet.media.speech import SPEAKERS
-from quintet.stages.context import MODEL_FILE, Context
-from quintet.stages.record import START_WEIGHTS, recorded
+from quintet.stages.context import MODEL_FILE, Context, recorded
+from quintet.stages.record import START_WEIGHTS
 from quintet.tokenizers.folders import AUDIO_FILE, IMAGE_FILE, TEXT_FILE
 
 SETTINGS = {

@@ -43,8 +43,8 @@ def find(name: str, files: Sequence[str] = MODEL_FILES) -> Path:
         if (folder / CONFIG_FILE).is_file():
             return folder
     if Path(name).is_dir():
-        within = next(Path(name).glob(f"*/{CONFIG_FILE}"), None)
-        other = f"{within.parent}, which does" if within else "another folder"
+        within = [folder for at in ("*", "*/model") for folder in _fitting(Path(name), at, files)]
+        other = f"{within[0]}, which is one" if within else "another folder"
         raise UserError(f"{name} holds no {CONFIG_FILE}, so it is not a model; name {other}.")
     # A mistyped path such as runs/typo looks like a hub id, but its parent folder exists.
     if name.count("/") == 1 and not name.startswith((".", "/")) and not Path(name).parent.exists():
@@ -56,10 +56,15 @@ def find(name: str, files: Sequence[str] = MODEL_FILES) -> Path:
 
 
 def _bundled_with(files: Sequence[str]) -> list[str]:
-    """The bundled names that fit: of what holds each of the parts among `files`."""
+    """The bundled names that fit."""
+    return [folder.name for folder in _fitting(BUNDLED, "*", files)]
+
+
+def _fitting(folder: Path, at: str, files: Sequence[str]) -> list[Path]:
+    """The folders in `folder` that hold each of the parts among `files`."""
     parts = {WEIGHTS_FILE, TEXT_FILE, AUDIO_FILE, IMAGE_FILE} & set(files)
-    folders = sorted(path.parent for path in BUNDLED.glob(f"*/{CONFIG_FILE}"))
-    return [folder.name for folder in folders if all((folder / part).is_file() for part in parts)]
+    found = sorted(path.parent for path in folder.glob(f"{at}/{CONFIG_FILE}"))
+    return [one for one in found if all((one / part).is_file() for part in parts)]
 
 
 def _from_hub(name: str, files: Sequence[str], bundled: str) -> Path:

@@ -239,6 +239,8 @@ def _told(folder: Path) -> Iterator[None]:
             yield
     except CheckpointException as error:
         reason = next(iter(error.failures.values()))[0]
+        if isinstance(reason, KeyboardInterrupt):
+            raise reason from None
         raise UserError(
             f"The checkpoint in {folder} could not be written or read ({reason}); check the disk "
             "and the space left on it."

@@ -6,11 +6,11 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from quintet.train.processes import Place
 
-STOPS = "stops after this step and saves it; Ctrl-C again stops at once"
+STOPS = "ends this step, saves it and stops; Ctrl-C again stops at once"
 
 
 @contextmanager
@@ -27,14 +27,15 @@ def heard_late(place: Place, name: str) -> Iterator[Callable[[], bool]]:
         or threading.current_thread() is not threading.main_thread()
         or before is not signal.default_int_handler
     ):
-        yield bool
+        yield lambda: False
         return
 
     def press(number: int, frame: object) -> None:
         nonlocal pressed
         pressed = True
         signal.signal(signal.SIGINT, before)
-        print(f"\n{name} {STOPS}.", file=sys.stderr, flush=True)
+        with suppress(OSError):  # who read it may have been interrupted, too
+            print(f"\n{name} {STOPS}.", file=sys.stderr, flush=True)
 
     signal.signal(signal.SIGINT, press)
     try:

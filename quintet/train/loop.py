@@ -58,18 +58,14 @@ def run(task: Task, config: TrainConfig, folder: Path, name: str) -> dict[str, f
     # Half a second, for which commands that import no more than a loss need not wait.
     from quintet.train.checkpoint import Checkpoints
 
+    assert config.precision != "auto", "a stage says what it takes"
     place = join()
-    _tell_slow(config, name, place)
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     module = task.module()
     place = task.spread(module, place)
-    optimizer = torch.optim.AdamW(
-        task.parameters(module),
-        lr=config.learning_rate,
-        betas=config.betas,
-        weight_decay=config.weight_decay,
-    )
+    _tell_slow(config, name, place)
+    optimizer = _optimizer(task, module, config)
     settings = asdict(config) | task.record()
     checkpoints = Checkpoints(folder, place, settings)
     first, last = checkpoints.load(module, optimizer), config.steps - 1
@@ -82,34 +78,44 @@ def run(task: Task, config: TrainConfig, folder: Path, name: str) -> dict[str, f
         loggers,
         _batches(task, first, config.steps) as next_batch,
         _progress(place) as progress,
-        heard_late(place, name) as interrupted,
     ):
         bar = progress.add_task(name, total=config.steps, completed=first, note="")
-        for step in range(first, config.steps):
-            values = _train_step(
-                task, module, optimizer, config, step, place, next_batch, gradients
-            )
-            bad_steps = 0 if _is_good(values) else bad_steps + 1
-            if bad_steps:
-                values["batch"] = task.describe_batch(step)
-                _tell_bad(name, step, values["batch"], place)
-            loggers.write(step, values)
-            progress.update(bar, advance=1, note=f"loss {values['loss']:.4f}")
-            if bad_steps == MOST_BAD_STEPS:
-                raise _lost(folder, name, step)
-            done = step + 1
-            if done % config.evaluate_every == 0 and step < last:
-                loggers.evaluated(step, _evaluate(task, module, done, loggers.samples(done)))
-            stops = interrupted()
-            if (not bad_steps and (stops or done % config.checkpoint_every == 0)) or step == last:
-                checkpoints.save(module, optimizer, done)
-            if stops:
-                raise KeyboardInterrupt
+        with heard_late(place, name) as interrupted:
+            for step in range(first, config.steps):
+                values = _train_step(
+                    task, module, optimizer, config, step, place, next_batch, gradients
+                )
+                bad_steps = 0 if _is_good(values) else bad_steps + 1
+                if bad_steps:
+                    values["batch"] = task.describe_batch(step)
+                    _tell_bad(name, step, values["batch"], place)
+                loggers.write(step, values)
+                progress.update(bar, advance=1, note=f"loss {values['loss']:.4f}")
+                if bad_steps == MOST_BAD_STEPS:
+                    raise _lost(folder, name, step)
+                done = step + 1
+                if done % config.evaluate_every == 0 and step < last:
+                    loggers.evaluated(step, _evaluate(task, module, done, loggers.samples(done)))
+                stops = interrupted() and not bad_steps
+                due = stops or done % config.checkpoint_every == 0
+                if (due and not bad_steps) or step == last:
+                    checkpoints.save(module, optimizer, done)
+                if stops:
+                    raise KeyboardInterrupt
         done = config.steps
         scores = _evaluate(task, module, done, loggers.samples(done))
         loggers.evaluated(last, scores, last=True)
     _export(task, module, folder, place)
     return scores
+
+
+def _optimizer(task: Task, module: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
+    return torch.optim.AdamW(
+        task.parameters(module),
+        lr=config.learning_rate,
+        betas=config.betas,
+        weight_decay=config.weight_decay,
+    )
 
 
 @contextmanager
@@ -124,10 +130,12 @@ def _batches(task: Task, first: int, last: int) -> Iterator[Callable[[], Any]]:
 
 
 def _tell_slow(config: TrainConfig, name: str, place: Place) -> None:
-    if config.precision == "bfloat16" != fastest_precision() and place.leads:
+    on_gpu = place.device.type == "cuda"
+    if place.leads and config.precision == "bfloat16" and fastest_precision(on_gpu) == "float32":
         print(
-            f"{name} trains in bfloat16, which this processor has no instructions for; float32 is "
-            'several times as fast here, and precision = "auto" takes it.',
+            f"{name} trains in bfloat16, for which this machine is not known to have "
+            "instructions; if it is slow, begin the stage anew with precision = 'float32', many "
+            "times as fast without them.",
             file=sys.stderr,
         )
 

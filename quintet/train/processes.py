@@ -158,11 +158,12 @@ def _device(local_rank: int) -> torch.device:
     return torch.device("cuda", local_rank)
 
 
-def fastest_precision() -> Literal["float32", "bfloat16"]:
-    """bfloat16 where the device that would train multiplies such numbers: a GPU, or a processor
-    with tiles (AMX) or AVX-512 BF16. On others it is up to eighteen times as slow as float32."""
-    if torch.cuda.is_available():
-        multiplies = torch.cuda.is_bf16_supported(including_emulation=False)
+def fastest_precision(on_gpu: bool) -> Literal["float32", "bfloat16"]:
+    """bfloat16 where such numbers are multiplied as they are: by GPUs from compute capability 8 on,
+    and by processors with tiles (AMX) or AVX-512 BF16. On others it is up to eighteen times as
+    slow as float32."""
+    if on_gpu:  # all are taken to be of one kind
+        multiplies = torch.cuda.get_device_capability(0) >= (8, 0)
     else:
         names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
         multiplies = any(getattr(torch.cpu, name, bool)() for name in names)

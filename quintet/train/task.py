@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from quintet.config import ModelConfig, UserError
 from quintet.settings import Count, Natural, Positive, Seed, Share, ShareBelowOne, Weight
-from quintet.train.processes import Place, fastest_precision
+from quintet.train.processes import Place
 
 MAY_CHANGE = {  # settings, when a run goes on
     "checkpoint_every", "evaluate_every", "threads", "tensor_parallel", "context_parallel",
@@ -42,7 +42,7 @@ class TrainConfig:
     seed: Seed = 0
     checkpoint_every: Count = 200  # steps
     evaluate_every: Count = 500  # steps
-    # Of activations; weights stay float32. "auto" is read as the one that trains faster here.
+    # Of activations; weights stay float32. A stage takes "auto" as the one that trains faster here.
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     compile: bool = False  # of the transformer, where there is a C++ compiler
     # Of the transformer, on a GPU: its steps are recorded and replayed (`train.replay`), for small
@@ -61,9 +61,6 @@ class TrainConfig:
     checkpoint_activations: bool = False  # of the transformer: less memory, a third more work
 
     def __post_init__(self) -> None:
-        if self.precision == "auto":
-            # At once, so that a run records what it took, and is not gone on with in another.
-            object.__setattr__(self, "precision", fastest_precision())
         for name in ("tensor_parallel", "context_parallel"):
             if self.compile and getattr(self, name) > 1:
                 raise UserError(

@@ -28,7 +28,7 @@ def test_a_table_of_speeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert found["pretrain"].rows_per_second == 250 and found["pretrain"].waiting == 0.25
     assert found["pretrain"].minutes == pytest.approx(FIRST + 8 / 60)
     assert found["codec"].rows_per_second is None
-    main(str(tmp_path))
+    main([str(tmp_path)], standalone_mode=False)
     assert "250" in capsys.readouterr().out
 
 

@@ -14,8 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from quintet.live.pretrained import Quintet
 from quintet.stages import release
-from quintet.stages.context import MODEL_FILE, Context
-from quintet.stages.record import recorded
+from quintet.stages.context import MODEL_FILE, Context, recorded
 from quintet.tokenizers.folders import AUDIO_FILE, IMAGE_FILE, TEXT_FILE
 from quintet.tokenizers.weight_files import load_weights
 

@@ -15,10 +15,10 @@ from safetensors.torch import save_file
 
 from quintet.config import UserError
 from quintet.stages import documents, realtime
-from quintet.stages.context import MODEL_FILE, SCORES, Context
+from quintet.stages.context import MODEL_FILE, RECORD, SCORES, Context
 from quintet.stages.omni_task import OmniTask
 from quintet.stages.recipe import STAGES, Recipe, is_finished, run_stage
-from quintet.stages.record import RECORD, record, recorded
+from quintet.stages.record import record
 from quintet.train import TrainConfig
 from quintet.train.task import CHECKPOINTS, MAY_CHANGE
 
@@ -155,27 +155,3 @@ def test_a_text_tokenizer_that_is_kept_takes_no_other_settings(tmp_path: Path) -
     with pytest.raises(UserError, match=r"made with characters = .* now says 'abcdef'"):
         run_stage(_with(context, "characters", "abcdef"))
     assert run_stage(context) == scores
-
-
-@pytest.mark.parametrize(
-    ("tiles", "products", "taken"),
-    [(False, False, "float32"), (True, False, "bfloat16"), (False, True, "bfloat16")],
-)
-def test_the_precision_that_is_faster_here_is_recorded_as_what_it_is(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiles: bool, products: bool, taken: str
-) -> None:
-    """So that the run is not gone on with in the other, on another processor."""
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: tiles)
-    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: products)
-    (context,) = Recipe.load("tiny", tmp_path).only("realtime")
-    auto = _with(context, "train", context.settings["train"] | {"precision": "auto"})
-    record(auto)
-    assert recorded(auto.folder)["train.precision"] == taken == auto.train.precision
-    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: taken == "float32")
-    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: False)
-    (auto.folder / CHECKPOINTS / "00000002").mkdir(parents=True)
-    other = {"float32": "bfloat16", "bfloat16": "float32"}[taken]
-    told = f"now says '{other}', which is what \"auto\" means .*; write precision = '{taken}' there"
-    with pytest.raises(UserError, match=told):
-        run_stage(auto)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pytest
 from short_runs import SETTINGS, log_of, omni
 
 from quintet import train
+from quintet.config import UserError
 from quintet.stages.omni_task import OmniTask
+from quintet.train.checkpoint import _Writer
 from quintet.train.interrupts import STOPS
 from quintet.train.task import CHECKPOINTS
 
@@ -61,9 +64,54 @@ def test_a_step_whose_loss_is_no_number_is_not_saved(tmp_path: Path) -> None:
         return made | {"loss": made["loss"] * float("nan")}
 
     task.losses = bad  # type: ignore[method-assign]
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(UserError, match="no loss was a number"):
         train.run(_pressed(task, 2), RARELY, tmp_path, "stopped")
     assert not (tmp_path / CHECKPOINTS).exists()
+
+
+def test_after_a_step_whose_loss_is_no_number_the_next_good_one_is_saved(tmp_path: Path) -> None:
+    task = omni(RARELY)
+    losses = task.losses
+
+    def bad(module, batch, step):
+        made = losses(module, batch, step)
+        return made | ({"loss": made["loss"] * float("nan")} if step in (2, 3) else {})
+
+    task.losses = bad  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        train.run(_pressed(task, 2), RARELY, tmp_path, "stopped")
+    assert [path.name for path in (tmp_path / CHECKPOINTS).iterdir()] == ["00000005"]
+
+
+def test_a_second_press_while_it_is_written_blames_no_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = _Writer.write_data
+
+    def pressed(self, plan, planner):
+        os.kill(os.getpid(), signal.SIGINT)
+        return written(self, plan, planner)
+
+    monkeypatch.setattr(_Writer, "write_data", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        train.run(_pressed(omni(RARELY), 6), RARELY, tmp_path, "stopped")
+    assert not [path for path in (tmp_path / CHECKPOINTS).iterdir() if path.name.isdigit()]
+
+
+def test_who_reads_what_is_told_may_be_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with `| tee log`, which the same Ctrl-C ends."""
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as nobody:
+        monkeypatch.setattr("sys.stderr", nobody)
+        with pytest.raises(KeyboardInterrupt):
+            train.run(_pressed(omni(RARELY), 6), RARELY, tmp_path, "stopped")
+        monkeypatch.undo()
+        with suppress(BrokenPipeError):
+            nobody.close()
+    assert [path.name for path in (tmp_path / CHECKPOINTS).iterdir()] == ["00000007"]
 
 
 def test_what_listens_elsewhere_is_left_alone(tmp_path: Path, capsys) -> None:
@@ -79,14 +127,16 @@ def test_what_listens_elsewhere_is_left_alone(tmp_path: Path, capsys) -> None:
 
 def test_an_interrupt_in_the_last_evaluation_ends_the_run(tmp_path: Path) -> None:
     task = omni(RARELY)
-    evaluate = task.evaluate
+    evaluate, asked = task.evaluate, list[int]()
 
     def pressed(module, done):
         if done == RARELY.steps:
             os.kill(os.getpid(), signal.SIGINT)
+            asked.append(done)
         return evaluate(module, done)
 
     task.evaluate = pressed  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         train.run(task, RARELY, tmp_path, "stopped")
     assert [path.name for path in (tmp_path / CHECKPOINTS).iterdir()] == ["00000012"]
+    assert asked == []  # all is saved by then: it ends at once
