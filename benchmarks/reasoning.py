@@ -10,7 +10,7 @@ trains it, or the synthetic world's spelling and counting, as the recipe spellin
 The models of a recipe have the same sizes: "explicit" writes its reasoning, "internalize" goes on
 from it until none is left, "direct" never had any; "think" neither, and a layer of it is told
 running sums. The second table is what some of the questions were and what was written to them; the
-third is internalization on its way: held-out answers right, by rows of reasoning removed.
+last are internalization on its way: held-out answers right, by rows of reasoning removed.
 
     quintet train multiplication
     python -m benchmarks.reasoning [--runs FOLDER] [--recipe NAME] [--json FILE]
@@ -165,7 +165,7 @@ def _show(rows: list[ScoreRow]) -> Table:
 @click.option("--count", default=1_000, show_default=True, help="Questions to be drawn and judged.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path))
 def main(runs: Path, name: str, count: int, json_file: Path | None) -> None:
-    """Judge what the recipe has trained; print three tables."""
+    """Judge what the recipe has trained; print tables."""
     torch.set_num_threads(1)
     recipe, console = Recipe.load(name, runs), Console(width=100)
     rows: list[ScoreRow] = []
@@ -178,8 +178,10 @@ def main(runs: Path, name: str, count: int, json_file: Path | None) -> None:
     console.print(_show(rows))
     console.print(answers)
     for context in recipe.stages:
-        if context.name == "internalize" and (context.folder / LOG).exists():
-            table = Table("rows removed", "right")
+        removes = context.settings.get("reasoning", "removed") == "removed"
+        is_internalized = context.settings["stage"] == "internalize" and removes
+        if is_internalized and (context.folder / LOG).exists():
+            table = Table("rows removed", "right", title=context.name)
             for removed, right in curve(context):
                 table.add_row(str(removed), f"{right:.3f}")
             console.print(table)
