@@ -8,9 +8,10 @@ trains it, or the synthetic world's spelling and counting, as the recipe spellin
                  fresh cache, then entry after entry (the median; one thread)
 
 The models of a recipe have the same sizes: "explicit" writes its reasoning, "internalize" goes on
-from it until none is left, "direct" never had any; "think" neither, and a layer of it is told
-running sums. The second table is what some of the questions were and what was written to them; the
-last are internalization on its way: held-out answers right, by rows of reasoning removed.
+from it until none is left ("columns" and "internalize_columns" in another form), "direct" never had
+any; "think" neither, and a layer of it is told running sums. The second table is what some of the
+questions were and what was written to them; the last are internalization on its way: held-out
+answers right, by rows of reasoning removed.
 
     quintet train multiplication
     python -m benchmarks.reasoning [--runs FOLDER] [--recipe NAME] [--json FILE]
