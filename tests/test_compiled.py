@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,33 @@ from torch.nn import functional as F
 
 from quintet import compiled
 
+# Through the codec's convolutions, recurrence and search, cached decoding, and attention of lines.
+USED = """
+import hashlib
+
+import numpy as np
+import torch
+
+import quintet
+from quintet.compiled.attention import backward, forward
+
+def tell(name, array):
+    print(name, hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest())
+
+torch.set_num_threads(1)
+torch.set_grad_enabled(False)
+rng = np.random.default_rng(0)
+codec = quintet.load_codec("speech-480")
+sound = torch.from_numpy(rng.standard_normal((1, 24_000), dtype=np.float32)) / 10
+tell("sound", codec.decode(codec.encode(sound)[0])[0])
+q, k, v, slope = (rng.standard_normal((3, 70, 4, 32), dtype=np.float32) for _ in range(4))
+lines = forward(q, k, v, None, 1)
+for made in (lines.y_BTHE, lines.log_BHT, *backward(lines, slope, 1)):
+    tell("lines", made)
+reply = quintet.load("nano").talk(text="draw a cat.", seed=1)
+tell("speech", reply.audio)
+tell("picture", np.asarray(reply.images[0]))
+"""
 PROGRAM = """
 from quintet.compiled import compiled
 
@@ -51,6 +81,19 @@ def test_what_is_kept_follows_what_is_inlined(
     monkeypatch.setattr(compiled, "DIGEST", "of another panels.py")
     assert sum(_made(path).cache_hits.values()) == 0
     assert sum(_made(path).cache_hits.values()) == 1
+
+
+def test_what_is_compiled_now_makes_the_digits_of_what_was_kept(tmp_path: Path) -> None:
+    """A run that is killed, and goes on where all is compiled already, would differ from itself."""
+    around = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    now, kept = (
+        subprocess.run(
+            [sys.executable, "-c", USED], env=around, check=True, capture_output=True, text=True
+        ).stdout
+        for _ in range(2)
+    )
+    assert now == kept and now.count("\n") == 8
+    assert any(tmp_path.rglob("*.nbc"))
 
 
 def test_what_could_get_out_of_date_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,11 @@ def compiled_in_order(function: Callable[..., Any]) -> Any:
 
 
 def _compiled(function: Callable[..., Any], maths: set[str] | bool) -> Any:
-    options: dict[str, Any] = {"nogil": True, "fastmath": maths, "error_model": "numpy"}
+    # Nothing is called, all is inlined: else what is compiled now and what was kept would call
+    # different copies, whose sums differ in the last digit.
+    options: dict[str, Any] = {
+        "nogil": True, "fastmath": maths, "error_model": "numpy", "forceinline": True,
+    }  # fmt: skip
     try:
         made: Any = numba.njit(function, cache=True, **options)
     except RuntimeError:
