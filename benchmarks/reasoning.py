@@ -30,6 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import ScoreRow, as_command, interval
+from quintet.config import UserError
 from quintet.data.reasoning import FreshProducts, ReasoningMaker, world_problem
 from quintet.evals.reasoning import LONGER, after, question_of, right_answers, write, written_in
 from quintet.live.decoder import TipDecoder
@@ -163,19 +164,29 @@ def _show(rows: list[ScoreRow]) -> Table:
 @click.command()
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
 @click.option("--recipe", "name", default="multiplication", show_default=True)
-@click.option("--count", default=1_000, show_default=True, help="Questions to be drawn and judged.")
+@click.option("--count", type=click.IntRange(1), default=1_000, show_default=True,
+              help="Questions to be drawn and judged.")  # fmt: skip
 @click.option("--json", "json_file", type=click.Path(path_type=Path))
 def main(runs: Path, name: str, count: int, json_file: Path | None) -> None:
     """Judge what the recipe has trained; print tables."""
     torch.set_num_threads(1)
     recipe, console = Recipe.load(name, runs), Console(width=100)
     rows: list[ScoreRow] = []
-    answers = Table("model", "asked", "written", "right")
+    answers = Table("model")
+    for title in ("asked", "written", "right"):
+        answers.add_column(title, overflow="fold")
     for context in recipe.stages:
         if context.settings["stage"] in STAGES and (context.folder / MODEL_FILE).exists():
             rows += rows_of(context, count)
             for asked, written, answer in shown(context):
                 answers.add_row(context.name, asked, written, answer)
+            if product_digits(context):
+                answers.caption = "The lowest digit comes first: 27*36 is 72 times 63."
+    if not rows:
+        raise UserError(
+            f"The recipe {name} has no finished stage {' or '.join(STAGES)} in {runs}; run quintet "
+            f"train {name}, or name the folder of its run with --runs."
+        )
     console.print(_show(rows))
     console.print(answers)
     for context in recipe.stages:

@@ -58,7 +58,10 @@ def speeds(folder: Path) -> list[StageSpeed]:
     logs = sorted(folder.glob("*/log.jsonl"), key=lambda path: path.stat().st_mtime)
     found = [speed for log in logs if (speed := StageSpeed.of(log))]
     if not found:
-        raise UserError(f"{folder} has no stage with a log; name the folder of a recipe's run.")
+        raise UserError(
+            f"{folder} has no stage with a log of more than {FIRST} steps, of which so many are "
+            "not timed; name the folder of a recipe's run, such as runs/nano."
+        )
     return found
 
 

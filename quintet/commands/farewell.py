@@ -34,7 +34,8 @@ def leave(message: str, status: int) -> NoReturn:
 def say(sentence: str) -> None:
     """On standard error, by one of the processes that torchrun started on this machine."""
     if os.environ.get("LOCAL_RANK", "0") == "0":
-        print(sentence, file=sys.stderr)
+        with suppress(BrokenPipeError):  # nobody reads it any more
+            print(sentence, file=sys.stderr, flush=True)
 
 
 def mistake(error: click.ClickException) -> str:

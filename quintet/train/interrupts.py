@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from quintet.config import UserError
 from quintet.train.processes import Place
 
 STOPS = "ends this step, saves it and stops; Ctrl-C again stops at once"
@@ -42,5 +43,11 @@ def heard_late(place: Place, name: str) -> Iterator[Callable[[], bool]]:
         yield lambda: pressed
         if pressed:
             raise KeyboardInterrupt
+    except UserError:
+        raise
+    except Exception as error:
+        if pressed:  # of its children, too, as compilers, which makes what waits for them fail
+            raise KeyboardInterrupt from error
+        raise
     finally:
         signal.signal(signal.SIGINT, before)

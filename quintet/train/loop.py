@@ -4,17 +4,19 @@ for one process and for many."""
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
@@ -38,6 +40,15 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     return config.learning_rate * min(1.0, (config.steps - step) / decay_steps)
 
 
+class _Console(Console):
+    """Who reads it may be gone, as `tee` after the Ctrl-C that it heard, too; training goes on."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        with suppress(OSError, ValueError):  # or it would fail again when the process ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _progress(place: Place) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
@@ -45,6 +56,7 @@ def _progress(place: Place) -> Progress:
         TextColumn("{task.completed}/{task.total}"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
+        console=_Console(),
         disable=not place.leads,
     )
 

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from benchmarks import reasoning
 from benchmarks.reasoning import SEED, SHOWN, curve, main, rows_of, shown
+from quintet.config import UserError
 from quintet.data.reasoning import FreshProducts, world_problem
 from quintet.stages import internalize
 from quintet.stages.internalize import maker_of
@@ -89,12 +90,18 @@ def test_one_command_prints_all_figures(tmp_path: Path, monkeypatch: pytest.Monk
     assert 0 <= rows["explicit, right"]["low"] <= rows["explicit, right"]["high"] <= 1
     # Two digits: 3 + 1 + 4 rows and the mark; removed before steps 0 and 1, none is left.
     assert [removed for removed, _ in curve(stages[2])] == [5, 9]
-    assert "rows removed" in done.output
+    assert "rows removed" in done.output and "27*36 is 72 times 63" in done.output
     for asked, _, right in shown(stages[1]):
         first, second = (int(number[::-1]) for number in asked.split("*"))
         assert 10 <= first <= 99 and right == f"{first * second:04d}"[::-1]
         assert asked in done.output
     assert len(shown(stages[1])) == SHOWN
+
+
+def test_a_recipe_that_has_not_run_is_told(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["--runs", str(tmp_path), "--recipe", "multiplication-2"])
+    assert isinstance(done.exception, UserError)
+    assert "run quintet train multiplication-2, or name" in str(done.exception)
 
 
 def test_questions_of_the_world_are_judged_too(

@@ -33,5 +33,5 @@ def test_a_table_of_speeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_a_folder_without_logs_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no stage with a log"):
+    with pytest.raises(UserError, match="no stage with a log of more than"):
         speeds(tmp_path)

@@ -12,10 +12,12 @@ import pytest
 from short_runs import SETTINGS, log_of, omni
 
 from quintet import train
+from quintet.commands.farewell import say
 from quintet.config import UserError
 from quintet.stages.omni_task import OmniTask
 from quintet.train.checkpoint import _Writer
-from quintet.train.interrupts import STOPS
+from quintet.train.interrupts import STOPS, heard_late
+from quintet.train.processes import Place
 from quintet.train.task import CHECKPOINTS
 
 RARELY = replace(SETTINGS, checkpoint_every=100)
@@ -106,12 +108,28 @@ def test_who_reads_what_is_told_may_be_gone(
     os.close(read)
     with os.fdopen(write, "w") as nobody:
         monkeypatch.setattr("sys.stderr", nobody)
+        monkeypatch.setattr("sys.stdout", nobody)
         with pytest.raises(KeyboardInterrupt):
             train.run(_pressed(omni(RARELY), 6), RARELY, tmp_path, "stopped")
+        say("it is stopped")
         monkeypatch.undo()
         with suppress(BrokenPipeError):
             nobody.close()
     assert [path.name for path in (tmp_path / CHECKPOINTS).iterdir()] == ["00000007"]
+
+
+def test_what_fails_because_of_it_is_an_interrupt(tmp_path: Path) -> None:
+    """As compilers that hear it, too; but a mistake is told, and without it a failure is one."""
+    for press, error, told in (
+        (True, OSError("the compiler was stopped"), KeyboardInterrupt),
+        (False, OSError("the disk is gone"), OSError),
+        (True, UserError("No loss was a number."), UserError),
+    ):
+        with pytest.raises(told), heard_late(Place(), "mine"):
+            if press:
+                os.kill(os.getpid(), signal.SIGINT)
+            raise error
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_what_listens_elsewhere_is_left_alone(tmp_path: Path, capsys) -> None:
