@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,14 @@ from quintet.train.processes import Place
 from quintet.train.task import CHECKPOINTS
 
 RARELY = replace(SETTINGS, checkpoint_every=100)
+
+
+@pytest.fixture(autouse=True)
+def _listening() -> Iterator[None]:
+    """As a command is that a person has started, also where these tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def _pressed(task: OmniTask, at: int, times: int = 1) -> OmniTask:
