@@ -92,7 +92,7 @@ def test_what_is_compiled_now_makes_the_digits_of_what_was_kept(tmp_path: Path) 
         ).stdout
         for _ in range(2)
     )
-    assert now == kept and now.count("\n") == 8
+    assert now == kept and now.count("\n") == 9
     assert any(tmp_path.rglob("*.nbc"))
 
 
