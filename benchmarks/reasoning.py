@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import ScoreRow, as_command, interval
-from quintet.config import UserError
+from quintet.config import RUNS, UserError
 from quintet.data.reasoning import FreshProducts, ReasoningMaker, world_problem
 from quintet.evals.reasoning import LONGER, after, question_of, right_answers, write, written_in
 from quintet.live.decoder import TipDecoder
@@ -162,7 +162,7 @@ def _show(rows: list[ScoreRow]) -> Table:
 
 
 @click.command()
-@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
+@click.option("--runs", type=click.Path(path_type=Path), default=RUNS, show_default=True)
 @click.option("--recipe", "name", default="multiplication", show_default=True)
 @click.option("--count", type=click.IntRange(1), default=1_000, show_default=True,
               help="Questions to be drawn and judged.")  # fmt: skip

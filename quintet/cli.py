@@ -17,7 +17,7 @@ from quintet.commands.farewell import leave, mistake, say
 from quintet.commands.json_file import JSON, write_json
 from quintet.commands.plan_command import plan
 from quintet.commands.sharing import RAY, processes_option, workers_of
-from quintet.config import UserError, counted
+from quintet.config import RUNS, UserError, counted
 
 FOLDER = click.Path(path_type=Path)
 MODEL = click.option("--model", default="nano", show_default=True, help="Name, folder or hub id.")
@@ -309,7 +309,7 @@ def tokenize(
 @commands.command()
 @click.argument("recipe")
 @click.option("--stage", help="Only this stage.")
-@click.option("--out", "runs", default=Path("runs"), show_default=True, type=FOLDER,
+@click.option("--out", "runs", default=RUNS, show_default=True, type=FOLDER,
               help="Each recipe has a folder here, and each stage one below it.")  # fmt: skip
 def train(recipe: str, stage: str | None, runs: Path) -> None:
     """Train a RECIPE's stages in order. A run that was stopped goes on where it was.

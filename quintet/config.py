@@ -24,6 +24,7 @@ MAX_TEXT_TOKENS = 512  # of one typed message; the key-value cache must have roo
 GROUP_CHANNELS = 8  # of the image tokenizer, normalized together with normalization "group"
 
 PRESETS = Path(__file__).parent / "presets"
+RUNS = Path("runs")  # of recipes, unless `--out` names another folder
 
 # What values of a wrong type or size raise, in a configuration or in what is built from it.
 MISFITS = (TypeError, ValueError, AttributeError, KeyError, RuntimeError, ZeroDivisionError)

@@ -1,15 +1,19 @@
-"""Where one recipe says that it trains what another does, it does."""
+"""Where one recipe says that it trains what another does, it does; and a recipe's remedies can be
+typed as they are told."""
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from quintet.stages.context import Context
-from quintet.stages.recipe import Recipe
+from quintet.cli import commands
+from quintet.config import UserError
+from quintet.stages.context import MODEL_FILE, Context
+from quintet.stages.recipe import RECIPES, Recipe
 
 # Stages of nano.toml that train what is bundled by itself: the recipe of that, and its names of
 # them, where others.
@@ -43,3 +47,29 @@ def test_nano_repeats_the_recipes_of_its_tokenizers(recipe: str) -> None:
         # Of the transformer alone, and set for all stages of the one recipe.
         settings["train"] = replace(settings["train"], compile=theirs["train"].compile)
         assert settings == theirs, name
+
+
+@pytest.mark.parametrize("runs", ["runs", "my runs"])
+@pytest.mark.parametrize("own", [False, True])
+def test_the_command_that_a_remedy_names_runs_what_is_missing(
+    runs: str, own: bool, tmp_path: Path
+) -> None:
+    recipe = "multiplication"
+    if own:
+        (tmp_path / "my recipe.toml").write_bytes((RECIPES / f"{recipe}.toml").read_bytes())
+        recipe = str(tmp_path / "my recipe.toml")
+    (context,) = Recipe.load(recipe, Path(runs)).only("internalize")
+    with pytest.raises(UserError, match="run that stage first") as told:
+        context.start("explicit")
+    command = str(told.value).split("(")[1].split(")")[0]
+    assert command == context.command("explicit")
+    program, name, *arguments = shlex.split(command)
+    parsed = commands.commands[name].make_context(program, arguments).params
+    assert parsed["stage"] == "explicit"
+    (missing,) = Recipe.load(parsed["recipe"], parsed["runs"]).only(parsed["stage"])
+    assert missing.folder / MODEL_FILE == context.run_folder / "explicit" / MODEL_FILE
+
+
+def test_a_folder_is_no_recipe(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is a folder; name a recipe's TOML file, or one of"):
+        Recipe.load(str(tmp_path), Path("runs"))

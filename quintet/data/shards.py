@@ -69,9 +69,8 @@ def load_samples(path: Path) -> list[Sample]:
         columns, written = {}, None
     if written != _digest(columns):
         raise UserError(
-            f"{path} is damaged; delete it, and scores.json of its stage, and run that stage again "
-            f"(quintet train RECIPE --stage {path.parent.parent.name}), which makes what is "
-            "missing."
+            f"{path} is damaged; delete it, and scores.json of its stage, and run that stage "
+            f"({path.parent.parent.name}) again, which makes what is missing."
         )
     shard = f"{path.parent.name}/{path.name}"
     ends = np.cumsum(columns["lengths"])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from quintet.config import OmniConfig, UserError, from_dict
+from quintet.config import RUNS, OmniConfig, UserError, from_dict
 from quintet.tokenizers.folders import find
 from quintet.train import TrainConfig
 from quintet.train.exports import is_whole
@@ -34,11 +35,18 @@ class Context:
     run_folder: Path  # of the whole recipe; each stage has a folder below it
     tokenizers: str | None = None  # the model whose tokenizers the recipe takes, if it trains none
     model: Path | None = None  # the model that `start_from` names, where that is no earlier stage
+    recipe: str = "RECIPE"  # its name or file, as the command was given it
 
     @property
     def folder(self) -> Path:
         """Where this stage keeps its checkpoint, log and exports."""
         return self.run_folder / self.name
+
+    def command(self, stage: str) -> str:
+        """What runs `stage` of the same recipe, in the same folder."""
+        runs = self.run_folder.parent
+        out = "" if runs == RUNS else f" --out {shlex.quote(str(runs))}"
+        return f"quintet train {shlex.quote(self.recipe)} --stage {shlex.quote(stage)}{out}"
 
     @property
     def documents(self) -> str:
@@ -98,12 +106,12 @@ class Context:
             raise UserError(
                 f"{path} is not what stage {stage!r} wrote there, so it is damaged; delete "
                 f"{path} and {path.with_name(SCORES)} and run that stage again, which ends quickly "
-                f"(quintet train RECIPE --stage {stage})."
+                f"({self.command(stage)})."
             )
         if not path.exists():
             raise UserError(
                 f"Stage {self.name!r} needs {path}, which stage {stage!r} makes; run that stage "
-                f"first (quintet train RECIPE --stage {stage}), or add it to the recipe."
+                f"first ({self.command(stage)}), or add it to the recipe."
             )
         return path
 

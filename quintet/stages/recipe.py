@@ -94,7 +94,8 @@ class Recipe:
         check_type("train", shared, TrainConfig, str(path))
         stages: list[Context] = []
         for table in tables:
-            stages.append(_stage(table, shared, preset, folder, path, stages, tokenizers))
+            context = _stage(table, shared, preset, folder, path, stages, tokenizers)
+            stages.append(replace(context, recipe=name))
         _check_shards(stages)
         _check_sources(stages, path)
         return cls(path.stem, tuple(stages))
@@ -127,6 +128,8 @@ def find(name: str) -> Path:
         if path.is_file():
             return path
     names = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
+    if Path(name).is_dir():
+        raise UserError(f"{name} is a folder; name a recipe's TOML file, or one of: {names}.")
     raise UserError(f"There is no recipe {name!r}; name a TOML file, or one of: {names}.")
 
 
@@ -352,7 +355,7 @@ def run_stage(context: Context) -> dict[str, float]:
     if world_size() > 1 and context.settings["stage"] not in TRANSFORMER_STAGES:
         raise UserError(
             f"Stage {context.name!r} runs in one process; start it without torchrun "
-            f"(quintet train RECIPE --stage {context.name})."
+            f"({context.command(context.name)})."
         )
     run: Callable[[Context], dict[str, float]]
     run = importlib.import_module(f"quintet.stages.{context.settings['stage']}").run
