@@ -19,6 +19,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -34,6 +35,7 @@ from quintet.tokenizers.text import TextTokenizer
 MARK = "#"  # between the reasoning and the answer; goes when the last of the reasoning has gone
 TEST_SHARE = 16  # of so many questions one is a test question
 
+KEPT_STEPS = 8  # whose problems are kept; batches are made fewer steps ahead
 SUM_WIDTH = 3  # digits of a column's sum, for factors of up to twelve digits
 
 Split = Literal["train", "test"]
@@ -254,6 +256,8 @@ class FreshProducts:
     ) -> None:  # fmt: skip
         self.maker, self.digits, self.split, self.form = maker, digits, split, form
         self.batch_size, self.seed = batch_size, seed
+        # A step's samples are made ahead of it, and its sums in it: once for both.
+        self._problems = lru_cache(KEPT_STEPS)(self._made)
 
     def batch(self, step: int) -> list[Sample]:
         """The samples of training step `step`; all of one length, and from position 0 on."""
@@ -263,6 +267,6 @@ class FreshProducts:
         """The running sums behind their answers, int64 [B, 2 * digits]."""
         return np.array([problem.sums for problem in self._problems(step)], np.int64)
 
-    def _problems(self, step: int) -> list[Problem]:
+    def _made(self, step: int) -> list[Problem]:
         rng = np.random.default_rng((self.seed, 2, step))
         return [product(rng, self.digits, self.split, self.form) for _ in range(self.batch_size)]
