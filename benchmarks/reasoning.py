@@ -99,18 +99,25 @@ def product_digits(context: Context) -> int:
     return digits_of(context) if thinks else context.settings.get("digits", 0)
 
 
+def answer_stays(context: Context) -> bool:
+    """Whether an answer has the positions that it would have without reasoning."""
+    return bool(context.settings.get("answer_stays"))
+
+
 def rows_of(context: Context, count: int) -> list[ScoreRow]:
     """All figures of one model."""
     model, maker = trained(context), maker_of(context)
     samples, kinds = questions(maker, product_digits(context), count)
-    right, entries = right_answers(model, maker.text, maker.mark, samples)
+    stays = answer_stays(context)
+    right, entries = right_answers(model, maker.text, maker.mark, samples, answer_stays=stays)
     mean, timed = float(entries.mean()), samples[:TIMED]
-    ms = milliseconds(model, maker, timed)
     figures = [
         ("right", "share", *interval(right.astype(np.float64)), len(samples)),
         ("entries", "entries", mean, mean, mean, len(samples)),
-        ("answer", "ms", ms, ms, ms, len(timed)),
     ]
+    if not stays or context.settings.get("reasoning") != "written":  # turn mode goes on counting
+        ms = milliseconds(model, maker, timed)
+        figures.append(("answer", "ms", ms, ms, ms, len(timed)))
     for kind in sorted(set(kinds)) if len(set(kinds)) > 1 else ():
         of_kind = right[np.array(kinds) == kind].astype(np.float64)
         figures.append((f"right, {kind}", "share", *interval(of_kind), len(of_kind)))
@@ -127,6 +134,8 @@ def shown(context: Context) -> list[tuple[str, str, str]]:
     samples, _ = questions(maker, product_digits(context), SHOWN)
     budget = max(len(written_in(sample)) for sample in samples) + LONGER
     asked = [question_of(sample) for sample in samples]
+    anew_after = maker.mark if answer_stays(context) else None
+    made = write(model, maker.text, asked, budget, anew_after=anew_after)
     decode = maker.text.decode
     return [
         (
@@ -134,9 +143,7 @@ def shown(context: Context) -> list[tuple[str, str, str]]:
             decode(written).strip(),
             decode(after(maker.mark, written_in(sample))).strip(),
         )
-        for question, written, sample in zip(
-            asked, write(model, maker.text, asked, budget), samples, strict=True
-        )
+        for question, written, sample in zip(asked, made, samples, strict=True)
     ]
 
 

@@ -81,6 +81,8 @@ MEANINGS = {
     "longer": "steps until the next removal, by rows that have gone, where they are not "
     "`steps_between`",
     "moves_up_at": "what is left keeps its positions before this step, and then moves up at once",
+    "answer_stays": "the answer has from the first step on the positions that it will have in the "
+    "end, and what is left of the reasoning keeps its own",
     "steps_between": "steps from one removal to the next",
     "rows_at_once": "rows of a removal",
     "beta": "how dear it is to leave the reference",

@@ -12,6 +12,11 @@ Or in columns: of each place of the product the digits' products that fall there
 anything is carried. What stands for one place needs nothing of what stands for another.
 
     397 x 842: 793*248, 410640890480420 (14, 46, 98, 84, 24), 472433
+
+Or these by digit: the lowest of all columns first. What is left when they have gone still says how
+large each sum is.
+
+    397 x 842: 793*248, 46844 14982 00000 (without the blanks), 472433
 """
 
 from __future__ import annotations
@@ -39,7 +44,10 @@ KEPT_STEPS = 8  # whose problems are kept; batches are made fewer steps ahead
 SUM_WIDTH = 3  # digits of a column's sum, for factors of up to twelve digits
 
 Split = Literal["train", "test"]
-Form = Literal["rows", "columns"]  # of the reasoning of a product
+Form = Literal["rows", "columns", "columns_by_digit"]  # of the reasoning of a product
+# Where the rows of a sample stand whose reasoning goes: what is left moves up as if the rest had
+# never been, or keeps its positions; or it keeps them, and the answer has those of the end at once.
+Placement = Literal["moves_up", "keeps", "answer_stays"]
 
 
 @dataclass(frozen=True)
@@ -79,9 +87,9 @@ def product(rng: np.random.Generator, digits: int, split: Split, form: Form = "r
     a, b = _drawn(rng, split, draw)  # in order, so that both orders are of one split
     if rng.random() < 0.5:
         a, b = b, a
-    if form == "columns":
-        return multiplication_in_columns(a, b, digits)
-    return long_multiplication(a, b, digits)
+    if form == "rows":
+        return long_multiplication(a, b, digits)
+    return multiplication_in_columns(a, b, digits, by_digit=form == "columns_by_digit")
 
 
 def _written(number: int, width: int) -> str:
@@ -95,10 +103,14 @@ def _product_problem(a: int, b: int, digits: int, reasoning: str) -> Problem:
     return Problem(question, reasoning, _written(a * b, 2 * digits), sums=sums)
 
 
-def multiplication_in_columns(a: int, b: int, digits: int) -> Problem:
-    """a * b by what falls into each place of the product; the answer is left to carry."""
+def multiplication_in_columns(a: int, b: int, digits: int, by_digit: bool = False) -> Problem:
+    """a * b by what falls into each place of the product, a sum after another, or first the lowest
+    digit of each; the answer is left to carry."""
     columns = column_sums(a, b, digits)[:-1]  # into the last one, only what is carried
-    return _product_problem(a, b, digits, "".join(_written(one, SUM_WIDTH) for one in columns))
+    written = [_written(one, SUM_WIDTH) for one in columns]
+    if by_digit:
+        written = ["".join(digits) for digits in zip(*written, strict=True)]
+    return _product_problem(a, b, digits, "".join(written))
 
 
 def long_multiplication(a: int, b: int, digits: int) -> Problem:
@@ -232,17 +244,18 @@ class ReasoningMaker:
         written = np.flatnonzero(is_written)
         return written[written <= marks[0]] if len(marks) else marks
 
-    def without(self, sample: Sample, count: int, moves_up: bool = True) -> Sample:
-        """The sample less the first `count` rows of its reasoning; what is written after them
-        moves up, as if they had never been, or keeps its positions."""
-        removed = self.reasoning_rows(sample)[:count]
-        if not len(removed):
+    def without(self, sample: Sample, count: int, placement: Placement = "moves_up") -> Sample:
+        """The sample less the first `count` rows of its reasoning, the rest placed so."""
+        reasoning = self.reasoning_rows(sample)
+        removed = reasoning[:count]
+        before = reasoning if placement == "answer_stays" else removed
+        if not len(before):
             return sample
         rows = sample.rows
-        if moves_up:
+        if placement != "keeps":
             moves = (rows.flag == 1) & (rows.modality == Modality.TEXT)
-            moves &= np.arange(len(rows)) > removed[-1]
-            rows = replace(rows, position=rows.position - np.int32(len(removed)) * moves)
+            moves &= np.arange(len(rows)) > before[-1]
+            rows = replace(rows, position=rows.position - np.int32(len(before)) * moves)
         return turn_sample(rows.take(np.delete(np.arange(len(rows)), removed)), self.vocabulary)
 
 

@@ -48,12 +48,14 @@ def write(
     questions: Sequence[Rows],
     budget: int,
     firsts: Sequence[int] | None = None,
+    anew_after: int | None = None,
 ) -> list[list[int]]:
     """The likeliest text entries after each question, until `No Output` or `budget` of them: what
     turn mode writes to each alone.
 
     Args:
         firsts: after each question the position of the first of them, 0 unless given.
+        anew_after: the entry after which positions count from 0 again.
     """
     batch, device, longest = len(questions), model.device, max(map(len, questions))
     cache = KVCache(model.config.model, longest + budget, batch, device)
@@ -63,10 +65,10 @@ def write(
     hidden_BTD = model(RowTensors.from_rows(padded).to(device), None, cache, is_row_BT)
     last_B = torch.from_numpy(is_row_BT.sum(1) - 1).to(device)
     hidden_BD = hidden_BTD[torch.arange(batch, device=device), last_B]
-    firsts = firsts or [0] * batch
+    places = list(firsts or [0] * batch)
     made: list[list[int]] = [[] for _ in questions]
     writes_B = np.ones(batch, bool)
-    for place in range(budget):
+    for _ in range(budget):
         entries_B, speaks_B = _likeliest(model, text, hidden_BD)
         writes_B &= speaks_B
         if not writes_B.any():
@@ -74,8 +76,12 @@ def write(
         for index in np.flatnonzero(writes_B):
             made[index].append(int(entries_B[index]))
         rows = [
-            _row(model, entry, first + place)
-            for first, entry in zip(firsts, np.where(writes_B, entries_B, 0), strict=True)
+            _row(model, entry, place)
+            for place, entry in zip(places, np.where(writes_B, entries_B, 0), strict=True)
+        ]
+        places = [
+            0 if entry == anew_after else place + 1
+            for place, entry in zip(places, entries_B.tolist(), strict=True)
         ]
         table = RowTensors.from_rows(rows).to(device)
         hidden_BD = model(table, None, cache, writes_B[:, None])[:, 0]
@@ -102,16 +108,19 @@ def right_answers(
     samples: Sequence[Sample],
     firsts: Sequence[int] | None = None,
     together: int = 128,
+    answer_stays: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Of each question whether its answer is right, bool [N], and the text entries written to it,
-    reasoning and all, int [N]; `firsts` as `write` has them, for each sample."""
+    reasoning and all, int [N]; `firsts` as `write` has them, for each sample. With `answer_stays`
+    an answer's positions are those that it would have without reasoning."""
     right, entries = [], []
     firsts = firsts or [0] * len(samples)
     for start in range(0, len(samples), together):
         part = slice(start, start + together)
         group, questions = samples[part], [question_of(sample) for sample in samples[part]]
         longest = max(len(written_in(sample)) for sample in group)
-        made = write(model, text, questions, longest + LONGER, firsts[part])
+        anew_after = mark if answer_stays else None
+        made = write(model, text, questions, longest + LONGER, firsts[part], anew_after)
         for sample, written in zip(group, made, strict=True):
             right.append(after(mark, written) == after(mark, written_in(sample)))
             entries.append(len(written))

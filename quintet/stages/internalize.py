@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from quintet import train
 from quintet.config import UserError
-from quintet.data.reasoning import Form, FreshProducts, ReasoningMaker
+from quintet.data.reasoning import Form, FreshProducts, Placement, ReasoningMaker
 from quintet.evals.reasoning import right_answers
 from quintet.model.omni import Batch, Omni
 from quintet.settings import Count, Natural, Range
@@ -41,7 +41,7 @@ SETTINGS = {
     "train": TrainConfig, "start_from": str, **SHARD_SETTINGS,
     "digits": Annotated[int, Range(0, 9)], "form": Form, "reasoning": Reasoning,
     "explicit_steps": Natural, "steps_between": Count, "rows_at_once": Count,
-    "longer": dict[str, Count], "moves_up_at": Natural,
+    "longer": dict[str, Count], "moves_up_at": Natural, "answer_stays": bool,
 }  # fmt: skip
 
 
@@ -57,6 +57,7 @@ class Removal:
     steps_between: int
     rows_at_once: int
     moves_up_at: int = 0  # what is left keeps its positions until this step
+    answer_stays: bool = False  # where it will stand in the end; what is left keeps its positions
     # Steps until the next, in place of `steps_between`, once so many rows have gone.
     longer: Mapping[int, int] = field(default_factory=dict)
 
@@ -70,18 +71,23 @@ class Removal:
             due += self.longer.get(gone, self.steps_between)
         return min(gone, self.longest)
 
-    def moves_up(self, step: int) -> bool:
-        """Whether what is left stands where it would if what has gone had never been."""
-        return self.reasoning != "removed" or step >= self.moves_up_at
+    def placement(self, step: int) -> Placement:
+        """Where what is left stands."""
+        if self.answer_stays:
+            return "answer_stays"
+        moves_up = self.reasoning != "removed" or step >= self.moves_up_at
+        return "moves_up" if moves_up else "keeps"
 
     def begins_anew(self, step: int) -> bool:
         """Whether what is to be learned at `step` is not what it was before."""
-        now, before = ((self.removed(s), self.left_out(s)) for s in (step, step - 1))
+        now, before = ((self.removed(s), self.first(s, self.longest)) for s in (step, step - 1))
         return step > 0 and now != before
 
-    def left_out(self, step: int) -> int:
-        """Positions before the first that is written, where there was as much reasoning."""
-        return 0 if self.moves_up(step) else self.removed(step)
+    def first(self, step: int, rows: int) -> int:
+        """The position of the first that is written, where there were so many rows of reasoning."""
+        gone, placement = min(self.removed(step), rows), self.placement(step)
+        answers = placement == "answer_stays" and gone == rows
+        return 0 if answers or placement == "moves_up" else gone
 
     def of_samples(self, step: int, count: int, seed: int) -> np.ndarray:
         """The same of each of `count` samples, smoothed, int [count]."""
@@ -121,10 +127,10 @@ class InternalizeTask(OmniTask):
     def batch(self, step: int) -> Batch:
         samples = (self.fresh or self.loader).batch(step)
         counts = self.removal.of_samples(step, len(samples), self.config.seed)
-        moves_up = self.removal.moves_up(step)
+        placement = self.removal.placement(step)
         return self._share(
             [
-                self.maker.without(sample, count, moves_up)
+                self.maker.without(sample, count, placement)
                 for sample, count in zip(samples, counts.tolist(), strict=True)
             ]
         )
@@ -143,9 +149,11 @@ class InternalizeTask(OmniTask):
         assert isinstance(module, Omni)
         if self.place.world_size > 1:
             return {}
-        left_out, tested = self.removal.left_out(max(done - 1, 0)), self.held_out.samples
-        firsts = [min(left_out, len(self.maker.reasoning_rows(sample))) for sample in tested]
-        right, entries = right_answers(module, self.maker.text, self.maker.mark, tested, firsts)
+        step, maker, tested = max(done - 1, 0), self.maker, self.held_out.samples
+        firsts = [self.removal.first(step, len(maker.reasoning_rows(sample))) for sample in tested]
+        right, entries = right_answers(
+            module, maker.text, maker.mark, tested, firsts, answer_stays=self.removal.answer_stays
+        )
         return {"right": float(right.mean()), "entries": float(entries.mean())}
 
 
@@ -174,6 +182,7 @@ def run(context: Context) -> dict[str, float]:
         steps_between=settings.get("steps_between", 1),
         rows_at_once=settings.get("rows_at_once", 1),
         moves_up_at=settings.get("moves_up_at", 0),
+        answer_stays=settings.get("answer_stays", False),
         longer=_longer(context, longest),
     )
     _check_end(context, removal)
@@ -221,7 +230,12 @@ def _longer(context: Context, longest: int) -> dict[int, int]:
 
 def _check_end(context: Context, removal: Removal) -> None:
     """A schedule that does not come to its end, or not as it says, would show in hours."""
-    if removal.moves_up_at and not removal.left_out(removal.moves_up_at - 1):
+    if removal.moves_up_at and removal.answer_stays:
+        raise UserError(
+            f"Stage {context.name!r} has moves_up_at and answer_stays, with which nothing ever "
+            "moves; leave one of them out."
+        )
+    if removal.moves_up_at and not removal.removed(removal.moves_up_at - 1):
         raise UserError(
             f"Stage {context.name!r} has moves_up_at = {removal.moves_up_at}, before which nothing "
             "has gone; raise it, or leave it out."
@@ -232,7 +246,7 @@ def _check_end(context: Context, removal: Removal) -> None:
             f"Stage {context.name!r} would end with {left} of {removal.longest} rows of reasoning "
             "left; give it more steps or rows_at_once, or fewer steps_between."
         )
-    if not removal.moves_up(context.train.steps - 1):
+    if removal.placement(context.train.steps - 1) == "keeps":
         raise UserError(
             f"Stage {context.name!r} would end before what is left moves up, at step "
             f"{removal.moves_up_at}; give it more steps or a lower moves_up_at."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,10 @@ from benchmarks import reasoning
 from benchmarks.reasoning import SEED, SHOWN, curve, main, rows_of, shown
 from quintet.config import UserError
 from quintet.data.reasoning import FreshProducts, world_problem
+from quintet.evals import reasoning as evals
+from quintet.evals.reasoning import write
 from quintet.stages import internalize
+from quintet.stages.context import Context
 from quintet.stages.internalize import maker_of
 from quintet.stages.recipe import Recipe, run_stage
 
@@ -96,6 +100,28 @@ def test_one_command_prints_all_figures(tmp_path: Path, monkeypatch: pytest.Monk
         assert 10 <= first <= 99 and right == f"{first * second:04d}"[::-1]
         assert asked in done.output
     assert len(shown(stages[1])) == SHOWN
+    _positions_are_those_of_training(stages[1], stages[2], monkeypatch)
+
+
+def _positions_are_those_of_training(
+    explicit: Context, internalized: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int | None] = []
+
+    def spied(*arguments, **further):
+        told.append(further.get("anew_after", arguments[5] if len(arguments) > 5 else None))
+        return write(*arguments, **further)
+
+    monkeypatch.setattr(reasoning, "write", spied)
+    monkeypatch.setattr(evals, "write", spied)
+    mark = maker_of(explicit).mark
+    for stage, timed in ((explicit, False), (internalized, True)):  # turn mode goes on counting
+        stays = replace(stage, settings=stage.settings | {"answer_stays": True})
+        figures = {row["name"].split(", ")[1] for row in rows_of(stays, 5)}
+        assert figures == {"right", "entries"} | ({"answer"} if timed else set())
+        shown(stays)
+    shown(explicit)
+    assert told == [mark, mark, mark, mark, None]
 
 
 def test_a_recipe_that_has_not_run_is_told(tmp_path: Path) -> None:

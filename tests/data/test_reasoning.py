@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from quintet.data.documents import DocumentMaker, Material, reasoning_samples
 from quintet.data.reasoning import (
     MARK,
     TEST_SHARE,
+    Form,
     FreshProducts,
+    Placement,
     ReasoningMaker,
     long_multiplication,
     multiplication_in_columns,
@@ -69,8 +72,14 @@ def test_columns_add_up(digits: int) -> None:
         assert len(made.reasoning) == 3 * len(columns) == 3 * (2 * digits - 1)
         total = sum(int(column[::-1]) * 10**place for place, column in enumerate(columns))
         assert total == a * b == int(made.answer[::-1])
+        by_digit = multiplication_in_columns(a, b, digits, by_digit=True)
+        places = 2 * digits - 1
+        taken = [by_digit.reasoning[place::places] for place in range(places)]
+        assert taken == columns and by_digit.answer == made.answer
     rows = product(np.random.default_rng(5), digits, "test")
-    assert product(np.random.default_rng(5), digits, "test", "columns").question == rows.question
+    for form in get_args(Form):
+        assert product(np.random.default_rng(5), digits, "test", form).question == rows.question
+    assert multiplication_in_columns(397, 842, 3, by_digit=True).reasoning == "468441498200000"
 
 
 def test_no_question_is_of_both_splits() -> None:
@@ -141,11 +150,25 @@ def test_what_is_left_may_keep_its_positions(maker: ReasoningMaker) -> None:
     whole = maker.sample(long_multiplication(397, 842, 3))
     removed = maker.reasoning_rows(whole)
     for count in (0, 1, 5, len(removed), len(removed) + 3):
-        kept, moved = maker.without(whole, count, moves_up=False), maker.without(whole, count)
+        kept, moved = maker.without(whole, count, "keeps"), maker.without(whole, count)
         assert np.array_equal(kept.rows.position, np.delete(whole.rows.position, removed[:count]))
         assert np.array_equal(kept.text_target, moved.text_target)
         for name in ("tokens", "stream", "modality", "step", "flag"):
             assert np.array_equal(getattr(kept.rows, name), getattr(moved.rows, name))
+
+
+def test_an_answer_may_stand_where_it_will_in_the_end(maker: ReasoningMaker) -> None:
+    whole = maker.sample(long_multiplication(397, 842, 3))
+    length = len(maker.reasoning_rows(whole))
+    bare = maker.without(whole, length)
+    answer = bare.rows.position[bare.rows.flag == 1].tolist()
+    for count in (0, 1, 5, length, length + 3):
+        made = maker.without(whole, count, "answer_stays")
+        written = made.rows.position[made.rows.flag == 1].tolist()
+        assert written == [*range(count, length), *answer]
+        assert np.array_equal(made.text_target, maker.without(whole, count).text_target)
+        asked, before = (sample.rows.position[sample.rows.flag == 0] for sample in (made, whole))
+        assert np.array_equal(asked, before)
 
 
 def test_what_has_no_reasoning_stays() -> None:
@@ -154,7 +177,8 @@ def test_what_has_no_reasoning_stays() -> None:
     text = make_tokenizers(config).text
     maker = ReasoningMaker(text, config.audio.num_codebooks, vocabulary)
     bare = maker.without(maker.sample(long_multiplication(12, 34, 2)), 1_000)
-    assert maker.without(bare, 3) is bare
+    for placement in get_args(Placement):
+        assert maker.without(bare, 3, placement) is bare
 
 
 def test_the_worlds_shards_keep_the_splits_apart() -> None:

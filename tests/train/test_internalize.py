@@ -16,7 +16,9 @@ from short_runs import Dying, Killed, log_of, with_characters
 from quintet import train
 from quintet.config import ModelConfig, UserError, load_preset
 from quintet.data.reasoning import FreshProducts, Problem
-from quintet.evals.reasoning import right_answers
+from quintet.evals import reasoning as evals
+from quintet.evals.reasoning import _row, right_answers, written_in
+from quintet.model.omni import Omni
 from quintet.stages import internalize
 from quintet.stages.context import Context
 from quintet.stages.internalize import InternalizeTask, Removal, maker_of, run
@@ -75,11 +77,18 @@ def test_what_is_left_moves_up_at_its_time() -> None:
     assert [s for s in range(14) if REMOVAL.begins_anew(s)] == [3, 5, 7]
     assert [s for s in range(14) if later.begins_anew(s)] == [3, 5, 7, 11]
     assert [s for s in range(14) if replace(REMOVAL, moves_up_at=2).begins_anew(s)] == [3, 5, 7]
-    assert [later.left_out(step) for step in range(13)] == [0] * 3 + [3] * 2 + [6] * 2 + [
+    assert [later.first(step, 9) for step in range(13)] == [0] * 3 + [3] * 2 + [6] * 2 + [
         9, 9, 9, 9, 0, 0,
     ]  # fmt: skip
     for removal in (REMOVAL, replace(later, reasoning="written"), replace(later, reasoning="none")):
-        assert {removal.left_out(step) for step in range(13)} == {0}
+        assert {removal.first(step, 9) for step in range(13)} == {0}
+
+
+def test_an_answer_stays_where_it_will_be() -> None:
+    stays = replace(REMOVAL, answer_stays=True)
+    assert [stays.first(step, 9) for step in range(9)] == [0, 0, 0, 3, 3, 6, 6, 0, 0]
+    assert [stays.first(step, 6) for step in range(9)] == [0, 0, 0, 3, 3, 0, 0, 0, 0]
+    assert [s for s in range(12) if stays.begins_anew(s)] == [3, 5, 7]
 
 
 def test_training_and_evaluation_have_the_same_positions(
@@ -88,9 +97,9 @@ def test_training_and_evaluation_have_the_same_positions(
     """Of reasoning of several lengths, of which some are gone before others."""
     told: list[list[int]] = []
 
-    def spied(model, text, mark, samples, firsts):
+    def spied(model, text, mark, samples, firsts, answer_stays):
         told.append(firsts)
-        return right_answers(model, text, mark, samples, firsts)
+        return right_answers(model, text, mark, samples, firsts, answer_stays=answer_stays)
 
     monkeypatch.setattr(internalize, "right_answers", spied)
     monkeypatch.setattr(Removal, "of_samples", lambda self, s, n, _: np.full(n, self.removed(s)))
@@ -109,6 +118,39 @@ def test_training_and_evaluation_have_the_same_positions(
     train.run(task, replace(SETTINGS, evaluate_every=1), tmp_path, "spied")
     assert [sorted(firsts) for firsts in told] == begins
     assert told[5] == [2, 5, 6, 6, 3, 6, 4, 1]
+
+
+@pytest.mark.parametrize("stays", [False, True])
+@pytest.mark.parametrize("gone", [0, 2, 8, 9])
+def test_an_answer_is_written_where_training_had_it(
+    gone: int, stays: bool, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is written, here what a sample has; the reasoning is of two lengths."""
+    removal = Removal("removed", 9, gone, 99, 9, moves_up_at=0 if stays else 99, answer_stays=stays)
+    monkeypatch.setattr(Removal, "removed", lambda self, step: gone)
+    maker, model = maker_of(_context(runs)), Omni(PRESET)
+    samples = [maker.sample(Problem("12*34", "1" * length, "408")) for length in (8, 4)]
+    firsts = [removal.first(0, len(maker.reasoning_rows(sample))) for sample in samples]
+    placed = [maker.without(sample, gone, removal.placement(0)) for sample in samples]
+    entries = [[*written_in(sample), 0, 0, 0, 0, 0, 0] for sample in placed]
+    steps, seen = iter(range(99)), []
+
+    def likeliest(model, text, hidden_BD):
+        place = next(steps)
+        chosen = np.array([line[place] for line in entries])
+        return chosen, np.array([place < len(written_in(sample)) for sample in placed])
+
+    def row(model, entry, place):
+        seen.append(place)
+        return _row(model, entry, place)
+
+    monkeypatch.setattr(evals, "_likeliest", likeliest)
+    monkeypatch.setattr(evals, "_row", row)
+    right, written = right_answers(model, maker.text, maker.mark, placed, firsts, 2, stays)
+    assert right.all()
+    for index, sample in enumerate(placed):
+        positions = sample.rows.position[sample.rows.flag == 1].tolist()
+        assert seen[index::2][: written[index]] == positions
 
 
 def test_smoothing_is_as_published() -> None:
@@ -170,7 +212,12 @@ def test_a_run_does_not_go_on_with_another_schedule(runs: Path, tmp_path: Path) 
     task.dies_at = 6
     with pytest.raises(Killed):
         train.run(task, SETTINGS, tmp_path, "killed")
-    for name, value in (("rows_at_once", 2), ("longer", {6: 3}), ("moves_up_at", 11)):
+    for name, value in (
+        ("rows_at_once", 2),
+        ("longer", {6: 3}),
+        ("moves_up_at", 11),
+        ("answer_stays", True),
+    ):
         with pytest.raises(UserError, match=f"made with removal.{name}"):
             train.run(_task(runs, replace(REMOVAL, **{name: value})), SETTINGS, tmp_path, "other")
 
@@ -194,7 +241,11 @@ def test_large_batches_train_and_too_few_samples_are_told(
 def test_reasoning_has_the_form_that_is_set(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "run", lambda task, *_: {"task": task})
     settings: dict[str, object] = {"digits": 2, "train": {"steps": 20, "batch_size": 4}}
-    for form, rows in (({}, 3 + 1 + 4 + 1), ({"form": "columns"}, 3 * 3 + 1)):
+    for form, rows in (
+        ({}, 3 + 1 + 4 + 1),
+        ({"form": "columns"}, 10),
+        ({"form": "columns_by_digit"}, 10),
+    ):
         context = _context(runs, **settings, **form)
         task: Any = run(context)["task"]
         assert task.removal.longest == rows
@@ -215,6 +266,8 @@ def test_a_schedule_without_end_is_told(runs: Path) -> None:
         run(_context(runs, digits=2, rows_at_once=3, longer={"6": 9}, train=table))
     with pytest.raises(UserError, match="moves_up_at = 1, before which nothing has gone"):
         run(_context(runs, digits=2, moves_up_at=1, explicit_steps=2, train=table | {"steps": 12}))
+    with pytest.raises(UserError, match="moves_up_at and answer_stays, with which nothing ever"):
+        run(_context(runs, digits=2, moves_up_at=9, answer_stays=True, train=table | {"steps": 12}))
     told = "would end before what is left moves up, at step 12; give it more steps or"
     with pytest.raises(UserError, match=told):
         run(_context(runs, digits=2, moves_up_at=12, train=table | {"steps": 12}))
