@@ -104,6 +104,52 @@ def test_a_model_that_was_late_for_long_passes_over_little() -> None:
     assert [queue.take().any() for _ in range(31)].index(True) == 30 - LONGEST_GAP
 
 
+def _heard_after(queue: InputQueue, held: list[np.ndarray], then: list[np.ndarray]) -> np.ndarray:
+    """All that is heard of a microphone, of which something else was played first."""
+    queue.push(STILL)
+    queue.take(), queue.take()
+    for step in held:
+        queue.push(step)
+        queue.hold()
+    heard = []
+    for step in then:
+        queue.push(step)
+        heard.append(queue.take())
+    return np.concatenate(heard)
+
+
+def test_quiet_does_not_wait_while_something_else_is_played() -> None:
+    queue = InputQueue()
+    _heard_after(queue, [STILL] * (MAX_SECONDS * 4 + 20), [STILL])
+    assert len(queue) <= 2 * STEP_SAMPLES and queue.taken >= MAX_SECONDS * SAMPLE_RATE
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 0), (20, 0), (0, 20), (10, 10)])
+def test_what_was_said_meanwhile_is_heard_whole_and_caught_up_with(before: int, after: int) -> None:
+    """However long something else was played; in a pause, for speech is not passed over."""
+    queue, speech = InputQueue(), [TONE * loudness for loudness in np.linspace(0.3, 1, 24)]
+    held = [*[STILL] * before, *speech, *[STILL] * after]
+    heard = _heard_after(queue, held, [*[TONE] * 40, *[STILL] * 40])
+    said = heard[np.abs(heard) > 0]
+    expected = np.concatenate([*speech, *[TONE] * 40])
+    np.testing.assert_array_equal(said, expected[np.abs(expected) > 0])
+    assert len(queue) <= 2 * STEP_SAMPLES
+
+
+def test_a_file_that_did_not_wait_keeps_its_pauses() -> None:
+    queue = InputQueue()
+    for _ in range(40):
+        queue.hold()  # nothing came meanwhile
+    queue.push(np.concatenate([TONE, *[STILL] * 8, TONE]))
+    assert [queue.take().any() for _ in range(10)] == [True, *[False] * 8, True]
+    queue.push(TONE)
+    queue.hold()
+    while len(queue):
+        queue.take()
+    queue.push(np.concatenate([TONE, *[STILL] * 8, TONE]))  # what waited has been heard
+    assert [queue.take().any() for _ in range(12)].index(True, 2) >= 9
+
+
 def test_the_queue_has_a_bound() -> None:
     queue = InputQueue()
     queue.push(np.zeros(MAX_SECONDS * SAMPLE_RATE, np.float32))

@@ -27,7 +27,8 @@ class InputQueue(SoundBuffer):
     """Sound that waits for the clock: much of it is a file being played, not a delay.
 
     So, unlike a microphone's, its quiet steps are passed over only for those that were lost before:
-    left silent because the network was late, or skipped because the model was.
+    left silent because the network was late, skipped because the model was, or held while
+    something else was played.
     """
 
     def __init__(self) -> None:
@@ -35,6 +36,7 @@ class InputQueue(SoundBuffer):
         self.taken = 0  # samples of it that were played, passed over or discarded
         self._gap = LONGEST_GAP  # silent steps since the last sound
         self._lost = 0  # steps that may be passed over
+        self._held = 0  # and those in which this sound waited for another; no bound but its length
 
     def push(self, sound: np.ndarray) -> None:
         """Add float32 [N].
@@ -54,6 +56,21 @@ class InputQueue(SoundBuffer):
         """The model was late by so many steps."""
         self._lost = min(self._lost + steps, LONGEST_GAP)
 
+    def hold(self) -> None:
+        """In this step another sound is played. What is quiet does not wait for its end; what was
+        said does, and what comes after it is caught up with."""
+        if not self._length:
+            return
+        self._held, self._lost = self._held + 1 + self._lost, 0
+        while self._held and self._length >= STEP_SAMPLES + CUSHION:
+            step = self._pop(STEP_SAMPLES)
+            if not self._silence(level(step)):  # a look, by which the room's noise is not learnt
+                self._pieces.appendleft(step)
+                self._length += STEP_SAMPLES
+                return
+            self.taken += STEP_SAMPLES
+            self._held -= 1
+
     def take(self) -> np.ndarray:
         """The next step: float32 [6000]."""
         begins = not self._flowing
@@ -64,17 +81,22 @@ class InputQueue(SoundBuffer):
         self._lost = min(self._lost + self._gap, LONGEST_GAP) if self._gap < LONGEST_GAP else 0
         self._gap = 0
         step = self._played(count)
-        while self._lost and self._quiet(step) and self._length >= STEP_SAMPLES + CUSHION:
+        behind = self._held + self._lost
+        while behind and self._quiet(step) and self._length >= STEP_SAMPLES + CUSHION:
             step = self._played(STEP_SAMPLES)
-            self._lost -= 1
+            behind -= 1
+        self._lost = min(self._lost, behind)
+        self._held = behind - self._lost if self._length else 0
         return self._whole(step, begins)
 
     def take_all(self) -> np.ndarray:
         """Everything that waits, float32 [N], to be played otherwise."""
+        self._held = 0
         return self._pop(self._length)
 
     def clear(self) -> None:
         self.taken += self._length
+        self._held = 0
         super().clear()
 
     def _played(self, count: int) -> np.ndarray:

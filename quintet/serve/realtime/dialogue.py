@@ -228,6 +228,7 @@ class Dialogue:
             self.script.popleft()
             if len(rest):
                 self.script.appendleft(rest)
+            self.ears.queue.hold()  # the microphone goes on meanwhile
             return np.pad(sound, (0, STEP_SAMPLES - len(sound))), None, None
         if self.script:
             self.script.popleft()
