@@ -144,7 +144,7 @@ class Conductor:
                 made = dict.fromkeys(asked, error)
             outputs = [output for output in made.values() if isinstance(output, StepOutput)]
             if outputs:  # all say the same: the step was one
-                self.metrics.record_step(outputs[0].seconds)
+                self.metrics.record_step(outputs[0].seconds, len(outputs))
             for seat, (_, done) in asked.items():
                 output = made[seat]
                 if done.done():  # its connection has gone

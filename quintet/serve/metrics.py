@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 RECENT_STEPS = 500  # that the quantiles speak of
+ALIKE_STEPS = 20  # of them, 5 s, by which it is judged what a step of so many sessions takes
 REASONS = ("full", "busy", "draining", "origin", "key", "beta")  # for which there is no session
 # Upper ends, in seconds, of the classes in which ticks are counted; the next tick is at 0.25.
 TICK_CLASSES = (0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.375, 0.5, 1.0)
@@ -32,15 +33,15 @@ class Metrics:
         self.rejected: Counter[str] = Counter()  # connections that got no session, by reason
         self.closed: Counter[int] = Counter()  # sessions that the server ended, by close code
         self.responses: Counter[str] = Counter()  # of the Realtime API, by how they ended
-        self._recent: deque[float] = deque(maxlen=RECENT_STEPS)
+        self._recent: deque[tuple[float, int]] = deque(maxlen=RECENT_STEPS)  # seconds, sessions
         self._ticks = [0] * (len(TICK_CLASSES) + 1)  # by class; the last is of all that were later
         self._tick_seconds_sum = 0.0
 
-    def record_step(self, seconds: float) -> None:
-        """One step of the engine, which is one of all sessions together, took `seconds`."""
+    def record_step(self, seconds: float, sessions: int) -> None:
+        """One step of the engine, which was one of so many sessions together, took `seconds`."""
         self.steps += 1
         self.step_seconds_sum += seconds
-        self._recent.append(seconds)
+        self._recent.append((seconds, sessions))
 
     def record_tick(self, seconds: float) -> None:
         """A session's answer was there `seconds` after the tick that asked for it."""
@@ -49,7 +50,22 @@ class Metrics:
 
     def step_seconds(self, quantile: float) -> float:
         """That quantile of the recent steps; 0 before the first."""
-        return float(np.quantile(self._recent, quantile)) if self._recent else 0.0
+        recent = list(self._recent)  # at once: other threads ask, too
+        return float(np.quantile([seconds for seconds, _ in recent], quantile)) if recent else 0.0
+
+    def seconds_with_one_more(self) -> float:
+        """What a step of one session more would take; 0 where nobody is here, or before the first.
+
+        Judged by the last steps of as many sessions as are here, or of the numbers next to it: what
+        others took before the rest left, or came, says little. A step of twice as many takes twice
+        as long at most.
+        """
+        if not self.sessions:
+            return 0.0
+        recent = reversed(list(self._recent))
+        alike = sorted(recent, key=lambda step: abs(step[1] - self.sessions))[:ALIKE_STEPS]
+        needed = [seconds * (self.sessions + 1) / sessions for seconds, sessions in alike]
+        return float(np.median(needed)) if needed else 0.0
 
     def prometheus(self) -> str:
         """Every number, in Prometheus' text format."""

@@ -38,9 +38,7 @@ class Sockets:
             return "draining", "The server is about to stop; try again in a moment."
         if metrics.sessions >= metrics.max_sessions:
             return "full", "All places for conversations are taken; try again later."
-        # A step of the engine is one of all sessions together.
-        needed = metrics.step_seconds(0.5) * (metrics.sessions + 1) / max(1, metrics.sessions)
-        if metrics.sessions and needed > STEP_SECONDS:
+        if metrics.seconds_with_one_more() > STEP_SECONDS:
             return "busy", "The machine is too slow for one more conversation; try again later."
         return None
 

@@ -88,6 +88,8 @@ def test_what_is_asked_together_is_computed_together() -> None:
 
         assert conductor.metrics.steps == 5  # of the engine, however many sessions share one
         assert conductor.metrics.step_seconds_sum == pytest.approx(5 * model.seconds)
+        told = [sessions for _, sessions in conductor.metrics._recent]
+        assert told == [4, 4, 4, 1, 3]
 
     _run(job())
     assert model.together == [[0, 1, 2, 3]] * 3 + [[0], [1, 2, 3]]

@@ -67,7 +67,33 @@ def test_a_machine_that_would_be_too_slow_takes_nobody_more(
     sockets = Sockets(Conductor(model, 4), TurnMode(model), metrics, Keys())
     metrics.sessions = sessions
     for _ in range(5):
-        metrics.record_step(seconds)
+        metrics.record_step(seconds, max(1, sessions))
+    refusal = sockets.refusal()
+    assert (refusal and refusal[0]) == refused
+
+
+@pytest.mark.parametrize(
+    ("steps", "sessions", "refused"),
+    [
+        ([(0.14, 8)] * 500, 1, None),  # seven have left, and no step was computed since
+        ([(0.14, 8)] * 500 + [(0.01, 1)] * 20, 1, None),
+        ([(0.4, 8)] * 500 + [(0.05, 1)] * 20, 1, None),  # it was too slow for eight, not for two
+        ([(0.04, 1)] * 500, 4, None),
+        ([(0.05, 1)] * 500, 6, "busy"),  # six have just come: no step of theirs is known
+        ([(0.05, 1)] * 500 + [(0.1, 6)] * 20, 6, None),  # together they are cheaper than alone
+        ([(0.01, 1)] * 500 + [(0.23, 6)] * 20, 6, "busy"),
+        ([(0.1, 6), *[(0.03, 1)] * 30] * 20, 6, None),  # one of six is given a file, in haste
+        ([(0.1, 6)] * 40 + [(0.9, 6)] * 3, 6, None),  # few steps are no measure
+    ],
+)
+def test_steps_of_so_many_sessions_say_what_one_more_costs(
+    steps: list[tuple[float, int]], sessions: int, refused: str | None
+) -> None:
+    model, metrics = FakeModel(), Metrics(10)
+    sockets = Sockets(Conductor(model, 10), TurnMode(model), metrics, Keys())
+    metrics.sessions = sessions
+    for step in steps:
+        metrics.record_step(*step)
     refusal = sockets.refusal()
     assert (refusal and refusal[0]) == refused
 
