@@ -114,6 +114,12 @@ class PatientWebSocket(WebSocketsSansIOProtocol):
         if not self.read_paused:
             self.transport.resume_reading()
 
+    async def receive(self) -> Any:
+        message = await super().receive()  # which goes on reading, whoever else has paused it
+        if not self.writable.is_set() and not self.read_paused:
+            self.transport.pause_reading()
+        return message
+
     def handle_cont(self, event: Frame) -> None:
         if len(self.frames) >= MAX_PIECES:
             self.conn.fail(1009, "too many pieces")

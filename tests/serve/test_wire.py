@@ -1,4 +1,4 @@
-"""A session whose client broke the protocol has lost its client: it did not fail."""
+"""A WebSocket below the application: who breaks the protocol is gone, who does not read waits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Transport(asyncio.Transport):
 
     def __init__(self) -> None:
         super().__init__({"peername": ("a", 1), "sockname": ("b", 2)})
-        self.closing = False
+        self.closing = self.paused = False
 
     def write(self, data: Any) -> None:
         pass
@@ -35,10 +35,13 @@ class _Transport(asyncio.Transport):
         return self.closing
 
     def pause_reading(self) -> None:
-        pass
+        self.paused = True
 
     def resume_reading(self) -> None:
-        pass
+        self.paused = False
+
+    def abort(self) -> None:
+        self.closing = True
 
 
 @pytest.mark.parametrize("way", ["a broken frame", "no UTF-8", "no answer to a ping"])
@@ -66,9 +69,59 @@ def test_what_is_sent_to_who_broke_off_is_no_failure(way: str) -> None:
             wrong = b"\xff\xff" if way == "a broken frame" else b"\x81\x81\0\0\0\0\xff"
             socket.data_received(wrong)
         broken.set()
-        for _ in range(5):
-            await asyncio.sleep(0)
+        await _turns()
         assert [type(error) for error in ended] == [ClientDisconnected]
         socket.connection_lost(None)
 
     asyncio.run(job())
+
+
+@pytest.mark.parametrize("queued", [0, 1, 3])
+def test_who_does_not_read_is_not_heard_whatever_it_sent_before(queued: int) -> None:
+    """What had come is taken by the application, and more is not read before something is sent."""
+
+    async def job() -> None:
+        take, taken = asyncio.Semaphore(0), list[str]()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send({"type": "websocket.accept"})
+            while True:
+                await take.acquire()
+                message = await receive()
+                if "text" not in message:
+                    return
+                taken.append(message["text"])
+
+        config = uvicorn_config(app)
+        config.load()
+        socket, wire = PatientWebSocket(config, ServerState(), {}), _Transport()
+        socket.connection_made(wire)
+        socket.data_received(HANDSHAKE)
+        await _turns()
+        socket.data_received(b"\x81\x81\0\0\0\0x" * queued)
+        assert wire.paused == (queued > 0)
+        socket.pause_writing()
+        for _ in range(queued):
+            take.release()
+            await _turns()
+            assert wire.paused
+        assert len(taken) == queued
+        socket.resume_writing()
+        assert not wire.paused
+        socket.data_received(b"\x81\x81\0\0\0\0x")
+        assert wire.paused
+        take.release()
+        await _turns()
+        assert not wire.paused and len(taken) == queued + 1
+        socket.connection_lost(None)
+        take.release()
+        await _turns()
+
+    asyncio.run(job())
+
+
+async def _turns() -> None:
+    """Let whoever can go on do so."""
+    for _ in range(5):
+        await asyncio.sleep(0)
