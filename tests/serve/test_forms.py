@@ -63,6 +63,17 @@ def test_no_form_is_told_and_a_flood_of_fields_is_not_parsed(
     assert sum(map(len, parsed)) < 1_000  # never what the fields hold
 
 
+@pytest.mark.parametrize("broken", ["boundary*=idna''x..y", "boundary*=utf-16''x", "boundary*"])
+def test_a_boundary_over_which_the_parser_of_heads_trips_is_none(broken: str) -> None:
+    with pytest.raises(RequestError, match="multipart/form-data"):
+        form("multipart/form-data; " + broken, _body(("a", b"1")))
+
+
+def test_a_name_over_which_the_parser_of_heads_trips_is_none() -> None:
+    part = b"--edge\r\nContent-Disposition: form-data; name*=a; name*0=b\r\n\r\nx\r\n"
+    assert form(TYPE, part + _body(("a", b"1"))) == {"a": b"1"}
+
+
 def test_who_leaves_a_stream_leaves_nothing_behind() -> None:
     begun, finish = threading.Event(), threading.Event()
 

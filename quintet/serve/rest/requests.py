@@ -113,10 +113,8 @@ def form(content_type: str, body: bytes) -> dict[str, bytes]:
     Raises:
         RequestError: it is none, or has too many parts.
     """
-    head = Message(policy=policy.HTTP)
-    head["content-type"] = content_type.encode("ascii", "replace").decode()[:MAX_HEAD]
-    boundary = head.get_boundary()
-    if head.get_content_type() != "multipart/form-data" or not boundary:
+    boundary = _boundary(content_type.encode("ascii", "replace").decode()[:MAX_HEAD])
+    if not boundary:
         raise RequestError("Send the file as multipart/form-data.", "invalid_content_type")
     most = MAX_PARTS + 2  # with what stands before the first and behind the last
     pieces = (b"\r\n" + body).split(b"\r\n--" + boundary.encode("ascii", "replace"), most)
@@ -127,9 +125,8 @@ def form(content_type: str, body: bytes) -> dict[str, bytes]:
         lines, _, content = piece.partition(b"\r\n\r\n")
         if len(lines) > MAX_HEAD:
             continue
-        part = message_from_bytes(lines.lstrip(b"\r\n"), policy=policy.compat32)
-        name = part.get_param("name", header="content-disposition")
-        if isinstance(name, str):
+        name = _name(lines.lstrip(b"\r\n"))
+        if name is not None:
             fields[name] = content
     return fields
 
@@ -148,6 +145,26 @@ async def answer(
     seed: int | None = None,
     tell: Callable[[str], None] | None = None,
     voice: object = None,
+def _boundary(content_type: str) -> str | None:
+    """Of a form; None where it is none, or is told in a way over which Python's parser trips."""
+    head = Message(policy=policy.HTTP)
+    try:
+        head["content-type"] = content_type
+        return head.get_boundary() if head.get_content_type() == "multipart/form-data" else None
+    except Exception:  # such as UnicodeError and IndexError: it is not made for strangers
+        return None
+
+
+def _name(lines: bytes) -> str | None:
+    """Of a part, from what stands above it; None as of `_boundary`."""
+    try:
+        part = message_from_bytes(lines, policy=policy.compat32)
+        name = part.get_param("name", header="content-disposition")
+    except Exception:  # such as TypeError
+        return None
+    return name if isinstance(name, str) else None
+
+
 ) -> TurnReply:
     """The model's answer; the arguments are those of `TurnMode.chat`.
 
