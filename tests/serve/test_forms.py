@@ -9,9 +9,11 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
 
 from quintet.live.turns import TurnReply
 from quintet.serve.api.problems import RequestError
+from quintet.serve.api.settings import validated
 from quintet.serve.rest import requests
 from quintet.serve.rest.chat_api import ChatRequest, Completion
 from quintet.serve.rest.requests import form
@@ -72,6 +74,23 @@ def test_a_boundary_over_which_the_parser_of_heads_trips_is_none(broken: str) ->
 def test_a_name_over_which_the_parser_of_heads_trips_is_none() -> None:
     part = b"--edge\r\nContent-Disposition: form-data; name*=a; name*0=b\r\n\r\nx\r\n"
     assert form(TYPE, part + _body(("a", b"1"))) == {"a": b"1"}
+
+
+@pytest.mark.parametrize(
+    ("seed", "taken"),
+    [(None, True), (-(2**63), True), (2**63 - 1, True), (-(2**63) - 1, False), (2**63, False),
+     (2**64, False)],
+)  # fmt: skip
+def test_a_seed_is_one_that_a_generator_takes(seed: int | None, taken: bool) -> None:
+    values = {"messages": [{"role": "user", "content": "hi"}], "seed": seed}
+    if not taken:
+        with pytest.raises(RequestError) as refused:
+            validated(ChatRequest, values, "body")
+        assert refused.value.param == "body.seed"
+        return
+    asked = validated(ChatRequest, values, "body")
+    if asked.seed is not None:
+        torch.Generator().manual_seed(asked.seed)
 
 
 def test_who_leaves_a_stream_leaves_nothing_behind() -> None:
