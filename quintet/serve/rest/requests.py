@@ -6,7 +6,8 @@ import asyncio
 import base64
 import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from email import message_from_bytes, policy
 from email.message import Message
 from typing import Any
@@ -24,10 +25,11 @@ from quintet.serve.api.settings import validated
 from quintet.serve.keys import Keys
 from quintet.serve.redaction import redacted
 from quintet.serve.sockets import NO_KEY, same_origin
-from quintet.serve.turn_mode import BusyError, TurnMode
+from quintet.serve.turn_mode import WAITING, BusyError, TurnMode
 
 MAX_BODY = 32 * 2**20  # bytes of a request
-MAX_COMING = 8 * MAX_BODY  # of all that are on their way
+MAX_COMING = 8 * MAX_BODY  # of all that are on their way, or not yet answered
+AT_WORK = 2 * WAITING  # requests whose bodies are read and decoded, or that wait for an answer
 BODY_SECONDS = 60.0  # that one may take to come
 MAX_PARTS = 64  # of a form
 MAX_HEAD = 4_096  # bytes of what stands above a part
@@ -49,7 +51,8 @@ class Api:
     def __init__(self, name: str, keys: Keys) -> None:
         self.name, self.keys = name, keys
         self.began = int(time.time())
-        self._coming = 0  # bytes of bodies that are on their way
+        self._coming = 0  # bytes of bodies that are on their way, or not yet answered
+        self._at_work = asyncio.Semaphore(AT_WORK)
 
     def admit(self, request: Request) -> None:
         """Check who asks.
@@ -65,24 +68,38 @@ class Api:
         if not self.keys.allow(request.headers.get("authorization")):
             raise RequestError(NO_KEY, "invalid_api_key", status=401)
 
-    async def json(self, request: Request, kind: type[BaseModel]) -> Any:
-        """The body as such a model.
+    @asynccontextmanager
+    async def json(self, request: Request, kind: type[BaseModel]) -> AsyncIterator[Any]:
+        """The body as such a model, which counts as `body` does.
 
         Raises:
             RequestError: no such body, or as `admit`.
         """
-        self.admit(request)
-        text = (await self.body(request)).decode("utf-8", "replace")
-        values = await asyncio.to_thread(parse_json, text)
-        return validated(kind, values, "body")
+        async with self.body(request) as body:
+            text = body.decode("utf-8", "replace")
+            values = await asyncio.to_thread(parse_json, text)
+            yield validated(kind, values, "body")
 
-    async def body(self, request: Request) -> bytes:
-        """The body.
+    @asynccontextmanager
+    async def body(self, request: Request) -> AsyncIterator[bytes]:
+        """The body, which counts until the caller has done with it: what is made of it waits for
+        threads in a queue that has no bound of its own, and may be far larger once decoded.
 
         Raises:
-            RequestError: it is larger than `MAX_BODY`, comes too slowly, or too many come at once.
+            RequestError: it is larger than `MAX_BODY`, comes too slowly, or too many come at once;
+                or as `admit`.
         """
+        self.admit(request)
         body = bytearray()
+        try:
+            await self._receive(request, body)
+            async with self._at_work:
+                yield bytes(body)
+        finally:
+            self._coming -= len(body)
+
+    async def _receive(self, request: Request, body: bytearray) -> None:
+        """Fill `body`, and count what comes."""
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 async for piece in request.stream():
@@ -99,9 +116,6 @@ class Api:
             raise RequestError(
                 "The request came too slowly; send it again.", "timeout", status=408
             ) from None
-        finally:
-            self._coming -= len(body)
-        return bytes(body)
 
 
 def form(content_type: str, body: bytes) -> dict[str, bytes]:
@@ -131,20 +145,6 @@ def form(content_type: str, body: bytes) -> dict[str, bytes]:
     return fields
 
 
-def as_request_error(error: UserError, param: str | None = None) -> RequestError:
-    return RequestError(str(error), "invalid_value", param)
-
-
-def busy() -> RequestError:
-    return RequestError("The server is busy; try again.", "busy", status=429, kind="server_error")
-
-
-async def answer(
-    turns: TurnMode,
-    messages: Sequence[dict[str, object]],
-    seed: int | None = None,
-    tell: Callable[[str], None] | None = None,
-    voice: object = None,
 def _boundary(content_type: str) -> str | None:
     """Of a form; None where it is none, or is told in a way over which Python's parser trips."""
     head = Message(policy=policy.HTTP)
@@ -165,6 +165,20 @@ def _name(lines: bytes) -> str | None:
     return name if isinstance(name, str) else None
 
 
+def as_request_error(error: UserError, param: str | None = None) -> RequestError:
+    return RequestError(str(error), "invalid_value", param)
+
+
+def busy() -> RequestError:
+    return RequestError("The server is busy; try again.", "busy", status=429, kind="server_error")
+
+
+async def answer(
+    turns: TurnMode,
+    messages: Sequence[dict[str, object]],
+    seed: int | None = None,
+    tell: Callable[[str], None] | None = None,
+    voice: object = None,
 ) -> TurnReply:
     """The model's answer; the arguments are those of `TurnMode.chat`.
 

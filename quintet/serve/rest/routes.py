@@ -85,12 +85,13 @@ def add_endpoints(app: FastAPI, api: Api, turns: TurnMode) -> None:
 
     @app.post("/v1/chat/completions", **described(said, completion, ChatRequest))
     async def chat(request: Request) -> Response:
-        asked = Completion(api.name, await api.json(request, ChatRequest), turns)
-        await asked.prepare()
-        told = voice_header(asked.voice, turns.model) if asked.speaks else None
-        if asked.asked.stream:
-            return StreamingResponse(asked.pieces(), media_type=EVENTS, headers=told)
-        return JSONResponse(await asked.whole(), headers=told)
+        async with api.json(request, ChatRequest) as wish:
+            asked = Completion(api.name, wish, turns)
+            await asked.prepare()
+            told = voice_header(asked.voice, turns.model) if asked.speaks else None
+            if asked.asked.stream:
+                return StreamingResponse(asked.pieces(), media_type=EVENTS, headers=told)
+            return JSONResponse(await asked.whole(), headers=told)
 
     sounds = dict.fromkeys([media_type(kind) for kind in (*SOUND_FORMATS, *RAW_FORMATS)], STRING)
 
@@ -106,14 +107,15 @@ def add_endpoints(app: FastAPI, api: Api, turns: TurnMode) -> None:
 
     @app.post("/v1/images/generations", **described("Pictures.", {JSON: PICTURES}, ImageRequest))
     async def images(request: Request) -> Response:
-        asked: ImageRequest = await api.json(request, ImageRequest)
-        return JSONResponse(await draw(turns, asked))
+        async with api.json(request, ImageRequest) as asked:
+            return JSONResponse(await draw(turns, asked))
 
     secret = described("A key for a browser, which expires.", {JSON: SECRET}, SecretRequest)
 
     @app.post("/v1/realtime/client_secrets", **secret)
     async def client_secrets(request: Request) -> Response:
-        return JSONResponse(make_secret(api, await api.json(request, SecretRequest)))
+        async with api.json(request, SecretRequest) as asked:
+            return JSONResponse(make_secret(api, asked))
 
     _refuse_others(app, api)
 

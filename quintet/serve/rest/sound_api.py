@@ -56,7 +56,11 @@ class Segment:
 
 async def speak(api: Api, turns: TurnMode, request: Request) -> Response:
     """A sound file of the text, as far as the model can say it."""
-    asked: SpeechRequest = await api.json(request, SpeechRequest)
+    async with api.json(request, SpeechRequest) as asked:
+        return await _spoken(turns, asked)
+
+
+async def _spoken(turns: TurnMode, asked: SpeechRequest) -> Response:
     if asked.stream_format == "sse":
         raise RequestError("Speech comes as audio; leave out sse.", "unsupported", "stream_format")
     if not asked.input.strip():
@@ -77,9 +81,11 @@ async def speak(api: Api, turns: TurnMode, request: Request) -> Response:
 
 async def transcribe(api: Api, turns: TurnMode, request: Request) -> Response:
     """The words of a file, piece by piece between its pauses."""
-    api.admit(request)
-    body = await api.body(request)
-    content_type = request.headers.get("content-type", "")
+    async with api.body(request) as body:
+        return await _transcribed(turns, request.headers.get("content-type", ""), body)
+
+
+async def _transcribed(turns: TurnMode, content_type: str, body: bytes) -> Response:
     fields = await asyncio.to_thread(form, content_type, body)
     kind = fields.get("response_format", b"json").decode("utf-8", "replace")
     if kind not in TEXT_FORMATS:
@@ -93,15 +99,12 @@ async def transcribe(api: Api, turns: TurnMode, request: Request) -> Response:
         sound = await asyncio.to_thread(read_audio_bytes, fields["file"], MAX_SECONDS)
     except UserError as error:
         raise as_request_error(error, "file") from None
-    seconds = len(sound) / SAMPLE_RATE
+    pieces = await asyncio.to_thread(spoken_pieces, sound)
     if fields.get("stream") == b"true":
-        pieces = _streamed(turns, sound, seconds)
-        return StreamingResponse(pieces, media_type="text/event-stream")
-    segments = [
-        await _heard(turns, sound, start, end)
-        for start, end in await asyncio.to_thread(spoken_pieces, sound)
-    ]
-    return _as_format(kind, segments, seconds)
+        told = _streamed(turns, sound, pieces)
+        return StreamingResponse(told, media_type="text/event-stream")
+    segments = [await _heard(turns, sound, start, end) for start, end in pieces]
+    return _as_format(kind, segments, len(sound) / SAMPLE_RATE)
 
 
 async def _heard(turns: TurnMode, sound: np.ndarray, start: int, end: int) -> Segment:
@@ -109,15 +112,15 @@ async def _heard(turns: TurnMode, sound: np.ndarray, start: int, end: int) -> Se
     return Segment(start / SAMPLE_RATE, end / SAMPLE_RATE, reply.text.strip())
 
 
-async def _streamed(turns: TurnMode, sound: np.ndarray, seconds: float) -> Any:
+async def _streamed(turns: TurnMode, sound: np.ndarray, pieces: list[tuple[int, int]]) -> Any:
     """Server-sent events: a delta for each piece, and the whole."""
     words: list[str] = []
     try:
-        for start, end in await asyncio.to_thread(spoken_pieces, sound):
+        for start, end in pieces:
             words.append((await _heard(turns, sound, start, end)).text)
             delta = (" " if len(words) > 1 else "") + words[-1]
             yield _event({"type": "transcript.text.delta", "delta": delta})
-        usage = {"type": "duration", "seconds": round(seconds, 3)}
+        usage = {"type": "duration", "seconds": round(len(sound) / SAMPLE_RATE, 3)}
         yield _event({"type": "transcript.text.done", "text": " ".join(words), "usage": usage})
         yield "data: [DONE]\n\n"
     except RequestError as error:
