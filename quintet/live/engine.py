@@ -98,8 +98,8 @@ class Engine:
         """One step of the clock for the sessions at the seats in `given`; the others stand still.
 
         A session whose input is wrong gets the error (UserError), takes nothing in and stands
-        still too. One that fails by itself, while it reads its input or makes its output, gets what
-        it raised and can only leave; it is nothing to the others either.
+        still too. One that fails by itself, while it reads its input, answers or makes its output,
+        gets what it raised and can only leave; it is nothing to the others either.
 
         Where the model itself raises, the sessions in `given` have stopped in the middle of a
         step and can only leave; it is nothing to the others.
@@ -112,7 +112,7 @@ class Engine:
                 inputs[seat] = self.sessions[seat].read(*one)
             except Exception as error:
                 made[seat] = error
-        answers = self._answers(inputs)
+        answers = self._answers(inputs, made)
         sounds = self._sounds(answers)
         seconds = time.perf_counter() - started
         for seat, answer in answers.items():
@@ -123,8 +123,10 @@ class Engine:
                 made[seat] = error
         return made
 
-    def _answers(self, inputs: dict[int, Inputs]) -> dict[int, Answer]:
-        """What each session makes of its inputs, round by round."""
+    def _answers(
+        self, inputs: dict[int, Inputs], made: dict[int, StepOutput | Exception]
+    ) -> dict[int, Answer]:
+        """What each session makes of its inputs, round by round; into `made`, what one raised."""
         if not inputs:
             return {}
         sessions = [self.sessions[seat] for seat in inputs]
@@ -147,6 +149,9 @@ class Engine:
                     asked[seat] = next(rounds[seat])
                 except StopIteration as end:
                     answers[seat] = end.value
+                    del rounds[seat]
+                except Exception as error:
+                    made[seat] = error
                     del rounds[seat]
             self._extend(asked)
         return answers

@@ -84,22 +84,25 @@ def test_a_wrong_input_disturbs_nobody(model: Omni, tokenizers: Tokenizers) -> N
     assert not len(engine.sessions[seats[0]].decoder.cache.held())
 
 
-@pytest.mark.parametrize("what", ["read", "output"])
+@pytest.mark.parametrize("what", ["read", "rows", "answer", "output"])
 def test_a_session_that_fails_disturbs_nobody(
     model: Omni, tokenizers: Tokenizers, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    """Before its input is taken in, or after its answer is made; its seat serves again."""
+    """Before its input is taken in, in its first round or a later one, or after its answer is
+    made; its seat serves again."""
     engine, alone = Engine(model, tokenizers, seats=2), Session(model, tokenizers, HOT, seed=1)
     for seed in range(2):
         engine.join(HOT, seed)
     inputs = _inputs(4, 4)
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise MemoryError
 
     for one in inputs[:2]:
         _alike(engine.step(dict.fromkeys(range(2), one))[1], alone.step(*one))
-    monkeypatch.setattr(engine.sessions[0], what, fail)
+    session = engine.sessions[0]
+    failing = session.decoder if what in ("rows", "answer") else session
+    monkeypatch.setattr(failing, what, fail)
     made = engine.step(dict.fromkeys(range(2), inputs[2]))
     assert isinstance(made[0], MemoryError)
     _alike(made[1], alone.step(*inputs[2]))
