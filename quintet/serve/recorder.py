@@ -133,7 +133,12 @@ class RecordingEngine:
         self.recorder.end(seat)
 
     def step(self, given: Mapping[int, Given]) -> dict[int, StepOutput | Exception]:
-        made = self.engine.step(given)
+        try:
+            made = self.engine.step(given)
+        except Exception as error:  # of the model: the step is the last of all who shared it
+            for seat, one in given.items():
+                self.recorder.add(seat, one, error)
+            raise
         for seat, output in made.items():
             self.recorder.add(seat, given[seat], output)
         return made

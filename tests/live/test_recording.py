@@ -176,6 +176,34 @@ def test_a_session_that_fails_is_recorded_up_to_there(
     assert replay(made, Quintet(engine.model, engine.tokenizers)) is None  # what is left of it
 
 
+def test_a_step_in_which_the_model_failed_is_recorded_for_all_who_shared_it(
+    model: Omni, tokenizers: Tokenizers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, inputs = Engine(model, tokenizers, seats=3), _inputs(1, 3)
+    recording = RecordingEngine(engine, Recorder(tmp_path), model.config)
+    for seed in range(3):
+        recording.join(seed=seed)
+    for one in inputs[:2]:
+        recording.step(dict.fromkeys(range(3), one))
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "_extend", fail)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            recording.step(dict.fromkeys(range(2), inputs[2]))
+    for seat in range(3):
+        recording.leave(seat)
+    recording.recorder.close()
+    made = sorted(_recordings(tmp_path), key=lambda one: one.seed)
+    assert [(one.ended, len(one.answers)) for one in made] == [
+        ("failed", 3), ("failed", 3), ("left", 2)
+    ]  # fmt: skip
+    for one in made[:2]:
+        np.testing.assert_allclose(one.input(2)[0], inputs[2][0], atol=1e-4)
+
+
 def test_no_disk_and_no_recording_are_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("text")
     with pytest.raises(UserError, match="--record"):
