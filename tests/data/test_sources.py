@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import sys
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -14,9 +17,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from raw import png, write_heap, write_lines, write_tar
 
 from quintet.config import UserError
-from quintet.data.sources import files
-from quintet.data.sources.document import Blob, Document, Picture, Sound
+from quintet.data.sources import files, opening
+from quintet.data.sources import parquet as parquet_module
+from quintet.data.sources.document import Blob, Document, Found, Picture, Sound
 from quintet.data.sources.opening import Documents
+from quintet.data.sources.parquet import Parquet
 from quintet.data.sources.records import document_of
 
 
@@ -104,6 +109,62 @@ def test_parquet_gives_the_same_forms(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="damaged"):
         for index in range(3):
             damaged.read(index)
+
+
+@pytest.mark.parametrize("place", [0.1, 0.3, 0.5, 0.7])  # in the footer
+def test_a_parquet_file_with_a_damaged_footer_is_left_out_and_named(
+    place: float, tmp_path: Path
+) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pyarrow.table({"text": ["one", "two"]}), path)
+    data = bytearray(path.read_bytes())
+    footer = int.from_bytes(data[-8:-4], "little")
+    at = len(data) - 8 - int(footer * (1 - place))
+    data[at : at + 4] = b"\xff" * 4
+    path.write_bytes(data)
+    (tmp_path / "b.txt").write_text("kept.")
+    documents = Documents(tmp_path)
+    assert [documents.read(index).parts for index in range(len(documents))] == [("kept.",)]
+    (entry,) = documents.found.damaged
+    assert entry["name"] == str(path)
+    assert "is damaged" in entry["why"] and len(entry["why"].splitlines()) == 1
+
+
+@pytest.mark.parametrize(("first", "whole"), [(-2, 2), (3, 6), (2**60, 6)])
+def test_a_parquet_footer_that_counts_rows_that_are_not_there_is_damaged(
+    first: int, whole: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups = [SimpleNamespace(num_rows=rows, total_byte_size=9) for rows in (first, 4)]
+    footer = SimpleNamespace(num_row_groups=2, num_rows=whole, row_group=groups.__getitem__)
+    monkeypatch.setattr(parquet_module, "_open", lambda path: SimpleNamespace(metadata=footer))
+    with pytest.raises(UserError, match="is damaged"):
+        Parquet(tmp_path / "a.parquet", Found())
+
+
+@pytest.mark.parametrize("what", ["opening", "reading"])
+def test_a_machine_that_cannot_read_parquet_is_no_damage(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pyarrow.table({"text": ["one", "two"]}), path)
+    documents = Documents(path)
+
+    def fails(*given: object, **named: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    name = {"opening": "__init__", "reading": "read_row_group"}[what]
+    monkeypatch.setattr(parquet.ParquetFile, name, fails)
+    with pytest.raises(OSError, match="Too many open files"):
+        documents.read(0)
+    if what == "opening":
+        with pytest.raises(OSError, match="Too many open files"):
+            Documents(path)
 
 
 def test_a_tar_groups_its_members_and_follows_its_records(tmp_path: Path) -> None:

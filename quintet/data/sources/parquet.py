@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -24,14 +26,17 @@ class Parquet:
         self.path = path
         metadata = _open(path).metadata
         groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+        rows = [group.num_rows for group in groups]
+        if min(rows, default=0) < 0 or sum(rows) != metadata.num_rows:
+            raise UserError(f"{path} is damaged (it counts its rows in two ways); restore it.")
         if any(group.total_byte_size > MAX_GROUP_BYTES for group in groups):
             raise UserError(
                 f"{path} has a row group of more than {MAX_GROUP_BYTES:,} bytes; write smaller "
                 "ones (pyarrow.parquet.write_table has row_group_size)."
             )
-        self._ends = np.cumsum([group.num_rows for group in groups], dtype=np.int64)
+        self._ends = np.cumsum(rows, dtype=np.int64)
         each = [group.total_byte_size // max(1, group.num_rows) for group in groups]
-        self.sizes = np.repeat(np.array(each, np.int64), [group.num_rows for group in groups])
+        self.sizes = np.repeat(np.array(each, np.int64), rows)
 
     def name(self, index: int) -> str:
         return f"{self.path}, row {index}"
@@ -56,14 +61,25 @@ def _pyarrow() -> Any:
     return parquet
 
 
-def _open(path: Path) -> Any:
-    parquet = _pyarrow()
+@contextmanager
+def _told(damage: str) -> Iterator[None]:
+    """Pyarrow's errors as one sentence: its own, and of damaged data also an OSError without a
+    number, or names that are no text. An OSError with a number is of the machine."""
     import pyarrow
 
     try:
+        yield
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        told = " ".join(str(error).split()).rstrip(".")
+        raise UserError(f"{damage} ({told[:200]}); restore it.") from None
+
+
+def _open(path: Path) -> Any:
+    parquet = _pyarrow()
+    with _told(f"{path} is not a Parquet file, or is damaged"):
         return parquet.ParquetFile(path)
-    except pyarrow.ArrowException:
-        raise UserError(f"{path} is not a Parquet file, or is damaged; restore it.") from None
 
 
 @lru_cache(maxsize=1)
@@ -73,14 +89,10 @@ def _group(path: Path, group: int) -> dict[str, Any]:
     Raises:
         UserError: it has none of them, or is damaged.
     """
-    import pyarrow
-
     with _open(path) as file:
         known = [name for name in file.schema_arrow.names if name in COLUMNS]
         if not known:
             raise UserError(f"{path} has no column of records; write {FORMS}.")
-        try:
+        with _told(f"{path}, row group {group}, is damaged"):
             table = file.read_row_group(group, columns=known, use_threads=False)
-        except (pyarrow.ArrowException, OSError) as error:
-            raise UserError(f"{path}, row group {group}, is damaged ({error}).") from None
     return {name: table.column(name) for name in known}
