@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import make_config, make_timeline
+from safetensors.numpy import load_file, save_file
 
+from quintet.config import UserError
 from quintet.data import mixture as mixture_module
 from quintet.data import shards as shards_module
 from quintet.data.mixture import Mixture, MixtureLoader, permuted, shares
@@ -58,6 +60,45 @@ def test_shards_that_are_read_late_give_what_they_took(
     assert _bytes(part[-1]) == _bytes(whole[11])
     with pytest.raises(IndexError):
         part[5]
+
+
+@pytest.mark.parametrize("damage", ["a byte", "the end", "all of it", "its samples", "its digest"])
+def test_a_damaged_shard_is_told_when_it_is_opened(damage: str, tmp_path: Path) -> None:
+    about = _folder(tmp_path / "out" / "pretrain", shards=2, each=5)
+    path = about.folder / about.files[1]
+    data = path.read_bytes()
+    if damage == "a byte":
+        path.write_bytes(data[:-40] + bytes([data[-40] ^ 1]) + data[-39:])
+    elif damage == "the end":
+        path.write_bytes(data[:-9])
+    elif damage == "all of it":
+        path.unlink()
+    elif damage == "its samples":  # a whole shard, of another run
+        save_samples(path, load_samples(path)[:4])
+    else:
+        save_file(load_file(path), path)
+    shards = Shards(about)
+    assert len(shards[0]) == shards.length(0)
+    report = tmp_path / "out" / "reports" / "00001.json"
+    for read in (shards.length, shards.__getitem__):
+        with pytest.raises(UserError, match="is missing or damaged") as told:
+            read(5)
+        assert str(path) in str(told.value) and str(report) in str(told.value)
+
+
+def test_a_shard_is_checked_once_however_often_it_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards_module, "OPEN", 1)
+    monkeypatch.setattr(shards_module, "ROWS_AT_ONCE", 7)
+    checked, digest = [], shards_module._digest
+    monkeypatch.setattr(shards_module, "_digest", lambda c: checked.append(c) or digest(c))
+    late = Shards(_folder(tmp_path, shards=2, each=5))
+    saved = len(checked)
+    for _ in range(3):
+        for index in (0, 5):
+            assert len(late[index]) == late.length(index)
+    assert len(checked) == saved + 2
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 65, 1_000])

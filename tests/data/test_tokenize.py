@@ -274,3 +274,19 @@ def test_a_folder_that_is_not_there_is_told_before_a_library_is_missed(
         (tmp_path / "a.txt").write_text("hello.", encoding="utf-8")
         with pytest.raises(UserError, match=told):
             tokenize(_order(place, tmp_path / "out", model_folder, kinds=("audio",)), HERE)
+def test_the_remedy_of_a_damaged_shard_makes_it_again(
+    heap: Path, tmp_path: Path, model_folder: Path
+) -> None:
+    order = _order(heap, tmp_path / "out", model_folder)
+    tokenize(order, HERE)
+    before = _bytes(order.out)
+    shard = order.out / "pretrain" / ShardIndex.read(order.out / "pretrain").files[1]
+    shard.write_bytes(shard.read_bytes()[:-9])
+    with pytest.raises(UserError, match="is missing or damaged") as told:
+        list(Shards(ShardIndex.read(order.out / "pretrain")))
+    assert str(shard) in str(told.value)
+    Path(str(told.value).split("delete ")[1].split(" ")[0]).unlink()
+    tokenize(order, HERE)
+    assert _bytes(order.out) == before
+
+
