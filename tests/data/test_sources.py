@@ -245,6 +245,11 @@ def test_a_name_that_leads_out_of_the_folder_is_not_followed(tmp_path: Path) -> 
 
 def test_parts_of_files_read_as_files(tmp_path: Path) -> None:
     path = tmp_path / "all"
+        ({"texts": "hello"}, "line 1 .*texts is no list"),
+        ({"texts": ["a"], "images": "b"}, "images is no list"),
+        ({"text_list": "hello"}, "text_list is no list"),
+        ({"text_list": ["a"], "image_info": "b"}, "image_info is no list"),
+        ({"images": "cat.png", "text": "a cat."}, "line 1 .*images is no list"),
     path.write_bytes(b"0123456789")
     blob = Blob("part", 5, path, 3)
     with blob.open() as file:

@@ -57,15 +57,16 @@ class _Maker:
         self.parts: list[Part] = []
         self.missing = 0
 
-    def parallel(self, texts: list[Any], images: list[Any] | None) -> None:
-        images = [None] * len(texts) if images is None else images
+    def parallel(self, texts: Any, images: Any) -> None:
+        texts = _list(texts, "texts")
+        images = [None] * len(texts) if images is None else _list(images, "images")
         for text, image in zip(texts, images, strict=True):
             self._image(image)
             self._text(text)
 
-    def matched(self, texts: list[Any], images: list[dict[str, Any]]) -> None:
-        before: dict[int, list[Any]] = {}
-        for image in images:
+    def matched(self, texts: Any, images: Any) -> None:
+        texts, before = _list(texts, "text_list"), dict[int, list[Any]]()
+        for image in _list(images, "image_info"):
             place = image["matched_text_index"]
             if not isinstance(place, int) or not 0 <= place < len(texts):
                 raise ValueError(f"matched_text_index is {place!r}")
@@ -76,7 +77,7 @@ class _Maker:
             self._text(text)
 
     def plain(self, record: dict[str, Any]) -> None:
-        for image in [record.get("image"), *(record.get("images") or [])]:
+        for image in [record.get("image"), *_list(record.get("images") or [], "images")]:
             self._image(image)
         if record.get("audio") is not None:
             blob = self._blob(record["audio"])
@@ -115,6 +116,13 @@ class _Maker:
         if value is None:
             return None
         raise TypeError(f"a medium is {str(value)[:20]!r}")
+
+
+def _list(value: Any, name: str) -> list[Any]:
+    """A string has letters to go through, none of which was meant."""
+    if not isinstance(value, list):
+        raise TypeError(f"{name} is no list")
+    return value
 
 
 def _from_uri(uri: str, name: str) -> bytes:
