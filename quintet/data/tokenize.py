@@ -32,7 +32,7 @@ from quintet.config import UserError, counted
 from quintet.data.raw_rows import Report, RowMaker
 from quintet.data.shards import ShardIndex, save_samples, write_durably
 from quintet.data.sources.document import Found
-from quintet.data.sources.opening import Documents
+from quintet.data.sources.opening import Documents, told
 from quintet.data.workers import WorkerDied, Workers
 from quintet.timeline.targets import Sample
 from quintet.tokenizers.bundle import Tokenizers
@@ -106,6 +106,10 @@ class Worker:
         try:
             for kind, sample in self.maker.samples(self.documents.read(index), report):
                 samples[kind].append(sample)
+        except (FileNotFoundError, PermissionError) as error:
+            if not self.documents.are_there():
+                raise
+            report.skip(self.documents.name(index), told(error))
         except (OSError, MemoryError):  # of the machine, not of the document: the piece waits
             raise
         except UserError as error:

@@ -284,3 +284,45 @@ def test_nothing_to_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.pdf").write_bytes(b"%PDF")
     with pytest.raises(UserError, match="of no known kind"):
         Documents(tmp_path / "a.pdf")
+@pytest.mark.parametrize("closed", ["web.jsonl", "shard.tar"])
+def test_a_file_that_may_not_be_read_is_left_out_and_named(
+    closed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_heap(tmp_path)
+    opened = io.open
+
+    def refuses(path: object, *given: Any, **named: Any) -> Any:
+        if Path(str(path)).name == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *given, **named)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(io, "open", refuses)  # of pathlib
+    monkeypatch.setattr(tarfile, "bltn_open", refuses)
+    documents = Documents(tmp_path)
+    names = [documents.name(index) for index in range(len(documents))]
+    assert names and not any(closed in name for name in names)
+    (entry,) = documents.found.damaged
+    assert entry["name"] == str(tmp_path / closed) and "Permission denied" in entry["why"]
+
+
+def test_a_file_that_goes_while_others_are_opened_is_left_out_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_heap(tmp_path)
+    paths = opening._paths
+
+    def gone(place: Path) -> Any:
+        found = paths(place)
+        (place / "shard.tar").unlink()
+        (place / "notes.txt").unlink()
+        return found
+
+    monkeypatch.setattr(opening, "_paths", gone)
+    documents = Documents(tmp_path)
+    assert [entry["name"] for entry in documents.found.damaged] == [str(tmp_path / "shard.tar")]
+    names = [documents.name(index) for index in range(len(documents))]
+    place = names.index(str(tmp_path / "notes.txt"))
+    with pytest.raises(FileNotFoundError):  # which the one who asks counts as skipped
+        documents.read(place)
+
+

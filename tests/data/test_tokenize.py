@@ -25,6 +25,7 @@ from raw import png, write_heap, write_lines
 from quintet.config import UserError
 from quintet.data import tokenize as module
 from quintet.data.shards import ShardIndex, Shards
+from quintet.data.sources import document
 from quintet.data.sources.document import Document
 from quintet.data.sources.opening import Documents
 from quintet.data.tokenize import Order, pieces_of, tokenize
@@ -228,6 +229,51 @@ def test_a_disk_that_fails_is_no_fault_of_the_document(
     assert _bytes(order.out) == _bytes(whole.out)
 
 
+def test_a_file_that_is_gone_or_closed_is_skipped_counted_and_named(
+    tmp_path: Path, heap: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = tokenize(_order(heap, tmp_path / "whole", model_folder), HERE)
+    order, opened = _order(heap, tmp_path / "out", model_folder), document._Part.__init__
+
+    def closed(self: Any, path: Path, *given: Any) -> None:
+        if path.name == "cat.png":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        opened(self, path, *given)
+
+    def listed(place: Path) -> Documents:
+        found = Documents(place)
+        (place / "notes.txt").unlink()
+        return found
+
+    monkeypatch.setattr(document._Part, "__init__", closed)
+    monkeypatch.setattr(module, "Documents", listed)
+    report, _ = tokenize(order, HERE)
+    assert report.documents == whole.documents
+    why = {entry["name"]: entry["why"] for entry in report.skipped}
+    for name, told in (("notes.txt", "No such file"), ("cat.png", "Permission denied")):
+        (sentence,) = {why[n] for n in why if n.split(" + ")[0] == str(heap / name)}
+        assert str(heap / name) in sentence and told in sentence
+    assert len(report.skipped) > len(whole.skipped)
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_source_that_a_machine_does_not_see_is_no_fault_of_its_documents(
+    empty: bool, tmp_path: Path, heap: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor where it is an empty folder, as a place is at which nothing is mounted."""
+
+    def listed(place: Path) -> Documents:
+        found = Documents(place)
+        place.rename(tmp_path / "elsewhere")
+        if empty:
+            place.mkdir()
+        return found
+
+    monkeypatch.setattr(module, "Documents", listed)
+    with pytest.raises(FileNotFoundError):
+        tokenize(_order(heap, tmp_path / "out", model_folder), HERE)
+
+
 def test_a_full_disk_is_told_in_a_sentence_and_the_same_command_goes_on(
     tmp_path: Path, model_folder: Path
 ) -> None:
@@ -248,6 +294,22 @@ def test_a_full_disk_is_told_in_a_sentence_and_the_same_command_goes_on(
     whole = _order(heap, tmp_path / "whole", model_folder, piece_documents=8)
     tokenize(whole, HERE)
     assert _bytes(order.out) == _bytes(whole.out)
+
+
+def test_the_remedy_of_a_damaged_shard_makes_it_again(
+    heap: Path, tmp_path: Path, model_folder: Path
+) -> None:
+    order = _order(heap, tmp_path / "out", model_folder)
+    tokenize(order, HERE)
+    before = _bytes(order.out)
+    shard = order.out / "pretrain" / ShardIndex.read(order.out / "pretrain").files[1]
+    shard.write_bytes(shard.read_bytes()[:-9])
+    with pytest.raises(UserError, match="is missing or damaged") as told:
+        list(Shards(ShardIndex.read(order.out / "pretrain")))
+    assert str(shard) in str(told.value)
+    Path(str(told.value).split("delete ")[1].split(" ")[0]).unlink()
+    tokenize(order, HERE)
+    assert _bytes(order.out) == before
 
 
 def test_mistakes_are_told_in_a_sentence(
@@ -274,19 +336,3 @@ def test_a_folder_that_is_not_there_is_told_before_a_library_is_missed(
         (tmp_path / "a.txt").write_text("hello.", encoding="utf-8")
         with pytest.raises(UserError, match=told):
             tokenize(_order(place, tmp_path / "out", model_folder, kinds=("audio",)), HERE)
-def test_the_remedy_of_a_damaged_shard_makes_it_again(
-    heap: Path, tmp_path: Path, model_folder: Path
-) -> None:
-    order = _order(heap, tmp_path / "out", model_folder)
-    tokenize(order, HERE)
-    before = _bytes(order.out)
-    shard = order.out / "pretrain" / ShardIndex.read(order.out / "pretrain").files[1]
-    shard.write_bytes(shard.read_bytes()[:-9])
-    with pytest.raises(UserError, match="is missing or damaged") as told:
-        list(Shards(ShardIndex.read(order.out / "pretrain")))
-    assert str(shard) in str(told.value)
-    Path(str(told.value).split("delete ")[1].split(" ")[0]).unlink()
-    tokenize(order, HERE)
-    assert _bytes(order.out) == before
-
-

@@ -18,12 +18,13 @@ TEXT_BYTES = 1 << 20  # of a longer text, each so many are a document
 
 
 class Files:
-    """Documents of one or more files each, in the order of their names."""
+    """Documents of one or more files each, in the order of their names; of the files, the bytes
+    are given."""
 
-    def __init__(self, paths: list[Path]) -> None:
+    def __init__(self, paths: dict[Path, int]) -> None:
         groups: dict[Path, list[tuple[Path, int]]] = {}
         for path in sorted(paths):
-            groups.setdefault(path.with_suffix(""), []).append((path, path.stat().st_size))
+            groups.setdefault(path.with_suffix(""), []).append((path, paths[path]))
         # Files of each document; of a long text alone, also where its part begins.
         self._groups: list[tuple[list[Path], int]] = []
         sizes: list[int] = []
