@@ -107,12 +107,14 @@ class RowMaker:
                     report.skip(document.name, str(error))
                     continue
                 report.characters += len(part)
-                while ids:
+                done = 0  # a place in them: what is left of a long text is copied for no sample
+                while done < len(ids):
                     if not room:
                         yield from self._sample(timeline)
                         timeline, room = self._timeline(), self.most_rows
-                    timeline.add_text(Stream.TEXT_IN, ids[:room], TURN_TIME)
-                    ids, room = ids[room:], room - min(room, len(ids))
+                    piece = ids[done : done + room]
+                    timeline.add_text(Stream.TEXT_IN, piece, TURN_TIME)
+                    done, room = done + len(piece), room - len(piece)
             elif isinstance(part, Picture):
                 codes = self._picture_codes(part.blob, report)
                 if codes is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,6 +68,20 @@ def test_a_long_document_is_divided_and_no_row_is_lost(most_rows: int) -> None:
         assert (part.rows.tokens[begins - 1, 0] == TOKENIZERS.text.image_id).all()
         assert len(begins) == image.sum() // CONFIG.image.num_tokens
         assert part.rows.position[image].tolist() == list(range(image.sum()))
+
+
+def test_what_is_left_of_a_long_text_is_not_copied_for_every_sample() -> None:
+    maker = RowMaker(CONFIG, TOKENIZERS, 64, ("pretrain",))
+    made = maker.samples(Document("d", ("hello. " * 100_000,)), Report())
+    next(made)
+    tracemalloc.start()
+    try:
+        for _ in range(3):
+            next(made)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 400_000  # bytes; of the entries that are left, a list has more
 
 
 def test_what_cannot_be_read_is_named_and_the_rest_is_kept(tmp_path: Path) -> None:
