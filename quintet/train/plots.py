@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from quintet.whole_file import whole_file
 
 POINTS = 300  # of a curve; a longer one is drawn as means, with the range around them
-NOT_LOSSES = {"step", "loss", "gradient_norm", "learning_rate", "seconds", "rows"}
+NOT_LOSSES = {"step", "loss", "gradient_norm", "learning_rate", "seconds", "rows", "waiting"}
 HELD_OUT = "eval/"
 INK, BAD = "#222222", "#c23b3b"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import types
 from collections import Counter
@@ -20,8 +21,8 @@ from quintet.media.audio import write_audio
 from quintet.media.images import write_image
 from quintet.settings import check_type
 from quintet.train import TrainConfig
-from quintet.train.loggers import BOARD, PICTURE, Loggers
-from quintet.train.plots import plot_losses
+from quintet.train.loggers import BOARD, LOG, PICTURE, Loggers
+from quintet.train.plots import HELD_OUT, _is_part, plot_losses
 
 tensorboardX = pytest.importorskip("tensorboardX")
 
@@ -146,6 +147,17 @@ def test_another_logger_is_told() -> None:
     kind = typing.get_type_hints(TrainConfig)["loggers"]
     with pytest.raises(UserError, match="make it a list of 'tensorboard' or 'wandb'"):
         check_type("loggers", ["tensorbord"], kind, "mine.toml")
+
+
+def test_only_losses_are_drawn_as_parts_of_the_loss(tmp_path: Path) -> None:
+    train.run(omni(), SETTINGS, tmp_path, "drawn")
+    written = (tmp_path / LOG).read_text(encoding="utf-8").splitlines()
+    lines = [json.loads(line) for line in written]
+    steps = [line for line in lines if "gradient_norm" in line]
+    drawn = {name for line in steps for name in line if _is_part(name, line)}
+    losses = {name.removeprefix(HELD_OUT) for line in lines for name in line if HELD_OUT in name}
+    assert all("waiting" in line for line in steps)
+    assert drawn and drawn <= losses
 
 
 def test_the_picture_is_drawn_from_the_log_and_shows_what_is_bad(
