@@ -41,7 +41,10 @@ class Loader:
         self._epoch: tuple[int, list[np.ndarray]] | None = None
 
     def _batches(self, epoch: int) -> list[np.ndarray]:
-        if self._epoch is None or self._epoch[0] != epoch:
+        # Looked at once: the thread that makes batches ahead puts the next epoch in its place,
+        # while another may ask what the batch of a step was.
+        made = self._epoch
+        if made is None or made[0] != epoch:
             rng = np.random.default_rng((self.seed, epoch))
             order = rng.permutation(len(self.samples))
             order = order[: self.batches_per_epoch * self.batch_size]
@@ -53,8 +56,8 @@ class Loader:
                     group[i : i + self.batch_size] for i in range(0, len(group), self.batch_size)
                 ]
             shuffled = rng.permutation(len(batches))
-            self._epoch = (epoch, [batches[i] for i in shuffled])
-        return self._epoch[1]
+            made = self._epoch = (epoch, [batches[i] for i in shuffled])
+        return made[1]
 
     def indices(self, step: int) -> np.ndarray:
         """Which samples [batch_size] training step `step` takes."""

@@ -59,6 +59,29 @@ def test_batches_are_those_that_the_bundled_models_were_trained_on() -> None:
     assert digest.hexdigest()[:16] == "d863a31b02ce087c"  # of the loader of 2026-11-24
 
 
+class _Shared(Loader):
+    """After so many looks at its epoch, another's stands there."""
+
+    kept, looks = None, 0
+
+    @property
+    def _epoch(self):
+        self.looks -= 1
+        return self.kept if self.looks >= 0 else (-1, [])
+
+    @_epoch.setter
+    def _epoch(self, value):
+        self.kept = value
+
+
+def test_an_epoch_that_another_thread_replaces_meanwhile_is_not_given() -> None:
+    alone, shared = (kind(_samples(20), 3, 5, 4) for kind in (Loader, _Shared))
+    for looks in range(4):
+        for step in (0, 1, 7, 8):
+            shared.looks = looks
+            assert np.array_equal(alone.indices(step), shared.indices(step))
+
+
 def test_an_epoch_sees_every_sample_once() -> None:
     samples = _samples(18)
     loader = Loader(samples, 3, 0, 4)
