@@ -210,12 +210,46 @@ def test_a_damaged_tar_gives_what_stands_before_the_damage(damage: str, tmp_path
 
 
 @pytest.mark.parametrize(
+    ("kind", "size"),
+    [
+        (b"0", 2**80),  # beyond all numbers
+        (b"0", 2**63 - 1),
+        (b"Z", 2**80),  # of a kind that is passed over
+        (b"Z", 2**63 - 1),
+        (b"0", -512),  # back into itself
+        (b"0", -3_584),  # back to the first
+        (b"0", -99_999),  # before the beginning
+    ],
+)
+def test_a_tar_whose_header_has_a_wrong_size_gives_what_stands_before_it(
+    kind: bytes, size: int, tmp_path: Path
+) -> None:
+    """A number of more than eleven octal digits is of base 256, and may be below zero."""
+    path = tmp_path / "a.tar"
+    write_tar(path, {f"{index}.txt": b"text" for index in range(5)})
+    data, place = bytearray(path.read_bytes()), 3 * 1_024
+    data[place + 124 : place + 136] = size.to_bytes(12, "big", signed=True)
+    data[place + 124] = 0o200 if size > 0 else 0o377
+    data[place + 148 : place + 157] = b" " * 8 + kind
+    data[place + 148 : place + 156] = b"%06o\0 " % sum(data[place : place + 512])
+    path.write_bytes(data)
+    documents = Documents(path)
+    assert len(documents) == 3
+    assert [entry["name"] for entry in documents.found.damaged] == [str(path)]
+
+
+@pytest.mark.parametrize(
     ("record", "told"),
     [
         ([], "no record"),
         ({}, "holds nothing"),
         ({"texts": ["a"], "images": []}, "form"),
         ({"texts": 7, "images": []}, "form"),
+        ({"texts": "hello"}, "line 1 .*texts is no list"),
+        ({"texts": ["a"], "images": "b"}, "images is no list"),
+        ({"text_list": "hello"}, "text_list is no list"),
+        ({"text_list": ["a"], "image_info": "b"}, "image_info is no list"),
+        ({"images": "cat.png", "text": "a cat."}, "line 1 .*images is no list"),
         ({"texts": [7], "images": [None]}, "form"),
         ({"texts": [None], "images": [7]}, "form"),
         ({"text_list": ["a"], "image_info": [{"matched_text_index": 1}]}, "form"),
@@ -245,11 +279,6 @@ def test_a_name_that_leads_out_of_the_folder_is_not_followed(tmp_path: Path) -> 
 
 def test_parts_of_files_read_as_files(tmp_path: Path) -> None:
     path = tmp_path / "all"
-        ({"texts": "hello"}, "line 1 .*texts is no list"),
-        ({"texts": ["a"], "images": "b"}, "images is no list"),
-        ({"text_list": "hello"}, "text_list is no list"),
-        ({"text_list": ["a"], "image_info": "b"}, "image_info is no list"),
-        ({"images": "cat.png", "text": "a cat."}, "line 1 .*images is no list"),
     path.write_bytes(b"0123456789")
     blob = Blob("part", 5, path, 3)
     with blob.open() as file:
@@ -261,29 +290,6 @@ def test_parts_of_files_read_as_files(tmp_path: Path) -> None:
         Blob("part", 9, path, 3).read(100)
 
 
-def test_a_heap_of_everything(tmp_path: Path) -> None:
-    write_heap(tmp_path)
-    documents = Documents(tmp_path)
-    assert documents.found.left_out == {".pdf": 1, ".cls": 1}
-    told = []
-    for index in range(len(documents)):
-        try:
-            documents.read(index)
-        except UserError as error:
-            told.append(str(error))
-    assert len(told) == 4  # line 6 and 8 of the records, the text in Latin-1, the record e.json
-    (tmp_path / "one-more.txt").write_text("x")
-    assert Documents(tmp_path).fingerprint != documents.fingerprint
-
-
-def test_nothing_to_read_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="There is no"):
-        Documents(tmp_path / "gone")
-    with pytest.raises(UserError, match="holds no documents"):
-        Documents(tmp_path)
-    (tmp_path / "a.pdf").write_bytes(b"%PDF")
-    with pytest.raises(UserError, match="of no known kind"):
-        Documents(tmp_path / "a.pdf")
 @pytest.mark.parametrize("closed", ["web.jsonl", "shard.tar"])
 def test_a_file_that_may_not_be_read_is_left_out_and_named(
     closed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -326,3 +332,26 @@ def test_a_file_that_goes_while_others_are_opened_is_left_out_and_named(
         documents.read(place)
 
 
+def test_a_heap_of_everything(tmp_path: Path) -> None:
+    write_heap(tmp_path)
+    documents = Documents(tmp_path)
+    assert documents.found.left_out == {".pdf": 1, ".cls": 1}
+    told = []
+    for index in range(len(documents)):
+        try:
+            documents.read(index)
+        except UserError as error:
+            told.append(str(error))
+    assert len(told) == 4  # line 6 and 8 of the records, the text in Latin-1, the record e.json
+    (tmp_path / "one-more.txt").write_text("x")
+    assert Documents(tmp_path).fingerprint != documents.fingerprint
+
+
+def test_nothing_to_read_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="There is no"):
+        Documents(tmp_path / "gone")
+    with pytest.raises(UserError, match="holds no documents"):
+        Documents(tmp_path)
+    (tmp_path / "a.pdf").write_bytes(b"%PDF")
+    with pytest.raises(UserError, match="of no known kind"):
+        Documents(tmp_path / "a.pdf")

@@ -40,6 +40,8 @@ def members(path: Path) -> tuple[dict[str, Blob], str | None]:
         with tarfile.open(path, "r:") as tar:
             while (member := tar.next()) is not None:
                 tar.members = []  # type: ignore[attr-defined]  # it would remember all of them
+                if tar.offset <= end:  # a size below zero would lead round in a circle
+                    raise tarfile.ReadError("it leads back")
                 end = tar.offset  # of the next header: folders and links have no data
                 if not member.isreg() or member.sparse is not None:
                     continue
@@ -47,7 +49,7 @@ def members(path: Path) -> tuple[dict[str, Blob], str | None]:
                     break
                 blob = Blob(f"{path}/{member.name}", member.size, path, member.offset_data)
                 found[member.name.removeprefix("./")] = blob
-    except tarfile.TarError:
+    except (tarfile.TarError, ValueError, OverflowError):  # of numbers that are no places, too
         if not found:
             raise UserError(
                 f"{path} is no tar file, or a compressed one; unpack it, or write a plain .tar."
@@ -58,10 +60,11 @@ def members(path: Path) -> tuple[dict[str, Blob], str | None]:
 
 def _ends_well(path: Path, end: int) -> bool:
     """Behind the last file there is nothing, or a block of zeros; else the reader stopped early."""
+    if end > path.stat().st_size:  # by so much, perhaps, that it is no place in any file
+        return False
     with path.open("rb") as file:
         file.seek(end)
-        block = file.read(BLOCK)
-    return end <= path.stat().st_size and not any(block)
+        return not any(file.read(BLOCK))
 
 
 @dataclass(frozen=True)
