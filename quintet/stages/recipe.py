@@ -287,7 +287,8 @@ def _check_shards(stages: list[Context]) -> None:
                     f"the stage {context.documents!r} makes {made.get(kind, 0)}; ask for fewer, "
                     "or make more."
                 )
-        if made and context.settings["stage"] in TRANSFORMER_STAGES:
+        trains = context.settings["stage"] in TRANSFORMER_STAGES
+        if made and trains and _reads_documents(context):
             samples = {kind: size * count for kind, count in made.items()}
             if pairs := context.settings.get("pairs"):
                 samples[PREFERENCES] = requests[pairs]

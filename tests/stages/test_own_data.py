@@ -14,8 +14,9 @@ from mistakes import check_told
 
 import quintet
 from quintet.config import SAMPLE_RATE, UserError, load_preset
+from quintet.data.shards import ShardIndex
 from quintet.media.speech import Voice, synthesize
-from quintet.stages.recipe import Recipe
+from quintet.stages.recipe import RECIPES, Recipe
 from quintet.tokenizers.bundle import Tokenizers
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "data.md"
@@ -123,6 +124,36 @@ def test_shards_of_other_tokenizers_are_refused(
     monkeypatch.chdir(copy)
     with pytest.raises(UserError, match="made with other tokenizers"):
         Recipe.load(str(place / "mine.toml"), tmp_path / "runs")
+
+
+OWN = """[[stages]]
+name = "own"
+stage = "unfrozen"
+start_from = "nano"
+sources = {{ "{folder}" = 1.0 }}
+[stages.train]
+steps = 2
+batch_size = 2
+
+"""
+
+
+def test_a_stage_with_sources_needs_none_of_the_documents_before_it(tmp_path: Path) -> None:
+    """Which of the kinds that it trains on have no shards."""
+    own = tmp_path / "shards" / "pretrain"
+    own.mkdir(parents=True)
+    _, tokenizers = Tokenizers.of_model("nano")
+    ShardIndex(own, "pretrain", tokenizers.fingerprint(), ("0.safetensors",), (900,), 900).write()
+    further = '[[stages]]\nname = "further"'
+    before, after = (RECIPES / "further.toml").read_text(encoding="utf-8").split(further)
+    after = further + after.replace('start_from = "nano" ', 'start_from = "own" ')
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(before + OWN.format(folder=own) + after, encoding="utf-8")
+    names = [stage.name for stage in Recipe.load(str(recipe), tmp_path / "runs").stages]
+    assert names == ["documents", "own", "further", "release"]
+    without = OWN.replace("sources", "# sources").format(folder=own)
+    told = "'own' keeps 256 samples out of training and has 0 of 'unfrozen'"
+    check_told(before + without + after, "steps = 2", "steps = 2", told, tmp_path)
 
 
 def test_the_recipes_of_the_documentation_fit_together(tmp_path: Path) -> None:
