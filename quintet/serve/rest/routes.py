@@ -62,23 +62,7 @@ def add_endpoints(app: FastAPI, api: Api, turns: TurnMode) -> None:
 
     _tell_errors(app)
     add_description(app)
-    about = {"id": api.name, "object": "model", "created": api.began, "owned_by": "quintet",
-             "voices": voice_names(turns.model)}  # fmt: skip
-
-    @app.get("/v1/models", **described("The one model.", {JSON: MODELS}))
-    def models(request: Request) -> dict[str, Any]:
-        api.admit(request)
-        return {"object": "list", "data": [about]}
-
-    @app.get("/v1/models/{name:path}", **described("A model by its name.", {JSON: MODEL}))
-    def model(request: Request, name: str) -> dict[str, Any]:
-        api.admit(request)
-        if name != api.name:
-            raise RequestError(
-                f"There is no model {name!r}; this server has {api.name}.", "model_not_found",
-                "model", 404,
-            )  # fmt: skip
-        return about
+    _add_models(app, api, turns)
 
     completion = {JSON: COMPLETION, EVENTS: STRING}
     said = "An answer in words and sound; /v1/images/generations gives pictures."
@@ -118,6 +102,26 @@ def add_endpoints(app: FastAPI, api: Api, turns: TurnMode) -> None:
             return JSONResponse(make_secret(api, asked))
 
     _refuse_others(app, api)
+
+
+def _add_models(app: FastAPI, api: Api, turns: TurnMode) -> None:
+    about = {"id": api.name, "object": "model", "created": api.began, "owned_by": "quintet",
+             "voices": voice_names(turns.model)}  # fmt: skip
+
+    @app.get("/v1/models", **described("The one model.", {JSON: MODELS}))
+    def models(request: Request) -> dict[str, Any]:
+        api.admit(request)
+        return {"object": "list", "data": [about]}
+
+    @app.get("/v1/models/{name:path}", **described("A model by its name.", {JSON: MODEL}))
+    def model(request: Request, name: str) -> dict[str, Any]:
+        api.admit(request)
+        if name != api.name:
+            raise RequestError(
+                f"There is no model {name!r}; this server has {api.name}.", "model_not_found",
+                "model", 404,
+            )  # fmt: skip
+        return about
 
 
 def _tell_errors(app: FastAPI) -> None:
