@@ -10,6 +10,7 @@ import pytest
 from conftest import make_config, make_tokenizers
 
 from quintet.config import load_preset
+from quintet.data import reasoning
 from quintet.data.documents import DocumentMaker, Material, reasoning_samples
 from quintet.data.reasoning import (
     MARK,
@@ -120,6 +121,27 @@ def test_batches_are_a_function_of_the_step(maker: ReasoningMaker) -> None:
 
     assert tokens(5) == tokens(5) != tokens(6)
     assert tokens(5) != tokens(5, "test")
+
+
+def test_sums_and_samples_of_a_step_are_of_the_same_problems_made_once(
+    maker: ReasoningMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    def counted(*arguments):
+        problem = product(*arguments)
+        made.append(problem.question)
+        return problem
+
+    monkeypatch.setattr(reasoning, "product", counted)
+    fresh = FreshProducts(maker, 3, "train", 4, seed=1)
+    batches = [fresh.batch(step) for step in range(4)]  # the thread ahead is so far, at most
+    sums = [fresh.sums(step) for step in range(4)]
+    assert len(made) == 4 * 4
+    for batch, of_batch in zip(batches, sums, strict=True):
+        for sample, of_sample in zip(batch, of_batch, strict=True):
+            digits = "".join(str(one % 10) for one in of_sample)
+            assert _written(maker, maker.without(sample, 99)) == digits
 
 
 def _written(maker: ReasoningMaker, sample: Sample) -> str:
