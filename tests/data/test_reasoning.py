@@ -78,8 +78,17 @@ def test_columns_add_up(digits: int) -> None:
         taken = [by_digit.reasoning[place::places] for place in range(places)]
         assert taken == columns and by_digit.answer == made.answer
     rows = product(np.random.default_rng(5), digits, "test")
+    written = set()
     for form in get_args(Form):
-        assert product(np.random.default_rng(5), digits, "test", form).question == rows.question
+        made = product(np.random.default_rng(5), digits, "test", form)
+        assert made.question == rows.question
+        written.add(made.reasoning)
+    a, b = (int(part[::-1]) for part in rows.question.split("*"))
+    assert written == {
+        long_multiplication(a, b, digits).reasoning,
+        *(multiplication_in_columns(a, b, digits, by_digit).reasoning for by_digit in (0, 1)),
+    }
+    assert len(written) == (3 if digits > 1 else 2)  # a column alone is the same by digit
     assert multiplication_in_columns(397, 842, 3, by_digit=True).reasoning == "468441498200000"
 
 

@@ -91,19 +91,22 @@ def test_an_answer_stays_where_it_will_be() -> None:
     assert [s for s in range(12) if stays.begins_anew(s)] == [3, 5, 7]
 
 
+@pytest.mark.parametrize("stays", [False, True])
 def test_training_and_evaluation_have_the_same_positions(
-    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stays: bool, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of reasoning of several lengths, of which some are gone before others."""
     told: list[list[int]] = []
 
     def spied(model, text, mark, samples, firsts, answer_stays):
         told.append(firsts)
+        assert answer_stays == stays
         return right_answers(model, text, mark, samples, firsts, answer_stays=answer_stays)
 
     monkeypatch.setattr(internalize, "right_answers", spied)
     monkeypatch.setattr(Removal, "of_samples", lambda self, s, n, _: np.full(n, self.removed(s)))
-    task = _task(runs, replace(REMOVAL, moves_up_at=10))
+    placed: dict[str, Any] = {"answer_stays": True} if stays else {"moves_up_at": 10}
+    task = _task(runs, replace(REMOVAL, **placed))
     maker = task.maker
     problems = [Problem("12*34", "1" * length, "408") for length in (1, 4, 5, 8, 2, 8, 3, 0)]
     samples = [maker.sample(problem) for problem in problems]
@@ -114,10 +117,11 @@ def test_training_and_evaluation_have_the_same_positions(
         rows = task.batch(step).rows
         written = [rows.position[line][rows.flag[line] == 1] for line in range(len(samples))]
         begins += [sorted(int(positions[0]) for positions in written)]  # lines are in no order
-    assert begins[5] == [1, 2, 3, 4, 5, 6, 6, 6] and begins[11] == [0] * 8
+    assert begins[5] == ([0] * 6 + [6] * 2 if stays else [1, 2, 3, 4, 5, 6, 6, 6])
+    assert begins[11] == [0] * 8
     train.run(task, replace(SETTINGS, evaluate_every=1), tmp_path, "spied")
     assert [sorted(firsts) for firsts in told] == begins
-    assert told[5] == [2, 5, 6, 6, 3, 6, 4, 1]
+    assert told[5] == ([0, 0, 0, 6, 0, 6, 0, 0] if stays else [2, 5, 6, 6, 3, 6, 4, 1])
 
 
 @pytest.mark.parametrize("stays", [False, True])
